@@ -1,0 +1,58 @@
+# The two commands are `make site` and `make test`; everything else is a part of them.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+PYINFRA := $(VENV)/bin/pyinfra
+PYTEST := $(VENV)/bin/python -m pytest
+LAB := tests/lab/lab
+RUFF := $(VENV)/bin/ruff
+LINT := --line-length 120 --target-version py311 --extend-select I,B,UP,SIM,RET,PTH,RUF --ignore RUF001,RUF002
+
+export RELEASE ?= current
+export PROFILE ?= production
+
+.PHONY: site deploy verify test unit lint lab archives drills bench down
+
+## Hosts, archives, the platform on them, and a table of what stands.
+site: lab deploy verify
+
+deploy: $(VENV)/made
+	$(PYINFRA) -y inventory.py deploys/site.py
+
+verify: $(VENV)/made
+	$(PYINFRA) -y inventory.py deploys/verify.py
+
+## All tests that CI runs: brings up what it needs, with the drill profile's short intervals.
+test: export PROFILE = drill
+test: lint unit lab deploy verify
+	$(PYTEST) tests/site tests/drills -m "not long"
+
+## Tests that need no host and no root.
+unit: $(VENV)/made
+	$(PYTEST) tests/unit -q
+
+lint: $(VENV)/made
+	$(RUFF) check $(LINT) deploys facts tests inventory.py config.py group_data
+	$(RUFF) format --check --line-length 120 deploys facts tests inventory.py config.py group_data
+
+lab: $(VENV)/made archives
+	$(LAB) up
+
+archives:
+	$(PYTHON) tests/lab/archives.py --release $(RELEASE)
+
+## Failures on purpose that are too long for every run.
+drills: export PROFILE = drill
+drills: lab deploy
+	$(PYTEST) tests/drills
+
+bench: $(VENV)/made
+	$(VENV)/bin/python tests/bench/noop.py
+
+down:
+	$(LAB) down
+
+$(VENV)/made: setup.cfg
+	$(PYTHON) -m venv $(VENV) || { apt-get -qq update && apt-get -qq -y install python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(VENV)/bin/pip -q install $$($(VENV)/bin/python tests/requirements.py)
+	touch $@

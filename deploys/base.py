@@ -1,0 +1,76 @@
+"""Base (spec/000 3 and 4.1): the account the daemons run as, the directories they share, limits, and our one tool.
+
+On every host; gates nobody. Limits for login sessions are written as the document has them, but limits.d does not
+reach services, so each unit carries the same ones.
+"""
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from deploys import preflight
+from deploys.lib import packages, rollout, topology
+from deploys.lib.component import STAMP, STATE, Component, Directory, File
+from deploys.lib.look import forget, look_at_host
+from deploys.lib.settings import Member, Site
+from deploys.lib.templates import template
+from facts.look import State
+
+# command -> package, of the same name on Debian and the RHEL family
+PACKAGES = {"curl": "curl", "tar": "tar", "unshare": "util-linux", "logrotate": "logrotate", "rsyslogd": "rsyslog"}
+
+
+@operation()
+def _accounts():
+    """Install the few packages a minimal host may lack, and make the system user without home or shell."""
+    found = look_at_host()
+    if found is None:
+        yield rollout.refuse("the look at this host failed")
+        return
+    missing = [package for command, package in PACKAGES.items() if command not in found.commands]
+    if missing:
+        yield from packages.install(missing, found)
+    user, group = topology.USER, topology.GROUP
+    if group not in found.groups:
+        rollout.say(f"group {group}")
+        yield f"groupadd --system {group}"
+    if user not in found.users:
+        rollout.say(f"user {user}")
+        yield f"useradd --system -g {group} -s {topology.SHELL} -M -d /nonexistent {user}"
+    if missing or group not in found.groups or user not in found.users:
+        forget()
+    else:
+        host.noop("packages and accounts are there")
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    settings = member.settings
+    return Component(
+        name="base",
+        directories={
+            STATE: Directory("700", group="root"),
+            "/usr/local/libexec/monitoring": Directory("755", group="root"),
+            topology.SOFTWARE_DIR: Directory("755", group="root"),
+            topology.LOG_DIR: Directory("755", owner=topology.USER),
+        },
+        files={
+            STAMP: File(template("stamp.sh.j2"), "755", group="root"),
+            topology.LIMITS_FILE: File(
+                template("limits.conf.j2", user=topology.USER, nofile=settings.nofile, nproc=settings.nproc),
+                "644",
+                group="root",
+            ),
+        },
+    )
+
+
+BASE = rollout.Role("base", None, component)
+
+
+def deploy() -> None:
+    _accounts(name="base: packages and accounts")
+    rollout.converge(BASE)
+
+
+if __name__ == "builtins":  # as a deploy file of its own
+    preflight.deploy()
+    deploy()

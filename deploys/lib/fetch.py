@@ -1,0 +1,104 @@
+"""Getting a release archive, verified and whole, onto a host or into the control machine's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import requests
+
+from deploys.lib import releases, topology
+from deploys.lib.releases import Archive
+
+
+class FetchError(RuntimeError):
+    """An archive cannot be had: which, from where, and what was found instead."""
+
+
+def script(archive: Archive, base_url: str, pin: str | None) -> str:
+    """Fetch `archive` unless it is there already, verify, unpack to its versioned directory, record the checksum.
+
+    Any failure leaves what was there as it was: archive and tree are built under other names, and renamed last.
+    `pin` is the sha256 to hold; without one the release's own `sha256sums.txt` is asked.
+    """
+    binaries = " ".join(archive.binaries)
+    wanted = f"wanted={pin}" if pin else (
+        f"wanted=$($get {archive.sums_url(base_url)} | sed -n 's/^\\([0-9a-f]*\\) [ *]\\(\\.\\/\\)\\{{0,1\\}}{archive.name}$/\\1/p')\n"
+        f'[ -n "$wanted" ] || fail "no checksum for {archive.name} in {archive.sums_url(base_url)}"'
+    )
+    return f"""set -eu
+name={archive.name} tree={archive.directory} archive={topology.SOFTWARE_DIR}/{archive.name} top={topology.INSTALL_DIR}
+part=$archive.part new=$top/.$tree.new
+get='curl -fsSL --retry 3 --retry-delay 1 --connect-timeout 10 --speed-limit 1000 --speed-time 60'
+fail() {{ echo "$name: $1" >&2; exit 1; }}
+trap 'rm -rf "$part" "$new"' EXIT
+rm -rf "$part" "$new"
+{wanted}
+sum() {{ sha256sum "$1" | cut -d' ' -f1; }}
+if [ ! -f "$archive" ] || [ "$(sum "$archive")" != "$wanted" ]; then
+    $get -o "$part" {archive.url(base_url)} || fail "cannot be fetched from {archive.url(base_url)}"
+    found=$(sum "$part")
+    [ "$found" = "$wanted" ] || fail "sha256 is $found, wanted $wanted: nothing was unpacked"
+    mv -f "$part" "$archive"
+fi
+mkdir "$new"
+tar -xzf "$archive" -C "$new" --no-same-owner || fail "cannot be unpacked into $top: $(df -h "$top" | tail -n 1)"
+for binary in {binaries}; do
+    [ -f "$new/$tree/$binary" ] && [ -x "$new/$tree/$binary" ] || fail "holds no executable $tree/$binary"
+    "$new/$tree/$binary" --version >/dev/null 2>&1 || fail "$tree/$binary does not run on this host"
+done
+chown -R root:root "$new/$tree"
+chmod -R go-w,a+rX "$new/$tree"
+echo "$wanted" >"$new/$tree/.installed"
+rm -rf "$top/$tree"
+mv -T "$new/$tree" "$top/$tree"
+"""
+
+
+def cache_directory() -> Path:
+    """Where the control machine keeps archives: below the user's cache directory."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "pyinfra-prometheus-ha" / "archives"
+
+
+def cached(archive: Archive, base_url: str, pin: str | None) -> tuple[Path, str]:
+    """`archive` on the control machine and its sha256, fetched once and verified (for hosts without a way out).
+
+    Raises `FetchError` naming the archive, where it was sought and what was found.
+    """
+    place = cache_directory() / archive.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    sums = place.with_name(place.name + ".sha256")
+    try:
+        if not pin and sums.exists():
+            pin = sums.read_text().strip()
+        if not pin:
+            answer = requests.get(archive.sums_url(base_url), timeout=30)
+            answer.raise_for_status()
+            pin = releases.parse_sums(answer.text).get(archive.name)
+            if not pin:
+                raise FetchError(f"no checksum for {archive.name} in {archive.sums_url(base_url)}")
+        if not place.exists() or _sha256(place) != pin:
+            part = place.with_name(f"{place.name}.{os.getpid()}.part")
+            with requests.get(archive.url(base_url), timeout=30, stream=True) as answer:
+                answer.raise_for_status()
+                with part.open("wb") as out:
+                    for chunk in answer.iter_content(1 << 20):
+                        out.write(chunk)
+            if (found := _sha256(part)) != pin:
+                part.unlink()
+                raise FetchError(f"{archive.name}: sha256 is {found}, wanted {pin}")
+            part.replace(place)
+        sums.write_text(pin + "\n")
+    except requests.RequestException as error:
+        raise FetchError(f"{archive.name}: {error}") from error
+    return place, pin
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,73 @@
+"""The look a run takes at each host: one command, remembered until something on that host is changed.
+
+pyinfra itself remembers no fact, and runs the facts of an operation again when it executes it.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from pyinfra import host, state
+from pyinfra.context import ctx_host
+
+from deploys.lib import releases, topology
+from deploys.lib.component import STAMP, STATE
+from deploys.lib.settings import SYSCTL
+from facts import look, timesync
+
+COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd")
+FOREIGN_UNITS = ("rsyslog",)
+RSYSLOG_DROP_IN = f"{topology.UNIT_DIR}/rsyslog.service.d/monitoring.conf"
+RSYSLOG_FILE = "/etc/rsyslog.d/30-prometheus.conf"
+
+
+def default_script(sysctls=None) -> str:
+    """The look's script for a host of the platform, whatever its roles."""
+    components = topology.COMPONENTS.values()
+    binaries = {binary for info in components for binary in releases.PROJECTS[info.archive].binaries}
+    data = {str(place) for info in components if info.data_dir for place in (info.data_dir, *_parent(info.data_dir))}
+    return look.script(
+        roots=sorted({info.config_dir for info in components if info.config_dir}),
+        paths=[
+            *sorted(data),
+            *(f"{topology.UNIT_DIR}/{info.service}" for info in components),
+            *(f"{topology.BIN_DIR}/{name}" for name in sorted(binaries)),
+            *(topology.SOFTWARE_DIR, topology.LOG_DIR, topology.SYSCTL_FILE),
+            *(topology.LIMITS_FILE, topology.LOGROTATE_FILE, RSYSLOG_FILE, RSYSLOG_DROP_IN),
+            *(STATE, STAMP, str(PurePosixPath(STAMP).parent)),
+        ],
+        units=[*(info.service for info in components), *(f"{unit}.service" for unit in FOREIGN_UNITS)],
+        commands=COMMANDS,
+        sysctls=sysctls or list(SYSCTL),
+        users=[topology.USER],
+        extra={"timesync": timesync.SCRIPT},
+    )
+
+
+def _parent(path: str) -> list[str]:
+    """`/var/lib/prometheus` of `/var/lib/prometheus/data`: ours as well."""
+    return [str(PurePosixPath(path).parent)]
+
+
+def _memory() -> dict[bool, look.State]:
+    """What this run saw of the current host, kept on pyinfra's own host object so that it ends with the run."""
+    return ctx_host.get().__dict__.setdefault("_monitoring_look", {})
+
+
+def look_at_host() -> look.State | None:
+    """The current host as last seen in this stage of the run; `None` where the look failed (the host is failed then).
+
+    What was seen before a confirmation prompt may be hours old when the run goes on: stages do not share a look.
+    """
+    memory = _memory()
+    if state.is_executing not in memory:
+        found = host.get_fact(look.Look, script=default_script(sysctls=host.data.get("sysctl")))
+        if found is None:
+            return None
+        memory[state.is_executing] = found
+    return memory[state.is_executing]
+
+
+def forget() -> None:
+    """Something on the current host was changed: look again before the next comparison."""
+    _memory().clear()

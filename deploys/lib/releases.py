@@ -1,0 +1,299 @@
+"""Which versions are installed, what their archives are called and what goes together.
+
+The one table of versions, archives and checksums. Nothing here touches a host or the network, and
+nothing but the standard library is needed, so that the lab can read it before anything is installed.
+
+Checksums: an archive is checked against the user's pin (setting `checksums`, archive name ->
+sha256), else against `PINNED`, else against the `sha256sums.txt` of its release, which lies beside
+the archive under the same base URL.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+RELEASES: dict[str, dict[str, str]] = {
+    # The newest that the lab can build.
+    "current": {
+        "prometheus": "3.15.0",
+        "thanos": "0.42.5",
+        "alertmanager": "0.34.2",
+        "node_exporter": "1.12.1",
+        "blackbox_exporter": "0.28.0",
+    },
+    # spec/000; it names no exporter versions, so these are the ones of its day.
+    "reference": {
+        "prometheus": "2.45.0",
+        "thanos": "0.32.0",
+        "alertmanager": "0.26.0",
+        "node_exporter": "1.6.1",
+        "blackbox_exporter": "0.24.0",
+    },
+    # spec/001; what it does not name is as in `reference`.
+    "migration": {
+        "prometheus": "2.47.2",
+        "thanos": "0.35.1",
+        "alertmanager": "0.26.0",
+        "node_exporter": "1.6.1",
+        "blackbox_exporter": "0.24.0",
+    },
+}
+"""Named release sets: set -> component -> version. The setting `release` chooses one."""
+
+DEFAULT_RELEASE = "current"
+
+PINNED: dict[str, str] = {}
+"""Archive name -> sha256 of upstream's archive, lower-case hex.
+
+Empty while upstream's archives have not been seen and verified: a made-up or copied sum would be
+worse than the release's own `sha256sums.txt`, which is used where nothing is pinned here.
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where a component is released and what its archive must hold."""
+
+    repository: str
+    binaries: tuple[str, ...]
+    oldest: str
+    """Oldest version that the flag tables cover."""
+
+
+PROJECTS: dict[str, Project] = {
+    "prometheus": Project("prometheus/prometheus", ("prometheus", "promtool"), "2.45.0"),
+    "thanos": Project("thanos-io/thanos", ("thanos",), "0.32.0"),
+    "alertmanager": Project("prometheus/alertmanager", ("alertmanager", "amtool"), "0.26.0"),
+    "node_exporter": Project("prometheus/node_exporter", ("node_exporter",), "1.6.0"),
+    "blackbox_exporter": Project("prometheus/blackbox_exporter", ("blackbox_exporter",), "0.24.0"),
+}
+
+ARCHITECTURES: dict[str, str] = {
+    "amd64": "amd64",
+    "x86_64": "amd64",
+    "arm64": "arm64",
+    "aarch64": "arm64",
+}
+"""Accepted name (upstream's, or what `uname -m` prints) -> upstream's name."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One released archive. Paths are relative to a base URL (upstream's or a mirror's)."""
+
+    component: str
+    version: str
+    arch: str
+    name: str
+    path: str
+    sums_path: str
+    directory: str
+    binaries: tuple[str, ...]
+
+    def url(self, base_url: str) -> str:
+        """Address of the archive under `base_url`."""
+        return f"{base_url.rstrip('/')}/{self.path}"
+
+    def sums_url(self, base_url: str) -> str:
+        """Address of the release's `sha256sums.txt` under `base_url`."""
+        return f"{base_url.rstrip('/')}/{self.sums_path}"
+
+
+def archive(component: str, version: str, arch: str) -> Archive:
+    """The archive of `component` in `version` for `arch` (amd64, arm64, or as `uname -m` says it).
+
+    Raises ValueError for an unknown component, a malformed version or an unknown architecture.
+    """
+    project = _project(component)
+    _whole(version, "version")
+    if arch not in ARCHITECTURES:
+        raise ValueError(
+            f"architecture: found {arch!r}, allowed: {', '.join(sorted(ARCHITECTURES))}"
+        )
+    arch = ARCHITECTURES[arch]
+    directory = f"{component}-{version}.linux-{arch}"
+    release = f"{project.repository}/releases/download/v{version}"
+    return Archive(
+        component=component,
+        version=version,
+        arch=arch,
+        name=f"{directory}.tar.gz",
+        path=f"{release}/{directory}.tar.gz",
+        sums_path=f"{release}/sha256sums.txt",
+        directory=directory,
+        binaries=project.binaries,
+    )
+
+
+def pinned(name: str, checksums: Mapping[str, str] | None = None) -> str | None:
+    """The pinned sha256 of archive `name`: the user's (`checksums`) before `PINNED`; None where
+    there is none and the release's `sha256sums.txt` is the source.
+
+    Raises ValueError where the pin is not a sha256.
+    """
+    found = (checksums or {}).get(name) or PINNED.get(name)
+    if found is None:
+        return None
+    if not _SHA256.fullmatch(found.lower()):
+        raise ValueError(f"checksums[{name}]: found {found!r}, allowed: 64 hexadecimal digits")
+    return found.lower()
+
+
+def parse_sums(text: str) -> dict[str, str]:
+    """A `sha256sums.txt` as archive name -> sha256; lines that are no checksum are left out."""
+    sums = {}
+    for line in text.splitlines():
+        digest, _, name = line.strip().partition(" ")
+        name = name.strip().lstrip("*").removeprefix("./")
+        if name and _SHA256.fullmatch(digest.lower()):
+            sums[name] = digest.lower()
+    return sums
+
+
+def resolve(release: str, overrides: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The versions of set `release` with `overrides` (component -> version) over them.
+
+    Raises ValueError for an unknown set, an unknown component or a malformed version.
+    Whether the versions go together is for `check`.
+    """
+    if release not in RELEASES:
+        raise ValueError(f"release: {_unknown(release, RELEASES)}")
+    versions = {**RELEASES[release], **(overrides or {})}
+    for component, version in versions.items():
+        _project(component)
+        _whole(version, f"versions[{component}]")
+    return versions
+
+
+def check(versions: Mapping[str, str]) -> list[str]:
+    """What is wrong with this set of versions, one sentence each; empty where they go together.
+
+    Reports unknown components, malformed versions, versions older than the flag tables and
+    combinations that upstream rules out. A component that is not in `versions` is not judged.
+    """
+    problems = []
+    known = {}
+    for component, version in versions.items():
+        try:
+            project = _project(component)
+            _whole(version, f"versions[{component}]")
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        known[component] = version
+        if not at_least(version, project.oldest):
+            problems.append(
+                f"versions[{component}]: found {version}, allowed: {project.oldest} and newer"
+            )
+    # Thanos before 0.37 does not understand how Prometheus 3 reports its external labels
+    # (thanos #7893): the sidecar never becomes ready.
+    if _has(known, "prometheus", "3.0.0-0") and _before(known, "thanos", "0.37.0"):
+        problems.append(
+            f"prometheus {known['prometheus']} and thanos {known['thanos']} do not go together: "
+            "the sidecar reads the external labels of Prometheus 3 from Thanos 0.37.0 on"
+        )
+    return problems
+
+
+# Their silence snapshots are misread by other versions (alertmanager #5330).
+_MISREAD_SILENCES = (("0.32.0-0", "0.32.3"), ("0.33.0-0", "0.33.1"))
+
+
+def check_change(component: str, running: str, wanted: str) -> list[str]:
+    """Why `component` may not go from version `running` to `wanted` host by host; mostly nothing.
+
+    During a roll both versions share one cluster, and the new one reads the old one's data.
+    """
+    old, new = parse(running), parse(wanted)
+    if old == new:
+        return []
+    problems = []
+    # Of the 2.x releases, only 2.55 reads what 3.x writes.
+    downgrade = at_least(running, "3.0.0-0") and not at_least(wanted, "2.55.0")
+    if component == "prometheus" and downgrade:
+        problems.append(
+            f"prometheus {wanted} cannot read the data of {running}: "
+            "the oldest version to go back to is 2.55.0"
+        )
+    if component == "alertmanager":
+        for version in (running, wanted):
+            if any(at_least(version, a) and not at_least(version, b) for a, b in _MISREAD_SILENCES):
+                problems.append(
+                    f"alertmanager {version} writes silences that other versions misread: a roll "
+                    f"from {running} to {wanted} could lose them; use 0.32.3, 0.33.1 or newer"
+                )
+    return problems
+
+
+def delayed_compaction(versions: Mapping[str, str]) -> bool:
+    """Whether Prometheus may compact locally and wait for the sidecar's upload.
+
+    True from Prometheus 3.9.0 with Thanos 0.41.0 on (`--storage.tsdb.delay-compact-file.path`);
+    otherwise compaction is switched off by equal minimum and maximum block durations.
+    """
+    return _has(versions, "prometheus", DELAY_PROMETHEUS) and _has(versions, "thanos", DELAY_THANOS)
+
+
+DELAY_PROMETHEUS = "3.9.0"
+"""First Prometheus with `--storage.tsdb.delay-compact-file.path`."""
+
+DELAY_THANOS = "0.41.0"
+"""First Thanos whose sidecar accepts a Prometheus that compacts with that delay."""
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
+
+
+def parse(version: str, what: str = "version") -> tuple:
+    """A sortable key of `version` (semantic versioning: 3.0.0-rc.1 comes before 3.0.0).
+
+    A missing patch number counts as 0. Raises ValueError, naming `what`, for anything else.
+    """
+    match = _VERSION.fullmatch(version) if isinstance(version, str) else None
+    if match is None:
+        hint = " (without the leading v)" if str(version).startswith("v") else ""
+        raise ValueError(f"{what}: found {version!r}, allowed: a version like 3.15.0{hint}")
+    major, minor, patch, pre = match.groups()
+    # Of two pre-releases, numbers compare as numbers and come before words.
+    parts = tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in (pre or "").split("."))
+    return int(major), int(minor), int(patch or 0), pre is None, parts
+
+
+def _whole(version: str, what: str) -> None:
+    """Refuses what `parse` allows in a bound but no archive is called: a version of two parts."""
+    parse(version, what)
+    if version.split("-")[0].count(".") != 2:
+        raise ValueError(f"{what}: found {version!r}, allowed: three numbers, as in 3.15.0")
+
+
+def at_least(version: str, bound: str) -> bool:
+    """Whether `version` is `bound` or newer, compared by number.
+
+    A pre-release is older than its release; a bound of `3.0.0-0` takes its pre-releases in.
+    """
+    return parse(version) >= parse(bound)
+
+
+def _has(versions: Mapping[str, str], component: str, bound: str) -> bool:
+    return component in versions and at_least(versions[component], bound)
+
+
+def _before(versions: Mapping[str, str], component: str, bound: str) -> bool:
+    return component in versions and not at_least(versions[component], bound)
+
+
+def _project(component: str) -> Project:
+    if component not in PROJECTS:
+        raise ValueError(f"component: {_unknown(component, PROJECTS)}")
+    return PROJECTS[component]
+
+
+def _unknown(found: str, allowed: Iterable[str]) -> str:
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(found), names, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"found {found!r}, allowed: {', '.join(names)}{hint}"

@@ -1,0 +1,58 @@
+"""A daemon as part of a component: its unit, the link to its binary, and what it reads."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from deploys.lib import releases, topology
+from deploys.lib.component import Component, Directory, File, Service
+from deploys.lib.settings import Member, Site
+from deploys.lib.units import unit
+from facts.look import State
+
+
+def installed(member: Member, found: State, archive: str) -> str:
+    """The directory in which a host has the wanted release of `archive`."""
+    version = member.settings.version(archive)
+    return f"{topology.INSTALL_DIR}/{releases.archive(archive, version, found.arch).directory}"
+
+
+def daemons(
+    name: str,
+    site: Site,
+    member: Member,
+    found: State,
+    *components: str,
+    files: dict[str, File] | None = None,
+    directories: dict[str, Directory] | None = None,
+    checks: tuple[str, ...] = (),
+) -> Component:
+    """The component `name` that runs the daemons `components`, started in this order, with their files.
+
+    The staged units are checked as well; a `systemd-analyze verify` that only warns passes.
+    """
+    files, links, services = dict(files or {}), {}, []
+    for component in components:
+        info = topology.COMPONENTS[component]
+        rendered = unit(component, site, member, found.systemd)
+        service = Service(rendered.name, tuple(rendered.argv), rendered.restart_paths, rendered.reload_paths)
+        files[service.path] = File(rendered.text, "644", group="root")
+        services.append(service)
+        directory = installed(member, found, info.archive)
+        version = member.settings.version(info.archive)
+        for binary in releases.archive(info.archive, version, found.arch).binaries:
+            links[f"{topology.BIN_DIR}/{binary}"] = f"{directory}/{binary}"
+    return Component(
+        name=name,
+        files=files,
+        directories=directories or {},
+        links=links,
+        services=tuple(services),
+        checks=checks,
+    )
+
+
+def data_directories(path: str) -> dict[str, Directory]:
+    """A data directory and the one it lies in: the daemon's own."""
+    own = Directory("750", owner=topology.USER)
+    return {str(PurePosixPath(path).parent): own, path: own}

@@ -1,0 +1,48 @@
+"""Logs (spec/000 10): the journal keeps everything, rsyslog writes each daemon's lines to /var/log/prometheus as well,
+and logrotate rotates those.
+
+rsyslog is not ours, but gets the same stamp from a drop-in, so that a run killed before its restart is completed.
+"""
+
+from deploys import preflight
+from deploys.lib import rollout, topology
+from deploys.lib.component import STAMP, Component, File, Service
+from deploys.lib.look import RSYSLOG_DROP_IN, RSYSLOG_FILE
+from deploys.lib.settings import Member, Site
+from deploys.lib.templates import template
+from facts.look import State
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    daemons = [info.unit for info in topology.COMPONENTS.values()]
+    reads = (RSYSLOG_FILE, RSYSLOG_DROP_IN)
+
+    def file(text: str) -> File:
+        return File(text, "644", group="root")
+
+    return Component(
+        name="logrotate",
+        files={
+            topology.LOGROTATE_FILE: file(template("logrotate.j2", log_dir=topology.LOG_DIR)),
+            RSYSLOG_FILE: file(template("rsyslog.j2", log_dir=topology.LOG_DIR, daemons=daemons)),
+            RSYSLOG_DROP_IN: file(template("stamped.conf.j2", stamp=STAMP, unit="rsyslog", paths=reads)),
+        },
+        directories={},
+        services=(Service("rsyslog", started=reads),),
+        checks=(
+            "logrotate --debug {staged}" + f"{topology.LOGROTATE_FILE} 2>&1 || exit 1",
+            "rsyslogd -N1 -f {staged}" + f"{RSYSLOG_FILE}",
+        ),
+    )
+
+
+LOGROTATE = rollout.Role("logrotate", None, component)
+
+
+def deploy() -> None:
+    rollout.converge(LOGROTATE)
+
+
+if __name__ == "builtins":  # as a deploy file of its own
+    preflight.deploy()
+    deploy()

@@ -1,0 +1,15 @@
+"""Refuse before anything changes: the inventory and the settings of all hosts are checked, whichever the run touches."""
+
+from pyinfra import inventory
+from pyinfra.api.exceptions import PyinfraError
+
+from deploys.lib import rollout
+from deploys.lib.settings import SettingsErrors, describe
+
+
+def deploy() -> None:
+    """Ends the run, for all hosts and with all findings at once, where the site cannot be deployed."""
+    try:
+        rollout.site()
+    except SettingsErrors as error:
+        raise PyinfraError("nothing was changed:\n  " + "\n  ".join(describe(error.findings))) from None

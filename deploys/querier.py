@@ -1,0 +1,35 @@
+"""Thanos queriers (spec/000 9): one view over all replicas, deduplicated by the replica label.
+
+The list of stores is a file that the querier watches: a new Prometheus needs neither reload nor restart. A new flag
+or release is a restart, one querier at a time. Back up means: ready, and every store that is alive listed without
+error.
+"""
+
+from deploys import preflight, software
+from deploys.lib import config, gates, rollout, topology
+from deploys.lib.component import Component, Directory, File
+from deploys.lib.service import daemons
+from deploys.lib.settings import Member, Site
+from facts.look import State
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    return daemons(
+        "querier",
+        *(site, member, found, "thanos-querier"),
+        files={topology.ENDPOINTS_FILE: File(config.dump(config.endpoints_yml(site, member)))},
+        directories={topology.THANOS_DIR: Directory("750", managed=True)},
+    )
+
+
+QUERIER = rollout.Role("querier", "querier", component, gates.querier, needs=("prometheus",))
+
+
+def deploy() -> None:
+    rollout.roll(QUERIER)
+
+
+if __name__ == "builtins":  # as a deploy file of its own
+    preflight.deploy()
+    software.deploy()
+    deploy()

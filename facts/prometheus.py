@@ -1,0 +1,201 @@
+"""A Prometheus as it reports itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import yaml
+from pyinfra.api import FactBase
+
+from facts import Reading, guarded
+from facts.http import NO_ANSWER, Answer, Call, data, script, split
+
+DEFAULT_URL = "http://127.0.0.1:9090"
+
+# What service discovery knew of a target can be a hundred times the rest, and nobody asks for it.
+_STRING = r'"[^"\\]*(\\.[^"\\]*)*"'
+_WITHOUT_DISCOVERED = (
+    "sed -E 's/\"discoveredLabels\":\\{(" + f"{_STRING}:{_STRING}" + ",?)*\\},//g'"
+)
+
+CALLS = (
+    Call("ready", "/-/ready"),
+    Call("walreplay", "/api/v1/status/walreplay"),
+    Call("buildinfo", "/api/v1/status/buildinfo"),
+    Call("runtimeinfo", "/api/v1/status/runtimeinfo"),
+    Call("config", "/api/v1/status/config"),
+    Call("flags", "/api/v1/status/flags"),
+    Call("targets", "/api/v1/targets?state=active", _WITHOUT_DISCOVERED),
+    Call("alertmanagers", "/api/v1/alertmanagers"),
+    # Releases that do not know the parameter ignore it.
+    Call("rules", "/api/v1/rules?exclude_alerts=true"),
+)
+
+
+@dataclass(frozen=True)
+class Target(Reading):
+    """An active target. ``last_scrape`` is in Unix seconds, None before the first scrape."""
+
+    job: str
+    instance: str
+    health: str
+    last_scrape: float | None
+    last_error: str
+    scrape_url: str
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rule(Reading):
+    """A loaded rule; ``kind`` is alerting or recording, ``health`` is ok, err or unknown."""
+
+    group: str
+    file: str
+    name: str
+    kind: str
+    health: str
+    last_error: str
+
+
+@dataclass(frozen=True)
+class WalReplay(Reading):
+    """Replay of the write-ahead log, by segment: ``first`` to ``last``, now at ``current``."""
+
+    first: int
+    last: int
+    current: int
+
+    @property
+    def done(self) -> bool:
+        """True once the last segment has been read (also before any has been counted)."""
+        return self.current >= self.last
+
+
+@dataclass(frozen=True)
+class Report(Reading):
+    """``errors`` holds, by the name of a call, why its part of the report is empty.
+
+    Times are Unix seconds. ``version`` is None where the daemon could not be asked, and so on for
+    every part. ``config`` is what is loaded, with upstream's ``<secret>`` in the place of secrets.
+    """
+
+    ready: bool
+    version: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    flags: dict[str, str] = field(default_factory=dict)
+    targets: list[Target] = field(default_factory=list)
+    alertmanagers: list[str] = field(default_factory=list)
+    dropped_alertmanagers: list[str] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
+    reload_success: bool | None = None
+    last_reload: float | None = None
+    started: float | None = None
+    wal_corruptions: int | None = None
+    wal_replay: WalReplay | None = None
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def external_labels(self) -> dict[str, str]:
+        """``global.external_labels`` of the loaded config."""
+        return dict((self.config.get("global") or {}).get("external_labels") or {})
+
+    @property
+    def job_names(self) -> list[str]:
+        """The scrape jobs of the loaded config, in its order."""
+        return [job["job_name"] for job in self.config.get("scrape_configs") or []]
+
+
+def unix_time(text: str | None) -> float | None:
+    """RFC 3339 to Unix seconds; None for Go's zero time, which stands for "never".
+
+    :raises ValueError: for other text.
+    """
+    if not text or text.startswith("0001-01-01T00:00:00"):
+        return None
+    # Go prints up to nine digits of a second, Python 3.11 reads six of them.
+    return datetime.fromisoformat(text).timestamp()
+
+
+def read_wal_replay(answers: Mapping[str, Answer], errors: dict[str, str]) -> WalReplay | None:
+    """The part that answers while everything else still says 503."""
+    found = data(answers, "walreplay", errors)
+    return found and WalReplay(int(found["min"]), int(found["max"]), int(found["current"]))
+
+
+@guarded
+def parse(lines: Iterable[str]) -> Report:
+    """Read the answers to ``CALLS``, as printed by ``facts.http.script``."""
+    answers = split(lines)
+    errors: dict[str, str] = {}
+    ready = answers.get("ready", NO_ANSWER)
+    if not ready.ok:
+        errors["ready"] = ready.problem
+    if not ready.status:
+        return Report(ready=False, errors=errors)
+    build = data(answers, "buildinfo", errors) or {}
+    runtime = data(answers, "runtimeinfo", errors) or {}
+    config = data(answers, "config", errors) or {}
+    targets = data(answers, "targets", errors) or {}
+    alertmanagers = data(answers, "alertmanagers", errors) or {}
+    groups = (data(answers, "rules", errors) or {}).get("groups") or []
+    return Report(
+        ready=ready.ok,
+        version=build.get("version"),
+        config=yaml.safe_load(config.get("yaml", "")) or {},
+        flags=data(answers, "flags", errors) or {},
+        targets=[
+            Target(
+                job=target["labels"].get("job", target.get("scrapePool", "")),
+                instance=target["labels"].get("instance", ""),
+                health=target["health"],
+                last_scrape=unix_time(target.get("lastScrape")),
+                last_error=target.get("lastError", ""),
+                scrape_url=target.get("scrapeUrl", ""),
+                labels=target["labels"],
+            )
+            for target in targets.get("activeTargets") or []
+        ],
+        alertmanagers=[one["url"] for one in alertmanagers.get("activeAlertmanagers") or []],
+        dropped_alertmanagers=[
+            one["url"] for one in alertmanagers.get("droppedAlertmanagers") or []
+        ],
+        rules=[
+            Rule(
+                group=group["name"],
+                file=group["file"],
+                name=rule["name"],
+                kind=rule["type"],
+                health=rule["health"],
+                last_error=rule.get("lastError", ""),
+            )
+            for group in groups
+            for rule in group["rules"]
+        ],
+        reload_success=runtime.get("reloadConfigSuccess"),
+        last_reload=unix_time(runtime.get("lastConfigTime")),
+        started=unix_time(runtime.get("startTime")),
+        wal_corruptions=runtime.get("corruptionCount"),
+        wal_replay=read_wal_replay(answers, errors),
+        errors=errors,
+    )
+
+
+class Prometheus(FactBase[Report]):
+    """The Prometheus of this host; one that is down gives ``ready=False`` and no error.
+
+    :param url: where it is asked, from the host itself.
+    :param extra: more curl options (see ``facts.http.script``).
+    """
+
+    @staticmethod
+    def default() -> Report:
+        return Report(ready=False, errors={"ready": "no answer from the host"})
+
+    def command(self, url: str = DEFAULT_URL, extra: Sequence[str] = ()) -> str:
+        return script(url, CALLS, extra)
+
+    def process(self, output: list[str]) -> Report:
+        return parse(output)

@@ -1,0 +1,19 @@
+"""Settings of the Alertmanager cluster. The members must agree, so give none of them its own."""
+
+# Where the default receiver `web.hook` posts notifications. The lab has a sink that records them.
+# A change reloads.
+alertmanager_webhook_url = "secret:file:secrets/webhook_url"
+
+# Your own routes and receivers, in upstream's keys, over the default ones. They are checked by
+# amtool before they go live, and a change reloads.
+#
+#   alertmanager_config = {
+#       "route": {"receiver": "team", "group_by": ["alertname", "cluster"]},
+#       "receivers": [
+#           {
+#               "name": "team",
+#               "slack_configs": [{"api_url": "secret:env:SLACK_URL", "channel": "#alerts"}],
+#           }
+#       ],
+#   }
+#   alertmanager_templates = {"team.tmpl": '{{ define "team.title" }}...{{ end }}'}

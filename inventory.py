@@ -1,0 +1,49 @@
+"""Which host plays which part: the one list of the site's hosts.
+
+It names the lab's hosts (tests/lab). For your own, write them here instead:
+
+    prometheus = [
+        ("mon-a", {"ssh_hostname": "10.0.0.11", "replica": "replica-01"}),
+        ("mon-b", {"ssh_hostname": "10.0.0.12", "replica": "replica-02"}),
+    ]
+    alertmanager = [
+        ("mon-a", {}),
+        ("mon-b", {}),
+        ("mon-c", {"ssh_hostname": "mgmt.example.org", "service_address": "10.0.0.13"}),
+    ]
+    querier = [("mon-c", {})]
+    node_exporter = [("db-1", {"ssh_hostname": "10.0.0.21"})]
+
+A host may be in several groups; its data is given once. `ssh_hostname`, `ssh_user`, `ssh_key` and
+`_sudo` say how pyinfra reaches it; `service_address` says where the other hosts reach its services,
+where that is not `ssh_hostname`. Every further setting (deploys/lib/settings.py has them all) may
+stand here for one host, or in group_data/ for all hosts or one group. Hosts are changed one after
+another in the order in which they are first named here. A group of your own begins with `x_`.
+"""
+
+from tests.lab import plan
+
+# A Prometheus replica and its Thanos sidecar. Replicas of one `cluster` scrape the same targets and
+# differ in `replica`, which queries and alerts drop again.
+prometheus = [
+    plan.host("prom-1", replica="replica-01"),
+    plan.host("prom-2", replica="replica-02"),
+]
+
+# The Alertmanager cluster. Every Prometheus sends to every member, and they agree on who notifies.
+alertmanager = [
+    plan.host("am-1"),
+    plan.host("am-2"),
+    plan.host("am-3"),
+]
+
+# The Thanos queriers: one view of all replicas, deduplicated.
+querier = [
+    plan.host("query-1"),
+    plan.host("query-2"),
+]
+
+# The S3 server. The lab runs it; this package only watches its host.
+objectstore = [
+    plan.host("store-1"),
+]

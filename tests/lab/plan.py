@@ -1,0 +1,208 @@
+"""What the lab is made of: its hosts, addresses, names and files.
+
+Pure and fast (``inventory.py`` imports it on every run): nothing is started or changed here. All
+names and addresses follow from the path of the clone, so that two clones never meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MIRROR_PORT = 8080
+SINK_PORT = 8081
+S3_PORT = 8333
+S3_HOST = "store-1"
+BUCKET = "thanos"
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of the lab.
+
+    ``suite`` is the Debian release it runs, ``user`` the login (root, or one that needs sudo),
+    ``number`` the last byte of its service address, ``management_number`` that of the address
+    SSH uses where it is another one.
+    """
+
+    name: str
+    suite: str
+    user: str
+    number: int
+    management_number: int
+
+
+def _host(name: str, number: int, suite: str = "bookworm", user: str = "root", management: int = 0):
+    return Host(name, suite, user, number, management or number)
+
+
+HOSTS: dict[str, Host] = {
+    host.name: host
+    for host in (
+        _host("prom-1", 11, user="ops"),
+        _host("prom-2", 12, suite="trixie", management=112),
+        _host("am-1", 21),
+        _host("am-2", 22, suite="trixie", user="ops"),
+        _host("am-3", 23, suite="bullseye"),
+        _host("query-1", 31, user="ops"),
+        _host("query-2", 32),
+        _host("store-1", 41),
+    )
+}
+
+DEBIAN = {"bullseye": "Debian 11", "bookworm": "Debian 12", "trixie": "Debian 13"}
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The lab of the clone at ``root``.
+
+    ``attempt`` counts the times that ``lab up`` found the derived names or subnet taken on this
+    machine; it is kept in ``.lab/plan.json``.
+    """
+
+    root: Path
+    attempt: int = 0
+
+    @cached_property
+    def _digest(self) -> bytes:
+        return hashlib.sha256(f"{self.root}#{self.attempt}".encode()).digest()
+
+    @cached_property
+    def id(self) -> str:
+        """Six hex digits, part of every name the lab gives to something on the machine."""
+        return self._digest[:3].hex()
+
+    @cached_property
+    def subnet(self) -> ipaddress.IPv4Network:
+        """A /24 in 10.130.0.0 to 10.189.255.0: beside what VPNs and clusters usually take."""
+        number = int.from_bytes(self._digest[3:5], "big") % (60 * 256)
+        return ipaddress.IPv4Network((f"10.{130 + number // 256}.{number % 256}.0", 24))
+
+    @property
+    def gateway(self) -> str:
+        """The machine's own address on the bridge, where mirror and sink listen."""
+        return str(self.subnet[1])
+
+    @property
+    def bridge(self) -> str:
+        return f"lab{self.id}"
+
+    @property
+    def table(self) -> str:
+        """The nft table (bridge family) of cut connections."""
+        return f"lab{self.id}"
+
+    @property
+    def cgroup(self) -> str:
+        return f"lab{self.id}"
+
+    def veth(self, host: str) -> str:
+        """The machine's end of a host's cable."""
+        return f"lab{self.id}-{HOSTS[host].number}"
+
+    def netns(self, host: str) -> str:
+        return f"lab{self.id}-{host}"
+
+    def mac(self, host: str) -> str:
+        """Fixed, so that the other hosts' neighbour tables stay right across a reboot."""
+        pairs = (self.id[0:2], self.id[2:4], self.id[4:6])
+        return f"02:{':'.join(pairs)}:00:{HOSTS[host].number:02x}"
+
+    def address(self, host: str) -> str:
+        """The address a host's services use."""
+        return str(self.subnet[HOSTS[host].number])
+
+    def management_address(self, host: str) -> str:
+        """The address SSH uses."""
+        return str(self.subnet[HOSTS[host].management_number])
+
+    @property
+    def mirror_url(self) -> str:
+        """Base URL of the archives, in the place of upstream's."""
+        return f"http://{self.gateway}:{MIRROR_PORT}"
+
+    @property
+    def sink_url(self) -> str:
+        return f"http://{self.gateway}:{SINK_PORT}"
+
+    @property
+    def s3_endpoint(self) -> str:
+        """host:port, as objstore settings want it (plain HTTP)."""
+        return f"{self.address(S3_HOST)}:{S3_PORT}"
+
+    @property
+    def dir(self) -> Path:
+        return self.root / ".lab"
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def ssh_key(self) -> Path:
+        return self.dir / "ssh_key"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.dir / "known_hosts"
+
+    @property
+    def sink_file(self) -> Path:
+        """One JSON object a line: what the sink received."""
+        return self.dir / "sink.jsonl"
+
+    def host_dir(self, host: str) -> Path:
+        return self.dir / "hosts" / host
+
+    def log(self, name: str) -> Path:
+        return self.dir / "log" / f"{name}.log"
+
+
+def load(root: Path = ROOT) -> Lab:
+    """The lab of the clone at ``root`` as ``lab up`` settled it, else as it would first try it."""
+    try:
+        attempt = int(json.loads((root / ".lab" / "plan.json").read_text())["attempt"])
+    except (OSError, ValueError, KeyError, TypeError):
+        attempt = 0
+    return Lab(root, attempt)
+
+
+def cache_dir() -> Path:
+    """Root trees and archives, shared by all clones of a user."""
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "pyinfra-prometheus-ha"
+
+
+def host(name: str, lab: Lab | None = None, **data: Any) -> tuple[str, dict[str, Any]]:
+    """An entry of a pyinfra inventory: how the lab's host ``name`` is reached, and ``data``."""
+    lab = lab or LAB
+    entry = HOSTS[name]
+    reach: dict[str, Any] = {
+        "ssh_hostname": lab.management_address(name),
+        "ssh_user": entry.user,
+        "ssh_key": str(lab.ssh_key),
+        "ssh_known_hosts_file": str(lab.known_hosts),
+        "ssh_strict_host_key_checking": "yes",
+        # The user's own SSH settings are meant for other hosts.
+        "ssh_config_file": os.devnull,
+    }
+    if entry.user != "root":
+        reach["_sudo"] = True
+    if entry.management_number != entry.number:
+        reach["service_address"] = lab.address(name)
+    return name, {**reach, **data}
+
+
+LAB = load()
+MIRROR_URL = LAB.mirror_url
+SINK_URL = LAB.sink_url
+S3_ENDPOINT = LAB.s3_endpoint

@@ -1,0 +1,898 @@
+"""Settings and inventory: what is refused, how it is said, and that no secret is ever shown."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pyinfra.api import Inventory
+
+from deploys.lib import settings as module
+from deploys.lib.settings import (
+    PROFILES,
+    Finding,
+    SecretError,
+    Settings,
+    SettingsErrors,
+    check_limit,
+    describe,
+    load_site,
+    resolve,
+    seconds,
+    site_from_dicts,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+LEAK = "hunter2-very-secret"
+
+
+def host(*groups, **data):
+    return {"groups": [*groups, "inventory"], "data": data}
+
+
+def small(everywhere=None, **changes):
+    """Two Prometheus, three Alertmanagers, two queriers; `changes` is host -> more data.
+
+    A host's name has `_` for `-`; a change to None leaves the host out.
+    """
+    hosts = {
+        "prom-1": host("prometheus", ssh_hostname="10.0.0.11", replica="a"),
+        "prom-2": host("prometheus", ssh_hostname="10.0.0.12", replica="b"),
+        **{
+            f"am-{n}": host(
+                "alertmanager", ssh_hostname=f"10.0.0.2{n}", alertmanager_webhook_url="secret:env:W"
+            )
+            for n in (1, 2, 3)
+        },
+        "query-1": host("querier", ssh_hostname="10.0.0.31"),
+        "query-2": host("querier", ssh_hostname="10.0.0.32"),
+    }
+    for name, data in changes.items():
+        if data is None:
+            del hosts[name.replace("_", "-")]
+        else:
+            hosts[name.replace("_", "-")]["data"].update(data)
+    for entry in hosts.values():
+        entry["data"] = {**(everywhere or {}), **entry["data"]}
+    return hosts
+
+
+def refused(hosts, **kwargs):
+    with pytest.raises(SettingsErrors) as caught:
+        site_from_dicts(hosts, **kwargs)
+    assert LEAK not in str(caught.value)
+    assert LEAK not in repr(caught.value)
+    assert LEAK not in repr(caught.value.findings)
+    return caught.value.findings
+
+
+def only(hosts, **kwargs):
+    """The one failure; warnings aside."""
+    (finding,) = [f for f in refused(hosts, **kwargs) if f.severity == "fail"]
+    return finding
+
+
+def prometheus(**config):
+    """The same prometheus_config on both replicas."""
+    data = {"prometheus_config": config}
+    return small(prom_1=data, prom_2=data)
+
+
+def alertmanagers(**data):
+    return small(am_1=data, am_2=data, am_3=data)
+
+
+# --- The model ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_says_what_it_means(name):
+    assert len(Settings.model_fields[name].description) > 10
+
+
+def test_defaults_are_valid_and_the_documents():
+    settings = Settings.model_validate(Settings().model_dump())
+    assert settings.timing.scrape_interval == settings.scrape_interval == "15s"
+    assert settings.version("thanos-sidecar") == settings.all_versions["thanos"]
+    assert settings.sysctl["net.ipv4.ip_local_port_range"] == "1024 65000"
+
+
+def test_versions_go_over_the_release_set():
+    settings = Settings(release="reference", versions={"thanos": "0.32.2"})
+    assert settings.version("thanos-querier") == "0.32.2"
+    assert settings.version("prometheus") == "2.45.0"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_profiles_hold_together(profile):
+    timing = PROFILES[profile]
+    last_waits = 2 * seconds(timing.peer_timeout)
+    assert 2 * last_waits <= seconds(timing.group_interval)
+    assert seconds(timing.scrape_timeout) <= seconds(timing.scrape_interval)
+    assert seconds(timing.group_interval) < seconds(timing.repeat_interval) < seconds("120h")
+    # An alert lives for four resend delays without being sent again.
+    assert seconds(timing.evaluation_interval) < 4 * seconds(timing.resend_delay)
+    assert not site_from_dicts(small({"profile": profile})).findings
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("15s", 15), ("1h30m", 5400), ("15d", 1296000), ("100ms", 0.1), ("0", 0)]
+)
+def test_seconds(text, value):
+    assert seconds(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "15", "1.5h", "s", "-1m", "5m1h", "soon", None, 7])
+def test_seconds_refuses(text):
+    with pytest.raises(ValueError, match="a duration like"):
+        seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("release", "refrence", "did you mean reference?"),
+        ("profile", "fast", "production, drill"),
+        ("timesync", "ntp", "'auto', 'chrony' or 'host'"),
+        ("prometheus_port", 80, "greater than or equal to 1024"),
+        ("prometheus_port", "web", "valid integer"),
+        ("prometheus_retention_time", "15 days", "a duration like 15s"),
+        ("prometheus_retention_size", "50", "a size like 50GB"),
+        ("prometheus_listen_address", "0.0.0.0:9090", "without port"),
+        ("prometheus_listen_address", "127.0.0.1", "other hosts can reach"),
+        ("prometheus_external_url", "prom.example.org", "http:// or https://"),
+        ("base_url", "ftp://mirror", "http:// or https://"),
+        ("cluster", "a$b", "without spaces and $"),
+        ("replica", "", "without spaces and $"),
+        ("service_address", "127.0.0.1", "neither loopback nor wildcard"),
+        ("service_address", "0.0.0.0", "neither loopback nor wildcard"),
+        ("service_address", "localhost", "that all hosts can reach"),
+        ("service_address", "10.0.0.1:9090", "without port"),
+        ("service_address", "10.0.0.999", "that all hosts can reach"),
+        ("checksums", {"x.tar.gz": "abc"}, "64 hexadecimal digits"),
+        ("versions", {"prometheus": 3.15}, "valid string"),
+        ("bucket_config", {"type": "S4", "config": {}}, "did you mean S3?"),
+        ("bucket_config", {"type": "S3"}, "config is a mapping"),
+        ("prometheus_rules", {"../x.yml": {"groups": []}}, "file names ending in .yml"),
+        ("prometheus_rules", {"x.yml": []}, "{'groups': [...]}"),
+        ("prometheus_rules", {"starter.yml": {"groups": []}}, "starter.yml is the package's"),
+        ("prometheus_targets", {"a": ["10.0.0.1:80"]}, "'targets': [...]"),
+        ("prometheus_config", {"scrape_configs": [{"name": "a"}]}, "with a job_name"),
+        ("prometheus_config", {"global": {"scrape_interval": "fast"}}, "global.scrape_interval"),
+        ("alertmanager_config", {"route": []}, "route is a mapping"),
+        ("alertmanager_templates", {"a.html": ""}, "file names ending in .tmpl"),
+        ("prometheus_flags", {"--log.level": "debug"}, "without dashes"),
+        ("prometheus_flags", {"log.level": None}, "true or false"),
+        ("sysctl", {"swappiness": 1}, "vm.swappiness"),
+        ("nofile", 10, "greater than or equal to 1024"),
+    ],
+)
+def test_a_wrong_value_names_key_and_what_is_allowed(key, value, allowed):
+    # On a host without a part of its own, so that nothing else is wrong.
+    hosts = small()
+    hosts["db"] = host("node_exporter", ssh_hostname="10.0.0.41", **{key: value})
+    finding = only(hosts)
+    assert finding.key.split(".")[0] == key
+    assert allowed in finding.allowed
+    assert finding.host == "db"
+
+
+def test_all_errors_come_at_once():
+    findings = refused(
+        small({"relase": "current"}, prom_1={"prometheus_port": 1}, prom_2={"replica": "a"})
+    )
+    assert {f.key for f in findings} == {"relase", "prometheus_port", "replica"}
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("prometheus_prot", "prometheus_port"),
+        ("relase", "release"),
+        ("alertmanager_conf", "alertmanager_config"),
+    ],
+)
+def test_an_unknown_setting_names_the_nearest(key, near):
+    findings = refused(small({key: LEAK}))
+    assert {f.key for f in findings} == {key}
+    assert all(f.allowed.startswith(near) for f in findings)
+    (line,) = describe(findings)
+    assert "prom-1, prom-2, am-1 and 4 more" in line
+
+
+def test_names_of_others_are_left_alone():
+    site = site_from_dicts(small({"x_team": "a", "_sudo": True, "ssh_user": "ops", "yes": True}))
+    assert site.findings == ()
+
+
+def test_a_misspelt_ssh_setting_is_a_warning():
+    (finding,) = site_from_dicts(small(prom_1={"ssh_usr": "ops"})).findings
+    assert (finding.severity, finding.allowed) == ("warn", "ssh_user")
+
+
+def test_what_is_no_plain_data_is_refused():
+    assert only(small(prom_1={"prometheus_config": {"a": print}})).key == "prometheus_config"
+
+
+# --- Secrets --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_resolve_copies_deeply(checkout, monkeypatch):
+    (checkout / "key").write_text("from file\n")
+    monkeypatch.setenv("W", "from env")
+    given = {"config": {"k": "secret:file:key"}, "list": ["secret:env:W", 1, None]}
+    assert resolve(given) == {"config": {"k": "from file"}, "list": ["from env", 1, None]}
+    assert given["config"]["k"] == "secret:file:key"
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("secret:env:NOT_THERE", "the environment has no NOT_THERE"),
+        ("secret:file:nowhere", "No such file"),
+        ("secret:file:empty", "it is empty"),
+        ("secret:file:binary", "it is no text"),
+        ("secret:file:.", "Is a directory"),
+        (f"secret:vault:{LEAK}", "is expected"),
+    ],
+)
+def test_a_secret_that_cannot_be_read(checkout, monkeypatch, reference, reason):
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    (checkout / "empty").write_text("\n")
+    (checkout / "binary").write_bytes(LEAK.encode() + b"\xff")
+    with pytest.raises(SecretError, match=reason) as caught:
+        resolve({"a": [reference]})
+    assert str(caught.value).startswith("a[0]: ")
+    assert LEAK not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_missing_secret_is_found_before_the_run(monkeypatch):
+    monkeypatch.delenv("W", raising=False)
+    findings = refused(small(), check_secrets=True)
+    assert {(f.host, f.key) for f in findings} == {
+        (f"am-{n}", "alertmanager_webhook_url") for n in (1, 2, 3)
+    }
+    assert "secret:env:W: the environment has no W" in findings[0].found
+
+
+def test_a_missing_ssh_key_is_found_before_the_run(checkout, monkeypatch):
+    monkeypatch.setenv("W", LEAK)
+    hosts = small({"ssh_key": "id_ed25519"})
+    findings = refused(hosts, check_secrets=True)
+    assert {f.found for f in findings} == {"id_ed25519, which is no file"}
+    (checkout / "id_ed25519").touch()
+    site_from_dicts(hosts, check_secrets=True)
+
+
+def test_a_readable_secret_file_is_a_warning(checkout, monkeypatch):
+    monkeypatch.setenv("W", LEAK)
+    (checkout / "key").write_text(LEAK)
+    (checkout / "key").chmod(0o644)
+    bucket = {"type": "S3", "config": {"secret_key": "secret:file:key"}}
+    both = {"bucket_config": bucket}
+    site = site_from_dicts(small(prom_1=both, prom_2=both), check_secrets=True)
+    assert {(f.severity, f.key) for f in site.findings} == {
+        ("warn", "bucket_config.config.secret_key")
+    }
+    (checkout / "key").chmod(0o600)
+    assert not site_from_dicts(small(prom_1=both, prom_2=both), check_secrets=True).findings
+    assert LEAK not in repr(site)
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        ({"bucket_config": {"type": "S3", "config": {"access_key": LEAK}}}, "config.access_key"),
+        ({"bucket_config": {"type": "S3", "config": {"secret_key": LEAK}}}, "config.secret_key"),
+        (
+            {"prometheus_config": {"remote_write": [{"basic_auth": {"password": LEAK}}]}},
+            "remote_write[0].basic_auth.password",
+        ),
+        (
+            {"prometheus_config": {"remote_read": [{"authorization": {"credentials": LEAK}}]}},
+            "remote_read[0].authorization.credentials",
+        ),
+        (
+            {"prometheus_config": {"remote_write": [{"bearer_token": LEAK}]}},
+            "remote_write[0].bearer_token",
+        ),
+        (
+            {"prometheus_config": {"remote_write": [{"url": f"https://me:{LEAK}@host/"}]}},
+            "remote_write[0].url",
+        ),
+    ],
+)
+def test_a_literal_secret_is_refused(data, key):
+    findings = [f for f in refused(small(prom_1=data, prom_2=data)) if f.severity == "fail"]
+    assert {f.host for f in findings} == {"prom-1", "prom-2"}
+    assert all(f.key.endswith(key) for f in findings)
+
+
+@pytest.mark.parametrize(
+    ("receiver", "key"),
+    [
+        ({"webhook_configs": [{"url": LEAK}]}, "webhook_configs[0].url"),
+        ({"slack_configs": [{"api_url": LEAK}]}, "slack_configs[0].api_url"),
+        ({"pagerduty_configs": [{"routing_key": LEAK}]}, "pagerduty_configs[0].routing_key"),
+        ({"discord_configs": [{"webhook_url": LEAK}]}, "discord_configs[0].webhook_url"),
+        ({"telegram_configs": [{"bot_token": LEAK}]}, "telegram_configs[0].bot_token"),
+        ({"email_configs": [{"auth_password": LEAK}]}, "email_configs[0].auth_password"),
+        ({"pushover_configs": [{"user_key": LEAK}]}, "pushover_configs[0].user_key"),
+    ],
+)
+def test_a_literal_secret_of_a_receiver_is_refused(receiver, key):
+    config = {"alertmanager_config": {"receivers": [{"name": "team", **receiver}]}}
+    findings = refused(alertmanagers(**config))
+    assert {f.key for f in findings} == {f"alertmanager_config.receivers[0].{key}"}
+    assert all("secret:env:NAME" in f.allowed for f in findings)
+
+
+def test_what_only_looks_like_a_secret_is_allowed():
+    site_from_dicts(
+        prometheus(
+            remote_write=[{"basic_auth": {"password_file": "/etc/prometheus/secrets/password"}}],
+            scrape_configs=[
+                {
+                    "job_name": "a",
+                    "oauth2": {"token_url": "https://auth.example.org", "client_id": "me"},
+                    "static_configs": [{"targets": ["10.0.0.1:80"], "labels": {"token": "x"}}],
+                }
+            ],
+        )
+    )
+    config = {
+        "receivers": [{"name": "a", "telegram_configs": [{"api_url": "https://api.telegram.org"}]}]
+    }
+    site_from_dicts(alertmanagers(alertmanager_config=config))
+
+
+def test_the_webhook_url_is_a_reference():
+    findings = refused(alertmanagers(alertmanager_webhook_url=f"https://hooks/{LEAK}"))
+    assert {f.found for f in findings} == {"a literal secret (not shown)"}
+
+
+def test_a_malformed_reference_is_refused():
+    findings = refused(alertmanagers(alertmanager_webhook_url=f"secret:{LEAK}"))
+    assert {f.found for f in findings} == {"a malformed secret reference"}
+
+
+def test_a_secret_has_no_place_in_a_command_line():
+    data = {"prometheus_flags": {"some.password": "secret:env:W"}}
+    findings = refused(small(prom_1=data, prom_2=data))
+    assert {f.found for f in findings} == {"a secret"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"base_url": f"https://me:{LEAK}@mirror"},
+        {"base_url": f"https://{LEAK}@mirror"},
+        {"bucket_config": LEAK},
+        {"alertmanager_webhook_url": [LEAK]},
+        {"prometheus_config": [LEAK]},
+        {"prometheus_config": {"global": LEAK}},
+        {"alertmanager_templates": {"a.tmpl": [LEAK]}},
+        {"prometheus_flags": {"x": {"y": LEAK}}},
+        {"x" * 3: LEAK},
+    ],
+)
+def test_no_error_shows_what_could_be_a_secret(data):
+    refused(small(data))
+
+
+def test_pyinfras_own_secrets_are_a_warning():
+    (finding,) = site_from_dicts(small(prom_1={"ssh_password": LEAK})).findings
+    assert finding.key == "ssh_password"
+    assert LEAK not in str(finding)
+
+
+# --- Groups and addresses -------------------------------------------------------------------------
+
+
+def test_members_are_in_inventory_order():
+    hosts = small()
+    site = site_from_dicts(dict(reversed(hosts.items())))
+    assert [m.name for m in site.members("alertmanager")] == ["am-3", "am-2", "am-1"]
+    assert len(site.members("all")) == len(site.members("node_exporter")) == 7
+    assert site.members("objectstore") == []
+    assert [m.name for m in site.running("thanos-sidecar")] == ["prom-2", "prom-1"]
+    assert [m.name for m in site.peers(site.hosts["am-2"], "alertmanager")] == ["am-3", "am-1"]
+
+
+def test_an_unknown_group_names_the_nearest():
+    hosts = small()
+    for name in ("am-1", "am-2", "am-3"):
+        hosts[name]["groups"] = ["alertmanger", "inventory"]
+    findings = [f for f in refused(hosts) if f.severity == "fail"]
+    assert {f.key for f in findings} == {"group alertmanger", "groups"}
+    assert "(alertmanager is the nearest)" in findings[0].allowed
+
+
+def test_the_only_group_is_misspelt_too():
+    hosts = {"a": host("promtheus", ssh_hostname="10.0.0.1", replica="a")}
+    assert "group promtheus" in {f.key for f in refused(hosts)}
+
+
+def test_groups_of_ones_own_begin_with_x():
+    hosts = small()
+    hosts["prom-1"]["groups"] = ["prometheus", "x_paris", "inventory", "@local", "prometheus"]
+    site = site_from_dicts(hosts)
+    assert site.hosts["prom-1"].groups == ("prometheus", "x_paris")
+    assert site.hosts["prom-1"].components == ("prometheus", "thanos-sidecar", "node_exporter")
+
+
+def test_an_empty_inventory_is_an_error():
+    assert only({}).found == "no host"
+
+
+@pytest.mark.parametrize(
+    ("data", "address"),
+    [
+        ({"ssh_hostname": "10.9.9.9"}, "10.9.9.9"),
+        ({"ssh_hostname": "mgmt.example.org", "service_address": "10.9.9.9"}, "10.9.9.9"),
+        ({"service_address": "2001:DB8:0::1"}, "2001:db8::1"),
+        ({"service_address": "[2001:db8::1]"}, "2001:db8::1"),
+        ({"service_address": "prom.example.org"}, "prom.example.org"),
+    ],
+)
+def test_the_service_address(data, address):
+    assert site_from_dicts(small(prom_1=data)).hosts["prom-1"].address == address
+
+
+def test_a_host_named_by_its_address():
+    hosts = small()
+    hosts["10.0.0.50"] = host("node_exporter")
+    assert site_from_dicts(hosts).hosts["10.0.0.50"].address == "10.0.0.50"
+
+
+@pytest.mark.parametrize("name", ["prom.example.org", "127.0.0.1", "localhost"])
+def test_a_name_alone_is_no_service_address(name):
+    finding = only(small(prom_1={"ssh_hostname": name}))
+    assert (finding.host, finding.key) == ("prom-1", "ssh_hostname")
+    assert finding.allowed.startswith("service_address: ")
+
+
+def test_an_alertmanager_advertises_an_ip_address():
+    finding = only(small(am_1={"service_address": "am.example.org"}))
+    assert (finding.host, finding.key) == ("am-1", "service_address")
+
+
+def test_no_address_twice():
+    finding = only(small(am_2={"service_address": "10.0.0.21"}))
+    assert (finding.host, finding.key) == ("am-2", "service_address")
+    assert finding.found == "10.0.0.21, which is am-1 too"
+
+
+def test_one_machine_under_two_names():
+    finding = only(small(query_2={"ssh_hostname": "10.0.0.31", "service_address": "10.0.0.99"}))
+    assert (finding.key, finding.found) == ("ssh_hostname", "10.0.0.31, which is query-1 too")
+    site_from_dicts(
+        small(
+            query_2={"ssh_hostname": "10.0.0.31", "ssh_port": 2222, "service_address": "10.0.0.99"}
+        )
+    )
+
+
+def test_no_port_twice_on_a_host():
+    finding = only(small(prom_1={"sidecar_http_port": 9090}))
+    assert finding.found == "9090, which is prometheus_port too"
+    # The same ports are free on a host without these components.
+    site_from_dicts(small(query_1={"sidecar_http_port": 9090}))
+
+
+def test_endpoints():
+    site = site_from_dicts(small(prom_1={"prometheus_port": 19090}))
+    prom, am = site.hosts["prom-1"], site.hosts["am-1"]
+    assert site.endpoint("prometheus", prom).url == "http://10.0.0.11:19090"
+    assert site.endpoint("thanos-sidecar", prom, "grpc").target == "10.0.0.11:10901"
+    assert site.endpoint("alertmanager", am, port="cluster").target == "10.0.0.21:9094"
+    assert site.local("prometheus", prom).url == "http://127.0.0.1:19090"
+    assert site.listen("prometheus", prom) == "0.0.0.0:19090"
+
+
+def test_endpoints_with_ipv6_and_a_listen_address():
+    site = site_from_dicts(
+        small(
+            prom_1={"service_address": "2001:db8::11"},
+            am_1={"alertmanager_listen_address": "10.0.0.21"},
+        )
+    )
+    prom, am = site.hosts["prom-1"], site.hosts["am-1"]
+    assert site.endpoint("prometheus", prom).target == "[2001:db8::11]:9090"
+    assert site.listen("prometheus", prom) == "[::]:9090"
+    assert site.listen("alertmanager", am, "cluster") == "10.0.0.21:9094"
+    assert site.local("alertmanager", am).url == "http://10.0.0.21:9093"
+
+
+def test_a_listen_address_that_others_do_not_dial_is_a_warning():
+    (finding,) = site_from_dicts(small(prom_1={"prometheus_listen_address": "10.7.7.7"})).findings
+    assert "while others dial 10.0.0.11" in finding.found
+
+
+# --- What holds a pair together -------------------------------------------------------------------
+
+
+def test_replicas_differ():
+    finding = only(small(prom_2={"replica": "a"}))
+    assert (finding.host, finding.key) == ("prom-2", "replica")
+    assert finding.found == "'a', which is that of prom-1 in cluster 'main' too"
+
+
+def test_a_replica_of_another_cluster_may_have_the_same_name():
+    site = site_from_dicts(small(prom_2={"replica": "a", "cluster": "other"}))
+    assert [f.key for f in site.findings] == ["cluster", "cluster"]
+    assert [m.name for m in site.replicas(site.hosts["prom-1"])] == ["prom-1"]
+
+
+def test_a_prometheus_needs_a_replica_name():
+    hosts = small()
+    del hosts["prom-2"]["data"]["replica"]
+    finding = only(hosts)
+    assert (finding.host, finding.key, finding.found) == ("prom-2", "replica", "nothing")
+
+
+def test_deduplication_needs_the_replica_label():
+    finding = only(small(query_1={"replica_labels": ["instance"]}))
+    assert (finding.host, finding.key) == ("query-1", "replica_labels")
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"global": {"external_labels": {"replica": "x"}}}, "global.external_labels.replica"),
+        ({"global": {"external_labels": {"cluster": "x"}}}, "global.external_labels.cluster"),
+        ({"rule_files": ["/etc/prometheus/mine/*.yml"]}, "rule_files"),
+        (
+            {
+                "alerting": {
+                    "alert_relabel_configs": [{"target_label": "replica", "replacement": "x"}]
+                }
+            },
+            "alerting.alert_relabel_configs",
+        ),
+        (
+            {
+                "alerting": {
+                    "alert_relabel_configs": [{"source_labels": ["replica"], "target_label": "r"}]
+                }
+            },
+            "alerting.alert_relabel_configs",
+        ),
+        (
+            {
+                "alerting": {
+                    "alert_relabel_configs": [
+                        {"source_labels": ["replica"], "regex": "b", "action": "drop"}
+                    ]
+                }
+            },
+            "alerting.alert_relabel_configs",
+        ),
+        (
+            {
+                "alerting": {
+                    "alertmanagers": [{"alert_relabel_configs": [{"target_label": "replica"}]}]
+                }
+            },
+            "alerting.alertmanagers[0].alert_relabel_configs",
+        ),
+        ({"scrape_configs": [{"job_name": "node_exporter"}]}, "scrape_configs[0]"),
+        ({"scrape_configs": [{"job_name": "a"}, {"job_name": "a"}]}, "scrape_configs[1]"),
+        (
+            {
+                "scrape_configs": [
+                    {"job_name": "a", "static_configs": [{"labels": {"replica": "x"}}]}
+                ]
+            },
+            "scrape_configs[0]",
+        ),
+        (
+            {
+                "scrape_configs": [
+                    {"job_name": "a", "relabel_configs": [{"target_label": "replica"}]}
+                ]
+            },
+            "scrape_configs[0].relabel_configs",
+        ),
+    ],
+)
+def test_what_breaks_the_pair_is_refused(config, key):
+    findings = [f for f in refused(prometheus(**config)) if f.severity == "fail"]
+    assert {f.key for f in findings} == {f"prometheus_config.{key}"}
+
+
+def test_what_upstream_allows_is_allowed():
+    site = site_from_dicts(
+        prometheus(
+            **{"global": {"external_labels": {"cluster": "main", "region": "eu"}}},
+            alerting={
+                "alert_relabel_configs": [
+                    {"action": "labeldrop", "regex": "pod"},
+                    {"source_labels": ["severity"], "target_label": "prio"},
+                ]
+            },
+            scrape_configs=[{"job_name": "app", "static_configs": [{"targets": ["10.1.1.1:80"]}]}],
+        )
+    )
+    assert site.findings == ()
+
+
+def test_a_job_of_targets_collides_too():
+    targets = {"prometheus_targets": {"app": [{"targets": ["10.1.1.1:80"]}]}}
+    data = {**targets, "prometheus_config": {"scrape_configs": [{"job_name": "app"}]}}
+    assert {f.key for f in refused(small(prom_1=data, prom_2=data))} == {
+        "prometheus_config.scrape_configs[0]"
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "severity"),
+    [
+        ({"global": {"scrape_interval": "30s"}}, "fail"),
+        ({"scrape_configs": [{"job_name": "a", "scrape_interval": "30s"}]}, "fail"),
+        ({"global": {"external_labels": {"region": "eu"}}}, "fail"),
+        ({"scrape_configs": [{"job_name": "a"}]}, "warn"),
+        ({"remote_write": [{"url": "https://a"}]}, "warn"),
+    ],
+)
+def test_replicas_are_alike(config, severity):
+    hosts = small(prom_2={"prometheus_config": config})
+    try:
+        findings = site_from_dicts(hosts).findings
+    except SettingsErrors as errors:
+        findings = errors.findings
+    assert findings[0].severity == severity
+    assert findings[0].host == "prom-2"
+
+
+def test_uploads_need_time_and_order():
+    data = {"bucket_config": {"type": "S3", "config": {}}, "prometheus_retention_time": "2h"}
+    assert {f.key for f in refused(small(prom_1=data, prom_2=data))} == {
+        "prometheus_retention_time"
+    }
+    tsdb = {"storage": {"tsdb": {"out_of_order_time_window": "30m"}}}
+    data = {"bucket_config": {"type": "S3", "config": {}}, "prometheus_config": tsdb}
+    assert {f.key for f in refused(small(prom_1=data, prom_2=data))} == {
+        "prometheus_config.storage.tsdb.out_of_order_time_window"
+    }
+    # Without uploads, both are the user's choice.
+    data = {"prometheus_config": tsdb, "prometheus_retention_time": "2h"}
+    assert site_from_dicts(small(prom_1=data, prom_2=data)).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("setting", "flag", "instead"),
+    [
+        ("prometheus_flags", "web.listen-address", "prometheus_port"),
+        ("prometheus_flags", "no-web.enable-lifecycle", "prometheus_lifecycle"),
+        ("prometheus_flags", "storage.tsdb.retention.time", "prometheus_retention_time"),
+        ("prometheus_flags", "storage.tsdb.max-block-duration", "uploads"),
+        ("sidecar_flags", "tsdb.path", "data directory"),
+        ("alertmanager_flags", "cluster.peer", "the group alertmanager"),
+        ("querier_flags", "endpoint.sd-config-file", "the group prometheus"),
+        ("querier_flags", "query.replica-label", "replica_labels"),
+        ("node_exporter_flags", "web.listen-address", "node_exporter_port"),
+    ],
+)
+def test_a_flag_of_the_package_is_refused(setting, flag, instead):
+    finding = only(small(prom_1={setting: {flag: "x"}}))
+    assert finding.key == f"{setting}.{flag}"
+    assert instead in finding.allowed
+
+
+def test_other_flags_are_allowed():
+    flags = {"log.level": "debug", "query.max-concurrency": 10, "enable-feature": ["a", "b"]}
+    both = {"prometheus_flags": flags}
+    assert site_from_dicts(small(prom_1=both, prom_2=both)).findings == ()
+
+
+# --- What holds the Alertmanagers together --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"alertmanager_config": {"route": {"group_wait": "1s"}}},
+        {"alertmanager_templates": {"a.tmpl": "x"}},
+        {"alertmanager_webhook_url": "secret:env:OTHER"},
+    ],
+)
+def test_alertmanagers_are_alike(data):
+    finding = only(small(am_2=data))
+    assert (finding.host, finding.key) == ("am-2", next(iter(data)))
+    assert finding.found == "another than on am-1"
+
+
+def test_alerts_go_somewhere():
+    findings = refused(alertmanagers(alertmanager_webhook_url=None))
+    assert {f.key for f in findings} == {"alertmanager_webhook_url"}
+    site_from_dicts(
+        alertmanagers(
+            alertmanager_webhook_url=None,
+            alertmanager_config={"receivers": [{"name": "a"}], "route": {"receiver": "a"}},
+        )
+    )
+
+
+def test_waiting_in_turn_stays_below_group_interval():
+    config = {"route": {"routes": [{"group_interval": "40s"}]}}
+    findings = site_from_dicts(alertmanagers(alertmanager_config=config)).findings
+    assert len(findings) == 3
+    assert "waits 30 s for the others" in findings[0].found
+    site = site_from_dicts(
+        alertmanagers(alertmanager_config=config, alertmanager_flags={"cluster.peer-timeout": "5s"})
+    )
+    assert site.findings == ()
+
+
+def test_notifications_are_remembered_for_repeat_interval():
+    findings = refused(alertmanagers(alertmanager_config={"route": {"repeat_interval": "7d"}}))
+    assert {f.key for f in findings} == {"alertmanager_flags.data.retention"}
+    site_from_dicts(
+        alertmanagers(
+            alertmanager_config={"route": {"repeat_interval": "7d"}},
+            alertmanager_flags={"data.retention": "8d"},
+        )
+    )
+
+
+def test_an_interval_that_is_none():
+    config = {"route": {"repeat_interval": "often"}}
+    assert {f.key for f in refused(alertmanagers(alertmanager_config=config))} == {
+        "alertmanager_config"
+    }
+
+
+# --- The site -------------------------------------------------------------------------------------
+
+
+def test_tiers_of_none_and_of_one_are_warnings():
+    site = site_from_dicts(small(query_1=None, query_2=None, am_2=None, am_3=None, prom_2=None))
+    assert [(f.severity, f.key, f.found) for f in site.findings] == [
+        ("warn", "group alertmanager", "one host"),
+        ("warn", "group querier", "no host"),
+        ("warn", "cluster", "one Prometheus in cluster 'main'"),
+    ]
+
+
+def test_releases_that_do_not_go_together():
+    findings = refused(small({"versions": {"thanos": "0.35.1"}}))
+    (line,) = describe(findings)
+    assert "do not go together" in line
+    assert "prom-1, prom-2, am-1 and 4 more" in line
+
+
+def test_a_version_that_is_none():
+    assert {f.key for f in refused(small({"versions": {"thanos": "new"}}))} == {"release"}
+
+
+def test_hosts_on_another_release_are_a_warning():
+    (finding,) = site_from_dicts(small(prom_2={"versions": {"prometheus": "3.14.0"}})).findings
+    assert finding.found == "3.14.0 on prom-2; 3.15.0 on prom-1"
+
+
+def test_one_profile_for_all():
+    assert only(small(am_3={"profile": "drill"})).key == "profile"
+
+
+# --- pyinfra's inventory --------------------------------------------------------------------------
+
+
+def inventory(**override):
+    groups = {}
+    for name, entry in small().items():
+        groups.setdefault(entry["groups"][0], ([], {}))[0].append((name, entry["data"]))
+    groups["prometheus"][1].update(prometheus_port=9091)
+    groups["inventory"] = (list(small()), {})
+    return Inventory((list(small()), {"cluster": "paris"}), override_data=override, **groups)
+
+
+def test_the_site_of_an_inventory_is_made_once():
+    given = inventory()
+    site = load_site(given, check_secrets=False)
+    assert site is load_site(given, check_secrets=False)
+    assert list(site.hosts) == list(small())
+    member = site.hosts["prom-1"]
+    assert (member.groups, member.settings.prometheus_port) == (("prometheus",), 9091)
+    assert member.settings.cluster == "paris"
+
+
+def test_the_command_line_is_named():
+    with pytest.raises(SettingsErrors) as caught:
+        load_site(inventory(prometheus_prot=1), check_secrets=False)
+    assert str(caught.value).startswith("--data: prom-1, prom-2, am-1 and 4 more: prometheus_prot:")
+
+
+def test_file_and_line_are_named(checkout):
+    (checkout / "group_data").mkdir()
+    (checkout / "group_data/prometheus.py").write_text('"""x"""\n\nprometheus_port = 80\n')
+    (checkout / "inventory.py").write_text(
+        'x = [\n    ("prom-1", {"replica": "a b"}),\n    ("prom-2", {"replica": "a b"}),\n]\n'
+    )
+    given = inventory()
+    given.group_data["prometheus"]["prometheus_port"] = 80
+    for name in ("prom-1", "prom-2"):
+        given.host_data[name]["replica"] = "a b"
+    with pytest.raises(SettingsErrors) as caught:
+        load_site(given, check_secrets=False)
+    places = {(f.host, f.key): f.where for f in caught.value.findings}
+    assert places["prom-1", "prometheus_port"] == "group_data/prometheus.py:3"
+    assert places["prom-2", "replica"] == "inventory.py:3"
+
+
+def test_a_file_of_group_data_without_hosts_is_refused():
+    given = inventory()
+    given.group_data["promtheus"] = {"prometheus_port": 9091}
+    with pytest.raises(SettingsErrors, match="prometheus is the nearest"):
+        load_site(given, check_secrets=False)
+
+
+@pytest.mark.parametrize("pattern", ["prom-1", "prom-*", "alertmanager", "am-[12]"])
+def test_a_limit_that_matches(pattern):
+    assert check_limit({n: h["groups"] for n, h in small().items()}, [pattern]) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "near"), [("prom-9", "prom-"), ("alertmanger", "alertmanager"), ("all", "")]
+)
+def test_a_limit_that_matches_nothing(pattern, near):
+    (finding,) = check_limit({n: h["groups"] for n, h in small().items()}, ["am-1", pattern])
+    assert repr(pattern) in finding.found
+    assert near in finding.allowed.rpartition(";")[2]
+
+
+def test_findings_read_well():
+    finding = Finding("am-1", "replica", "'a'", "another", "inventory.py:3")
+    assert str(finding) == "inventory.py:3: am-1: replica: found 'a'; allowed: another"
+
+
+# --- This checkout's own inventory ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """The hosts that `debug-inventory --json` prints, with a secret in the environment."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pyinfra", "inventory.py", "debug-inventory", "--json"],
+        cwd=ROOT,
+        env={**os.environ, "RELEASE": "reference", "PROFILE": "drill", "W": LEAK},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    secrets = [f.read_text().strip() for f in (ROOT / "secrets").glob("*") if f.is_file()]
+    for secret in [LEAK, *filter(None, secrets)]:
+        assert secret not in done.stdout + done.stderr
+    return {entry["name"]: entry for entry in json.loads(done.stdout)}
+
+
+def test_our_inventory_is_valid(printed):
+    site = site_from_dicts(printed)
+    assert site.findings == ()
+    assert list(site.hosts) == [
+        *("prom-1", "prom-2", "am-1", "am-2", "am-3", "query-1", "query-2", "store-1")
+    ]
+    for member in site.hosts.values():
+        assert (member.settings.release, member.settings.profile) == ("reference", "drill")
+        assert member.settings.version("thanos") == "0.32.2"
+    # SSH reaches it at another address than the other hosts do.
+    prom = printed["prom-2"]["data"]
+    assert site.hosts["prom-2"].address == prom["service_address"] != prom["ssh_hostname"]
+
+
+@pytest.mark.parametrize("release", ["current", "migration"])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_our_inventory_in_other_releases(printed, release, profile):
+    hosts = {name: {**entry, "data": {**entry["data"]}} for name, entry in printed.items()}
+    for entry in hosts.values():
+        entry["data"].update(release=release, profile=profile, versions={})
+    assert site_from_dicts(hosts).findings == ()

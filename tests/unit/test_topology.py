@@ -1,0 +1,83 @@
+"""The table of components, and addresses as other processes write them."""
+
+import pytest
+
+from deploys.lib import releases, topology
+from deploys.lib.settings import Settings
+from deploys.lib.topology import COMPONENTS, GROUPS, Endpoint
+
+
+def test_names_are_the_documents():
+    assert [c.unit for c in COMPONENTS.values()] == list(COMPONENTS)
+    assert list(COMPONENTS) == [
+        "prometheus",
+        "thanos-sidecar",
+        "alertmanager",
+        "thanos-querier",
+        "node_exporter",
+    ]
+    assert COMPONENTS["thanos-querier"].service == "thanos-querier.service"
+    assert COMPONENTS["thanos-querier"].path == "/usr/local/bin/thanos"
+
+
+def test_ports_are_the_documents():
+    ports = {
+        (name, kind): Settings.model_fields[setting].default
+        for name, info in COMPONENTS.items()
+        for kind, setting in info.ports.items()
+    }
+    assert ports == {
+        ("prometheus", "http"): 9090,
+        ("thanos-sidecar", "http"): 10902,
+        ("thanos-sidecar", "grpc"): 10901,
+        ("alertmanager", "http"): 9093,
+        ("alertmanager", "cluster"): 9094,
+        ("thanos-querier", "http"): 10903,
+        ("thanos-querier", "grpc"): 10904,
+        ("node_exporter", "http"): 9100,
+    }
+
+
+@pytest.mark.parametrize("info", COMPONENTS.values(), ids=COMPONENTS)
+def test_a_component_is_complete(info):
+    assert info.group in {*GROUPS, "all"}
+    assert info.binary in releases.PROJECTS[info.archive].binaries
+    assert info.listen_address is None or info.listen_address in Settings.model_fields
+    assert set(info.protocols) <= set(info.ports)
+
+
+def test_job_names_differ():
+    jobs = [info.job_name for info in COMPONENTS.values()]
+    assert len(set(jobs)) == len(jobs)
+
+
+@pytest.mark.parametrize(
+    ("address", "target"),
+    [
+        ("10.0.0.1", "10.0.0.1:9090"),
+        ("mon.example.org", "mon.example.org:9090"),
+        ("2001:db8::1", "[2001:db8::1]:9090"),
+    ],
+)
+def test_an_ipv6_address_has_brackets(address, target):
+    endpoint = Endpoint("a", "prometheus", address, 9090)
+    assert (endpoint.target, endpoint.url) == (target, f"http://{target}")
+
+
+def test_the_scheme_is_in_one_place():
+    assert Endpoint("a", "prometheus", "10.0.0.1", 9090, "https").url == "https://10.0.0.1:9090"
+
+
+def test_ip():
+    assert str(topology.ip("[2001:db8:0::1]")) == "2001:db8::1"
+    assert topology.ip("mon.example.org") is None
+    assert topology.ip(None) is None
+
+
+def test_components_of_groups():
+    def names(*groups):
+        return [info.name for info in topology.of_groups(groups)]
+
+    assert names("prometheus") == ["prometheus", "thanos-sidecar", "node_exporter"]
+    assert names("querier", "alertmanager") == ["alertmanager", "thanos-querier", "node_exporter"]
+    assert names("objectstore") == names() == ["node_exporter"]
