@@ -50,7 +50,8 @@ def component(site: Site, member: Member, found: State) -> Component:
             STATE: Directory("700", group="root"),
             "/usr/local/libexec/monitoring": Directory("755", group="root"),
             topology.SOFTWARE_DIR: Directory("755", group="root"),
-            topology.LOG_DIR: Directory("755", owner=topology.USER),
+            # root's rsyslog writes here: were it the service user's, a planted link would aim those writes.
+            topology.LOG_DIR: Directory("750"),
         },
         files={
             STAMP: File(template("stamp.sh.j2"), "755", group="root"),

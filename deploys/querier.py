@@ -6,7 +6,7 @@ error.
 """
 
 from deploys import preflight, software
-from deploys.lib import config, gates, rollout, topology
+from deploys.lib import config, flags, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.service import daemons
 from deploys.lib.settings import Member, Site
@@ -14,10 +14,13 @@ from facts.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
+    files = {}
+    if flags.endpoints_file(member):  # older releases get their stores as flags
+        files[topology.ENDPOINTS_FILE] = File(config.dump(config.endpoints_yml(site, member)))
     return daemons(
         "querier",
         *(site, member, found, "thanos-querier"),
-        files={topology.ENDPOINTS_FILE: File(config.dump(config.endpoints_yml(site, member)))},
+        files=files,
         directories={topology.THANOS_DIR: Directory("750", managed=True)},
     )
 

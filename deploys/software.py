@@ -23,7 +23,11 @@ def _archives():
     settings = member.settings
     missing = []
     for component in dict.fromkeys(info.archive for info in topology.of_groups(member.groups)):
-        archive = releases.archive(component, settings.version(component), found.arch)
+        try:
+            archive = releases.archive(component, settings.version(component), found.arch)
+        except ValueError as error:
+            yield rollout.refuse(str(error))
+            return
         pin = releases.pinned(archive.name, settings.checksums)
         there = found.installed.get(archive.directory)
         if there and there.names.issuperset(archive.binaries) and pin in (None, there.sha256):

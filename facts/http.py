@@ -97,7 +97,8 @@ def split(lines: Iterable[str]) -> dict[str, Answer]:
     :raises FactProcessError: where the text was not printed by ``script``.
     """
     answers: dict[str, Answer] = {}
-    name, status, code, body = "", 0, "", []
+    body: list[str] = []
+    name, status, code = "", 0, ""
 
     def close() -> None:
         if not name:
@@ -151,7 +152,9 @@ class Sample:
     value: float
 
 
-_SAMPLE = re.compile(r"^(?P<name>[A-Za-z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)")
+_SAMPLE = re.compile(
+    r"^(?P<name>[A-Za-z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>[-+]?(?:[\d.]\S*|Inf|NaN))"
+)
 _LABEL = re.compile(r'\s*(?P<name>[A-Za-z_]\w*)="(?P<value>(?:[^"\\]|\\.)*)"\s*,?')
 _ESCAPE = re.compile(r"\\(.)")
 

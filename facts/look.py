@@ -114,9 +114,10 @@ def script(roots, paths, units, commands, sysctls, users, extra=None) -> str:
         f"find {places} -maxdepth 0 {listing} 2>/dev/null",
         f"echo '{MARK}sums'; find {_quote(roots)} -type f -exec sha256sum {{}} + 2>/dev/null; "
         f"find {places} -maxdepth 0 -type f -size -1024k -exec sha256sum {{}} + 2>/dev/null",
-        f"echo '{MARK}units'; systemctl show -p {','.join(UNIT_PROPERTIES)} {_quote(units)} 2>/dev/null",
-        f"echo '{MARK}processes'; for pid in $(systemctl show -p MainPID {_quote(units)} 2>/dev/null "
-        "| sed -n 's/^MainPID=//p'); do [ \"$pid\" != 0 ] || continue; "
+        f"echo '{MARK}units'; units=$(systemctl show -p {','.join(UNIT_PROPERTIES)} {_quote(units)} 2>/dev/null)",
+        'echo "$units"',
+        f"echo '{MARK}processes'; for pid in $(echo \"$units\" | sed -n 's/^MainPID=//p'); do "
+        '[ "$pid" != 0 ] || continue; '
         'echo "$pid"; readlink /proc/$pid/exe || echo; tr "\\0\\n" "\\037 " </proc/$pid/cmdline; echo; done 2>/dev/null',
         f"echo '{MARK}stamps'; for s in /run/monitoring/*; do [ -f $s ] || continue; echo \"> ${{s##*/}}\"; cat $s; done",
         f"echo '{MARK}installed'; for i in /opt/*/.installed; do [ -f $i ] || continue; "

@@ -17,9 +17,7 @@ DEFAULT_URL = "http://127.0.0.1:9090"
 
 # What service discovery knew of a target can be a hundred times the rest, and nobody asks for it.
 _STRING = r'"[^"\\]*(\\.[^"\\]*)*"'
-_WITHOUT_DISCOVERED = (
-    "sed -E 's/\"discoveredLabels\":\\{(" + f"{_STRING}:{_STRING}" + ",?)*\\},//g'"
-)
+_WITHOUT_DISCOVERED = 'sed -E \'s/"discoveredLabels":\\{(' + f"{_STRING}:{_STRING}" + ",?)*\\},//g'"
 
 CALLS = (
     Call("ready", "/-/ready"),

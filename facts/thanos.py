@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pyinfra.api import FactBase
 
 from facts import Reading, guarded
-from facts.http import NO_ANSWER, Call, Sample, data, metric, metrics, only_metrics, script, split
+from facts.http import (
+    NO_ANSWER,
+    Answer,
+    Call,
+    Sample,
+    data,
+    metric,
+    metrics,
+    only_metrics,
+    script,
+    split,
+)
 from facts.prometheus import unix_time
 
 QUERIER_URL = "http://127.0.0.1:10903"
@@ -84,6 +95,14 @@ class SidecarReport(Reading):
     errors: dict[str, str] = field(default_factory=dict)
 
 
+def _samples(answers: Mapping[str, Answer], errors: dict[str, str]) -> list[Sample]:
+    page = answers.get("metrics", NO_ANSWER)
+    if page.ok:
+        return metrics(page.body)
+    errors["metrics"] = page.problem
+    return []
+
+
 def _version(samples: list[Sample]) -> str | None:
     builds = [sample for sample in samples if sample.name == "thanos_build_info"]
     return builds[0].labels.get("version") if builds else None
@@ -101,10 +120,7 @@ def parse_querier(lines: Iterable[str]) -> QuerierReport:
     errors = {} if ready.ok else {"ready": ready.problem}
     if not ready.status:
         return QuerierReport(ready=False, errors=errors)
-    page = answers.get("metrics", NO_ANSWER)
-    if not page.ok:
-        errors["metrics"] = page.problem
-    samples = metrics(page.body)
+    samples = _samples(answers, errors)
     return QuerierReport(
         ready=ready.ok,
         version=_version(samples),
@@ -134,10 +150,7 @@ def parse_sidecar(lines: Iterable[str]) -> SidecarReport:
     errors = {} if ready.ok else {"ready": ready.problem}
     if not ready.status:
         return SidecarReport(ready=False, errors=errors)
-    page = answers.get("metrics", NO_ANSWER)
-    if not page.ok:
-        errors["metrics"] = page.problem
-    samples = metrics(page.body)
+    samples = _samples(answers, errors)
     connected = metric(samples, "thanos_sidecar_prometheus_up")
     return SidecarReport(
         ready=ready.ok,

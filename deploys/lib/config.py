@@ -113,7 +113,7 @@ def _scrape_configs(site: Site, member: Member, user: list[Data]) -> list[Data]:
     names = [job.get("job_name") for job in [*ours, *watched, *user]]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{member.name}: found the job {name} twice, allowed: once")
+            raise ValueError(f"{member.name}: found the job {name} twice; allowed: once")
     return [*ours, *watched, *user]
 
 
@@ -323,7 +323,7 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
         receivers.insert(0, {"name": WEBHOOK, "webhook_configs": [{"url": url}]})
     if not receivers:
         raise ValueError(
-            f"{member.name}: alertmanager_webhook_url: found nothing, allowed: this secret, or "
+            f"{member.name}: alertmanager_webhook_url: found nothing; allowed: this secret, or "
             "receivers in alertmanager_config"
         )
     route = {

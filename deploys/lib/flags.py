@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -188,7 +189,11 @@ TABLE: dict[str, tuple[Flag, ...]] = {
             since=releases.DELAY_PROMETHEUS,
             why="compacts what the sidecar has uploaded: far fewer indexes for the same retention",
         ),
-        Flag("web.listen-address", _listen("prometheus"), setting="prometheus_listen_address"),
+        Flag(
+            "web.listen-address",
+            _listen("prometheus"),
+            setting="prometheus_port, prometheus_listen_address",
+        ),
         Flag(
             "web.external-url",
             _external_url("prometheus"),
@@ -201,12 +206,12 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         Flag(
             "web.enable-admin-api", _setting("prometheus_admin_api"), setting="prometheus_admin_api"
         ),
-        Flag("rules.alert.resend-delay", _timing("resend_delay"), setting="profile"),
+        Flag("rules.alert.resend-delay", _timing("resend_delay"), free=True),
         LOG_LEVEL,
     ),
     "thanos-sidecar": (
-        Flag("tsdb.path", topology.PROMETHEUS_DATA),
-        Flag("prometheus.url", _prometheus_url),
+        Flag("tsdb.path", topology.PROMETHEUS_DATA, why="the data directory of Prometheus"),
+        Flag("prometheus.url", _prometheus_url, setting="prometheus_port"),
         Flag(
             "prometheus.ready_timeout",
             "1h",
@@ -237,7 +242,12 @@ TABLE: dict[str, tuple[Flag, ...]] = {
             setting="service_address",
             why="left out, it exits on a host without a private address, or picks the wrong one",
         ),
-        Flag("cluster.peer", _peers, why="the other members; its own address would be noise"),
+        Flag(
+            "cluster.peer",
+            _peers,
+            setting="the group alertmanager of the inventory",
+            why="the other members; its own address would be noise",
+        ),
         Flag(
             "cluster.label",
             _if_clustered(_setting("cluster")),
@@ -254,26 +264,30 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         Flag(
             "cluster.peer-timeout",
             _if_clustered(_timing("peer_timeout")),
-            setting="profile",
+            free=True,
             why="how long each member waits for the one before it to have notified",
         ),
         Flag(
             "cluster.settle-timeout",
             _if_clustered(_timing("settle_timeout")),
-            setting="profile",
+            free=True,
         ),
         Flag(
             "cluster.pushpull-interval",
             _if_clustered(_timing("pushpull_interval")),
-            setting="profile",
+            free=True,
         ),
         Flag(
             "cluster.reconnect-timeout",
             _if_clustered(_timing("reconnect_timeout")),
-            setting="profile",
+            free=True,
             why="by default a member that is gone for good counts as failed for six hours",
         ),
-        Flag("web.listen-address", _listen("alertmanager"), setting="alertmanager_listen_address"),
+        Flag(
+            "web.listen-address",
+            _listen("alertmanager"),
+            setting="alertmanager_port, alertmanager_listen_address",
+        ),
         Flag(
             "web.external-url",
             _external_url("alertmanager"),
@@ -289,18 +303,20 @@ TABLE: dict[str, tuple[Flag, ...]] = {
             "endpoint.sd-config-file",
             topology.ENDPOINTS_FILE,
             since=ENDPOINTS_SINCE,
+            setting="the group prometheus of the inventory",
             why="watched: a store that is added needs no restart",
         ),
         Flag(
             "endpoint.sd-config-reload-interval",
             _timing("endpoint_reload"),
             since=ENDPOINTS_SINCE,
-            setting="profile",
+            free=True,
         ),
         Flag(
             "endpoint-strict",
             lambda site, member: stores(site),
             until=ENDPOINTS_SINCE,
+            setting="the group prometheus of the inventory",
             why="a store that does not answer stays in the set, so that answers without it carry a "
             "warning. Files (--store.sd-files) know no strict endpoints in these versions",
         ),
@@ -321,43 +337,44 @@ TABLE: dict[str, tuple[Flag, ...]] = {
 }
 """Component -> its flags, in the order they are written."""
 
+_EVERYWHERE = "TLS and passwords have to be known to every client in the site"
+_STORES = "stores come from the inventory"
+
 PROTECTED: dict[str, dict[str, str]] = {
     "prometheus": {
         "agent": "an agent serves no queries and evaluates no rules",
-        "config.auto-reload": "the deploy reloads, after the checks",
-        "config.auto-reload-interval": "the deploy reloads, after the checks",
-        "storage.tsdb.retention": "set prometheus_retention_time",
-        "web.config.file": "TLS and passwords have to be known to every client in the site",
+        "config.auto-reload*": "the deploy reloads, after the checks",
+        "storage.tsdb.retention*": "set prometheus_retention_time, prometheus_retention_size",
+        "web.config.file": _EVERYWHERE,
     },
     "thanos-sidecar": {
-        "objstore.config": "set bucket_config: a command line is readable for everyone",
-        "reloader.config-file": "the deploy writes the configuration",
+        "grpc-server-tls-*": _EVERYWHERE,
+        "http.config": _EVERYWHERE,
+        "objstore.config": "set bucket_config: a command line can be read by everyone",
+        "reloader.*": "the deploy writes the configuration",
         "shipper.ignore-unequal-block-size": "it lets blocks be compacted before they are uploaded",
         "shipper.meta-file-name": "Prometheus waits for the default one",
-        "http.config": "TLS and passwords have to be known to every client in the site",
-        "grpc-server-tls-cert": "TLS has to be known to every client in the site",
-        "grpc-server-tls-client-ca": "TLS has to be known to every client in the site",
-        "grpc-server-tls-key": "TLS has to be known to every client in the site",
     },
     "alertmanager": {
         "cluster.tls-config": "it has to be switched on for all members at once",
-        "web.config.file": "TLS and passwords have to be known to every client in the site",
+        "web.config.file": _EVERYWHERE,
     },
     "thanos-querier": {
-        "endpoint": "stores come from the inventory",
-        "endpoint.sd-config": "stores come from the inventory",
-        "store": "stores come from the inventory",
-        "store.sd-files": "stores come from the inventory",
-        "grpc-client-tls-secure": "TLS has to be known to every server in the site",
-        "http.config": "TLS and passwords have to be known to every client in the site",
+        "endpoint*": _STORES,
+        "grpc-client-*": _EVERYWHERE,
+        "grpc-server-tls-*": _EVERYWHERE,
+        "http.config": _EVERYWHERE,
+        "store": _STORES,
+        "store-strict": _STORES,
+        "store.sd-files": _STORES,
         "web.route-prefix": "health and metrics have to stay where they are looked for",
     },
     "node_exporter": {
-        "web.config.file": "TLS and passwords have to be known to every client in the site",
+        "web.config.file": _EVERYWHERE,
         "web.telemetry-path": "metrics have to stay where they are looked for",
     },
 }
-"""Component -> flag that is not ours, and would break the site -> why, or what to set instead."""
+"""Component -> flags that are not ours and would break the site -> why, or what to set instead."""
 
 EXTRA: dict[str, str] = {
     "prometheus": "prometheus_flags",
@@ -377,6 +394,13 @@ def _plain(name: str) -> str:
     return name.removeprefix("no-")
 
 
+def _protected(component: str, name: str) -> str | None:
+    for pattern, why in PROTECTED[component].items():
+        if fnmatchcase(name, pattern):
+            return f"other flags: {why}"
+    return None
+
+
 def problems(component: str, settings: Settings) -> list[Problem]:
     """The extra flags of `component` in these settings that would undo what the site stands on.
 
@@ -389,11 +413,12 @@ def problems(component: str, settings: Settings) -> list[Problem]:
     for name, value in getattr(settings, setting).items():
         plain = _plain(name)
         flag = ours.get(plain)
-        if plain in PROTECTED[component]:
-            allowed = f"other flags: {PROTECTED[component][plain]}"
-        elif flag is not None and not flag.free:
-            allowed = f"the setting {flag.setting}" if flag.setting else "other flags: it is ours"
+        if flag is not None:
+            allowed = f"other flags; this one comes from {flag.setting or 'the package'}"
+            allowed += f" ({flag.why})" if flag.why else ""
         else:
+            allowed = _protected(component, plain)
+        if allowed is None or (flag is not None and flag.free):
             continue
         found.append(Problem(f"{setting}.{name}", repr(value), allowed))
     return found
@@ -419,7 +444,7 @@ def argv(component: str, site: Site, member: Member) -> list[str]:
     if refused:
         raise FlagError(
             "; ".join(
-                f"{member.name}: {problem.key}: found {problem.found}, allowed: {problem.allowed}"
+                f"{member.name}: {problem.key}: found {problem.found}; allowed: {problem.allowed}"
                 for problem in refused
             )
         )

@@ -40,7 +40,7 @@ def default_script(sysctls=None) -> str:
         commands=COMMANDS,
         sysctls=sysctls or list(SYSCTL),
         users=[topology.USER],
-        extra={"timesync": timesync.SCRIPT},
+        extra={"timesync": f"({timesync.SERVICE_SCRIPT}) 2>/dev/null"},
     )
 
 

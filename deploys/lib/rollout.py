@@ -174,11 +174,18 @@ def _component(role: Role, member: Member, found: State) -> Component:
     return Component(role.name)
 
 
-def _difference(role: Role) -> tuple[Component, Change] | None:
+def _difference(role: Role) -> tuple[Component, Change] | str:
+    """What the role wants here and how the host differs; or why that cannot be told.
+
+    A reason and no exception: one that is raised in an operation ends the run of every host, without a table.
+    """
     found = look_at_host()
     if found is None:
-        return None
-    component = _component(role, member(), found)
+        return "the look at this host failed"
+    try:
+        component = _component(role, member(), found)
+    except ValueError as error:
+        return f"{role.name}: {error}"
     return component, compare(component, found)
 
 
@@ -186,8 +193,8 @@ def _difference(role: Role) -> tuple[Component, Change] | None:
 def _stage(role: Role):
     """Bring what differs beside the live files, and let the new version's own checkers judge it there."""
     difference = _difference(role)
-    if difference is None:
-        yield refuse("the look at this host failed")
+    if isinstance(difference, str):
+        yield refuse(difference)
         return
     component, change = difference
     for name in change.foreign:
@@ -222,8 +229,8 @@ def _turn(role: Role):
         say(f"{role.name} keeps what it runs: {', '.join(stopped)} failed")
         return
     difference = _difference(role)
-    if difference is None:
-        yield refuse("the look at this host failed")
+    if isinstance(difference, str):
+        yield refuse(difference)
         return
     component, change = difference
     if not change.live:
@@ -290,8 +297,8 @@ def _loaded(state, host, role: Role, member: Member, services: list[str]) -> boo
 def _converge(role: Role):
     """Stage, check and activate at once: for what gates nobody."""
     difference = _difference(role)
-    if difference is None:
-        yield refuse("the look at this host failed")
+    if isinstance(difference, str):
+        yield refuse(difference)
         return
     component, change = difference
     if not change:

@@ -92,12 +92,13 @@ PROFILES: dict[str, Timing] = {
         reconnect_timeout="5m",
         endpoint_reload="30s",
     ),
-    # For drills: a failure and its notification within seconds. Too dear for real targets.
+    # For drills: a failure and its notification within seconds. Too dear for real targets; shorter yet,
+    # scraping alone keeps a small machine with a lab on it busy.
     "drill": Timing(
-        scrape_interval="2s",
+        scrape_interval="5s",
         scrape_timeout="2s",
-        evaluation_interval="2s",
-        for_="4s",
+        evaluation_interval="5s",
+        for_="10s",
         resend_delay="5s",
         group_wait="2s",
         group_interval="5s",
@@ -1012,74 +1013,13 @@ def _check_readable(site: Site, member: Member) -> Iterator[Finding]:
                 yield _host_finding(member, key, found, "mode 0600", "warn")
 
 
-_OWN_FLAGS: dict[str, dict[str, str]] = {
-    "prometheus": {
-        "config.file": "prometheus_config",
-        "storage.tsdb.path": "the document's data directory",
-        "storage.tsdb.retention*": "prometheus_retention_time, prometheus_retention_size",
-        "storage.tsdb.m*-block-duration": "what the release needs for uploads",
-        "storage.tsdb.delay-compact-file.path": "what the release needs for uploads",
-        "web.listen-address": "prometheus_port, prometheus_listen_address",
-        "web.external-url": "prometheus_external_url",
-        "web.route-prefix": "/ behind any prometheus_external_url",
-        "web.config.file": "no setting yet",
-        "web.enable-lifecycle": "prometheus_lifecycle",
-        "web.enable-admin-api": "prometheus_admin_api",
-        "agent": "no setting: an agent answers no query",
-    },
-    "sidecar": {
-        "tsdb.path": "the data directory of Prometheus",
-        "prometheus.url": "prometheus_port",
-        "objstore.config*": "bucket_config",
-        "http-address": "sidecar_http_port",
-        "grpc-address": "sidecar_grpc_port",
-        "http.config": "no setting yet",
-        "grpc-server-tls-*": "no setting yet",
-        "shipper.meta-file-name": "the name that Prometheus waits for",
-    },
-    "alertmanager": {
-        "config.file": "alertmanager_config",
-        "storage.path": "the document's data directory",
-        "web.listen-address": "alertmanager_port, alertmanager_listen_address",
-        "web.external-url": "alertmanager_external_url",
-        "web.route-prefix": "/ behind any alertmanager_external_url",
-        "web.config.file": "no setting yet",
-        "cluster.peer": "the group alertmanager of the inventory",
-        "cluster.peer-name": "the host's name",
-        "cluster.label": "the same on every member",
-        "cluster.listen-address": "alertmanager_cluster_port",
-        "cluster.advertise-address": "service_address, alertmanager_cluster_port",
-        "cluster.tls-config": "no setting yet",
-    },
-    "querier": {
-        "http-address": "querier_port",
-        "grpc-address": "querier_grpc_port",
-        "query.replica-label": "replica_labels",
-        "query.timeout": "querier_timeout",
-        "store": "the group prometheus of the inventory",
-        "store.sd-*": "the group prometheus of the inventory",
-        "endpoint*": "the group prometheus of the inventory",
-        "http.config": "no setting yet",
-        "grpc-client-*": "no setting yet",
-        "web.route-prefix": "/",
-    },
-    "node_exporter": {
-        "web.listen-address": "node_exporter_port",
-        "web.config.file": "no setting yet",
-    },
-}
-"""Flags the package sets itself, because the site depends on them -> what to set instead."""
-
-
 def _check_flags(site: Site, member: Member) -> Iterator[Finding]:
-    for component, own in _OWN_FLAGS.items():
-        setting = f"{component}_flags"
-        for flag in getattr(member.settings, setting):
-            for pattern, instead in own.items():
-                if fnmatch.fnmatchcase(flag.removeprefix("no-"), pattern):
-                    found = "a flag that the package sets"
-                    yield _host_finding(member, f"{setting}.{flag}", found, instead)
-                    break
+    # Which flags are ours is the flag tables' to say; they build on this module.
+    from deploys.lib import flags
+
+    for component in COMPONENTS:
+        for problem in flags.problems(component, member.settings):
+            yield _host_finding(member, problem.key, problem.found, problem.allowed)
 
 
 def _check_versions(site: Site, member: Member) -> Iterator[Finding]:

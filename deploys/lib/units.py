@@ -197,7 +197,7 @@ def unit(component: str, site: Site, member: Member, systemd_version: int) -> Un
     """
     if systemd_version < OLDEST_SYSTEMD:
         raise ValueError(
-            f"{member.name}: found systemd {systemd_version}, allowed: {OLDEST_SYSTEMD} and newer"
+            f"{member.name}: found systemd {systemd_version}; allowed: {OLDEST_SYSTEMD} and newer"
         )
     info, daemon = topology.COMPONENTS[component], DAEMONS[component]
     argv = flags.argv(component, site, member)

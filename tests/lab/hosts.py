@@ -16,7 +16,6 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Optional
 
 from tests.lab import keys, net, plan, proc, roots, s3
 from tests.lab.plan import HOSTS, Lab
@@ -172,7 +171,8 @@ def supervise(lab: Lab, host: str) -> None:
             _boot_command(lab, host),
             stdin=subprocess.DEVNULL,
             env=_environment(),
-            preexec_fn=lambda: proc.join_cgroup(lab, _group(host)),
+            # Before anything is started that would have to be found there. No threads here.
+            preexec_fn=lambda: proc.join_cgroup(lab, _group(host)),  # noqa: PLW1509
         )
         if stopping:
             proc.kill_cgroup(lab, _group(host))
@@ -263,8 +263,9 @@ def boot_state(lab: Lab, host: str) -> tuple[str, str]:
 
 def ssh_command(lab: Lab, host: str) -> list[str]:
     """How OpenSSH reaches a host as its user; a command for the host may follow."""
-    # ssh splits the value at blanks and replaces %-tokens in it.
+    # ssh replaces %-tokens in names of files, and splits this one at blanks.
     known_hosts = str(lab.known_hosts).replace("%", "%%")
+    key = str(lab.ssh_key).replace("%", "%%")
     options = {
         "IdentitiesOnly": "yes",
         "BatchMode": "yes",
@@ -274,20 +275,25 @@ def ssh_command(lab: Lab, host: str) -> list[str]:
         "UserKnownHostsFile": f'"{known_hosts}"',
         "GlobalKnownHostsFile": os.devnull,
     }
-    command = ["ssh", "-F", os.devnull, "-i", str(lab.ssh_key)]
+    command = ["ssh", "-F", os.devnull, "-i", key]
     for name, value in options.items():
         command += ["-o", f"{name}={value}"]
     return [*command, f"{HOSTS[host].user}@{lab.management_address(host)}"]
 
 
 def ssh(
-    lab: Lab, host: str, command: str, timeout: Optional[float] = None
+    lab: Lab, host: str, command: str, timeout: float | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command on a host; status 255 where SSH failed or took longer than ``timeout``."""
     words = [*ssh_command(lab, host), command]
     try:
         return subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(words, 255, "", f"no answer in {timeout} s")

@@ -28,10 +28,14 @@ TOOLS = {  # Debian package -> what shows that it is there
 }
 
 
-def require() -> None:
-    """Check for root and control groups, and install the tools that are missing."""
+def require_root() -> None:
+    """LabError for anybody else."""
     if os.geteuid():
         raise LabError("the lab needs root: namespaces, mounts and bridges are made")
+
+
+def require_tools() -> None:
+    """Install what is missing on this machine, and check what cannot be installed."""
     missing = [
         package
         for package, sign in TOOLS.items()

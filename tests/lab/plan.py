@@ -40,7 +40,9 @@ class Host:
     management_number: int
 
 
-def _host(name: str, number: int, suite: str = "bookworm", user: str = "root", management: int = 0):
+def _host(
+    name: str, number: int, suite: str = "bookworm", user: str = "root", management: int = 0
+) -> Host:
     return Host(name, suite, user, number, management or number)
 
 

@@ -15,9 +15,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, Optional
 
 from tests.lab.plan import Lab
 
@@ -33,10 +33,10 @@ def say(text: str) -> None:
     print(f"[{time.monotonic() - _STARTED:6.1f}s] {text}", flush=True)
 
 
-def run(*command: str, input: Optional[str] = None, check: bool = True) -> str:
+def run(*command: str, input: str | None = None, check: bool = True) -> str:
     """Output of a command; raises LabError with its own words where it fails."""
     try:
-        done = subprocess.run(command, input=input, capture_output=True, text=True)
+        done = subprocess.run(command, input=input, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         if check:
             raise LabError(f"{command[0]} is not installed") from None
@@ -56,7 +56,7 @@ def wait_for(what: str, ready: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.05)
 
 
-def tail(path: Path, lines: int = 25) -> str:
+def tail(path: Path, lines: int = 15) -> str:
     """The last lines of a log."""
     try:
         text = path.read_text(errors="replace")
@@ -67,8 +67,8 @@ def tail(path: Path, lines: int = 25) -> str:
 
 
 @contextmanager
-def locked(path: Path, waiting: str = "") -> Iterator[None]:
-    """Hold an exclusive lock on a file; it ends with the process that holds it."""
+def locked(path: Path, waiting: str = "") -> Iterator[int]:
+    """Hold an exclusive lock on a file; it ends with the last process that has its descriptor."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
@@ -77,10 +77,10 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
             if waiting:
                 say(waiting)
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
 
 
-def _start_time(pid: int) -> Optional[str]:
+def _start_time(pid: int) -> str | None:
     """Boot and start time of a living process: what tells it from a later one of that pid."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -99,7 +99,7 @@ def recorded(lab: Lab) -> list[str]:
     return [path.stem for path in (lab.dir / "state").glob("*.json")]
 
 
-def running(lab: Lab, name: str) -> Optional[int]:
+def running(lab: Lab, name: str) -> int | None:
     """The pid of a recorded process, if it is alive."""
     try:
         record = json.loads(_record(lab, name).read_text())

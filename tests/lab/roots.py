@@ -92,7 +92,7 @@ def _customize(suite: str) -> str:
 
 def _command(suite: str, hook: Path, target: Path) -> list[str]:
     return [
-        "mmdebstrap",
+        *("unshare", "--mount", "mmdebstrap"),  # it mounts /proc and more in the tree
         "--mode=root",
         "--variant=minbase",
         f"--include={','.join(PACKAGES)}",
@@ -115,7 +115,9 @@ def ensure(suite: str) -> Path:
     target = tree(suite)
     if target.is_dir():
         return target
-    with locked(target.with_suffix(".lock"), f"root tree {suite}: another lab is making it"):
+    with locked(
+        target.with_suffix(".lock"), f"root tree {suite}: another lab is making it"
+    ) as lock:
         if target.is_dir():
             return target
         say(f"root tree {suite}: making it (half a minute)")
@@ -129,7 +131,13 @@ def ensure(suite: str) -> Path:
             environment = {**os.environ, "LC_ALL": "C.UTF-8"}
             command = _command(suite, hook, unfinished)
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=environment,
+                check=False,
+                pass_fds=[lock],  # if we are killed, nobody is to begin before it has ended
             )
         if done.returncode:
             raise LabError(f"root tree {suite}: mmdebstrap failed:\n{tail(log)}")

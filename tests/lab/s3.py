@@ -134,7 +134,7 @@ def request(lab: Lab, method: str, path: str, query: str = "") -> tuple[int, byt
     key = ("AWS4" + keys.secret(lab, "s3_secret_key")).encode()
     for part in scope.split("/"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    text = "\n".join(["AWS4-HMAC-SHA256", now, scope, digest])
+    text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{digest}"
     signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
     credential = f"{keys.secret(lab, 's3_access_key')}/{scope}"
     headers["authorization"] = (

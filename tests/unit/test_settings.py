@@ -675,7 +675,7 @@ def test_uploads_need_time_and_order():
         ("prometheus_flags", "web.listen-address", "prometheus_port"),
         ("prometheus_flags", "no-web.enable-lifecycle", "prometheus_lifecycle"),
         ("prometheus_flags", "storage.tsdb.retention.time", "prometheus_retention_time"),
-        ("prometheus_flags", "storage.tsdb.max-block-duration", "uploads"),
+        ("prometheus_flags", "storage.tsdb.min-block-duration", "uploads"),
         ("sidecar_flags", "tsdb.path", "data directory"),
         ("alertmanager_flags", "cluster.peer", "the group alertmanager"),
         ("querier_flags", "endpoint.sd-config-file", "the group prometheus"),

@@ -1,0 +1,1 @@
+"""Unit tests need no host and no root."""

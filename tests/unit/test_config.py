@@ -1,0 +1,337 @@
+"""Rendered configuration: what the site adds to upstream's keys, and what users can change."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from example_site import example_site
+
+from deploys.lib import config, topology
+from deploys.lib.settings import Site, seconds
+from deploys.lib.topology import COMPONENTS
+
+
+def prometheus(site: Site | None = None, name: str = "prom-1", **data):
+    site = site or example_site(**data)
+    return config.prometheus_yml(site, site.hosts[name])
+
+
+def alertmanager(**data):
+    site = example_site(**data)
+    return config.alertmanager_yml(site, site.hosts["am-1"])
+
+
+def rules(**data):
+    site = example_site(**data)
+    found = config.starter_rules(site, site.hosts["prom-1"])
+    return [rule for group in found["groups"] for rule in group["rules"]]
+
+
+# --- prometheus.yml -------------------------------------------------------------------------------
+
+
+def test_replicas_differ_in_one_label_only():
+    site = example_site()
+    first, second = (prometheus(site, name) for name in ("prom-1", "prom-2"))
+    assert first["global"].pop("external_labels") == {"cluster": "main", "replica": "replica-01"}
+    assert second["global"].pop("external_labels") == {"cluster": "main", "replica": "replica-02"}
+    assert first == second
+
+
+def test_timing_is_the_documents():
+    found = prometheus()["global"]
+    assert (found["scrape_interval"], found["evaluation_interval"]) == ("15s", "15s")
+    assert prometheus(profile="drill")["global"]["scrape_interval"] == "2s"
+
+
+def test_alerts_lose_the_replica_and_go_to_all_alertmanagers():
+    found = prometheus()["alerting"]
+    assert found == {
+        "alert_relabel_configs": [{"action": "labeldrop", "regex": "replica"}],
+        "alertmanagers": [
+            {
+                "api_version": "v2",
+                "static_configs": [
+                    {"targets": ["10.0.0.21:9093", "10.0.0.22:9093", "10.0.0.23:9093"]}
+                ],
+            }
+        ],
+    }
+
+
+def test_alerts_lose_every_replica_label():
+    found = prometheus(replica_labels=["replica", "rule_replica"])["alerting"]
+    assert found["alert_relabel_configs"][0]["regex"] == "replica|rule_replica"
+
+
+def test_a_site_without_alertmanagers():
+    assert prometheus(alertmanagers=0)["alerting"]["alertmanagers"] == []
+
+
+def test_every_component_of_the_site_is_scraped_by_address():
+    found = prometheus()
+    jobs = {job["job_name"]: job["static_configs"] for job in found["scrape_configs"]}
+    assert list(jobs) == [
+        "prometheus",
+        "thanos-sidecar",
+        "alertmanager",
+        "thanos-query",
+        "node_exporter",
+    ]
+    assert jobs["prometheus"] == [
+        {"targets": ["10.0.0.11:9090"], "labels": {"host": "prom-1"}},
+        {"targets": ["10.0.0.12:9090"], "labels": {"host": "prom-2"}},
+    ]
+    assert len(jobs["node_exporter"]) == len(example_site().hosts)
+    assert jobs["thanos-query"][0]["targets"] == ["10.0.0.41:10903"]
+    text = json.dumps(found)
+    assert "localhost" not in text and "127.0.0.1" not in text
+
+
+def test_a_component_that_is_not_there_has_no_job():
+    names = [job["job_name"] for job in prometheus(alertmanagers=0)["scrape_configs"]]
+    assert "alertmanager" not in names
+
+
+def test_ports_come_from_the_settings():
+    found = prometheus(node_exporter_port=9200)["scrape_configs"][-1]
+    assert found["static_configs"][0]["targets"] == ["10.0.0.11:9200"]
+
+
+def test_users_keys():
+    job = {"job_name": "mine", "static_configs": [{"targets": ["10.1.0.1:80"]}]}
+    write = [{"url": "http://10.1.0.2/api/v1/write"}]
+    relabel = {"action": "labeldrop", "regex": "noise"}
+    other = {"static_configs": [{"targets": ["10.1.0.3:9093"]}]}
+    given = {
+        "global": {
+            "scrape_interval": "30s",
+            "query_log_file": "queries.log",
+            "external_labels": {"region": "north", "replica": "mine", "cluster": "mine"},
+        },
+        "scrape_configs": [job],
+        "remote_write": write,
+        "alerting": {"alert_relabel_configs": [relabel], "alertmanagers": [other]},
+    }
+    before = json.dumps(given)
+    found = prometheus(prometheus_config=given)
+    assert found["global"] == {
+        "scrape_interval": "30s",
+        "evaluation_interval": "15s",
+        "query_log_file": "queries.log",
+        "external_labels": {"region": "north", "cluster": "main", "replica": "replica-01"},
+    }
+    assert found["scrape_configs"][-1] == job
+    assert found["remote_write"] == write
+    assert found["alerting"]["alert_relabel_configs"][1] == relabel
+    assert found["alerting"]["alertmanagers"][1] == other
+    assert json.dumps(given) == before
+
+
+def test_watched_targets_are_a_job():
+    groups = [{"targets": ["10.1.0.1:80"]}]
+    found = prometheus(prometheus_targets={"web": groups})["scrape_configs"][-1]
+    assert found == {
+        "job_name": "web",
+        "file_sd_configs": [{"files": [f"{topology.TARGETS_DIR}/web.yml"]}],
+    }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"prometheus_config": {"scrape_configs": [{"job_name": "node_exporter"}]}},
+        {"prometheus_targets": {"prometheus": []}},
+        {
+            "prometheus_targets": {"web": []},
+            "prometheus_config": {"scrape_configs": [{"job_name": "web"}]},
+        },
+    ],
+)
+def test_a_job_name_twice(data):
+    with pytest.raises(ValueError, match=r"prom-1: found the job .* twice; allowed: once"):
+        prometheus(**data)
+
+
+@pytest.mark.parametrize(("release", "written"), [("current", "a$$b"), ("reference", "a$b")])
+def test_dollar_in_an_external_label(release, written):
+    """Prometheus 3 expands it, whichever way it came past the check of the settings."""
+    site = example_site(release=release)
+    member = site.hosts["prom-1"]
+    settings = member.settings.model_copy(update={"cluster": "a$b"})
+    changed = type(member)(member.name, settings, member.groups, member.address)
+    assert config.prometheus_yml(site, changed)["global"]["external_labels"]["cluster"] == written
+
+
+# --- Rules ----------------------------------------------------------------------------------------
+
+
+def test_starter_rules():
+    found = rules()
+    assert found[0] == {"record": "job:up:sum", "expr": "sum by (job) (up)"}
+    assert {rule["alert"] for rule in found[1:]} == {
+        "Watchdog",
+        "TargetDown",
+        "PrometheusReplicaDown",
+        "PrometheusConfigReloadFailed",
+        "AlertmanagerConfigReloadFailed",
+        "AlertmanagerPeersMissing",
+        "DataDiskFilling",
+    }
+    for rule in found[1:]:
+        assert rule["labels"]["severity"] in ("none", "warning", "critical")
+        assert set(rule["annotations"]) == {"summary", "description"}
+        assert rule.get("for") == (None if rule["alert"] == "Watchdog" else "5m")
+
+
+def test_peers_are_counted_by_the_inventory():
+    (rule,) = [r for r in rules() if r.get("alert") == "AlertmanagerPeersMissing"]
+    assert rule["expr"] == 'alertmanager_cluster_members{job="alertmanager"} < 3'
+    assert "port 9094" in rule["annotations"]["description"]
+    assert not any(r.get("alert") == "AlertmanagerPeersMissing" for r in rules(alertmanagers=1))
+
+
+def test_disks_are_those_of_the_data_directories():
+    found = {
+        r["labels"]["severity"]: r["expr"] for r in rules() if r.get("alert") == "DataDiskFilling"
+    }
+    assert set(found) == {"warning", "critical"}
+    for expression in found.values():
+        assert 'host=~"prom-1|prom-2"' in expression
+        assert '"/|/var|/var/lib|/var/lib/prometheus|/var/lib/prometheus/data"' in expression
+        assert 'host=~"am-1|am-2|am-3"' in expression
+        assert "query-1" not in expression
+
+
+def test_rule_files():
+    mine = {"groups": [{"name": "mine", "rules": []}]}
+    site = example_site(prometheus_rules={"mine.yml": mine})
+    found = config.rule_files(site, site.hosts["prom-1"])
+    assert list(found) == ["starter.yml", "mine.yml"]
+    assert found["mine.yml"] == mine
+    assert found == config.rule_files(site, site.hosts["prom-2"])
+    site = example_site(starter_rules=False)
+    assert config.rule_files(site, site.hosts["prom-1"]) == {}
+
+
+# --- alertmanager.yml -----------------------------------------------------------------------------
+
+
+def test_alertmanager_is_the_documents():
+    found = alertmanager()
+    watchdog = found["route"].pop("routes")
+    assert found == {
+        "global": {"resolve_timeout": "5m"},
+        "templates": ["/etc/alertmanager/templates/*.tmpl"],
+        "route": {
+            "receiver": "web.hook",
+            "group_by": ["alertname", "cluster"],
+            "group_wait": "30s",
+            "group_interval": "5m",
+            "repeat_interval": "4h",
+        },
+        "receivers": [{"name": "web.hook", "webhook_configs": [{"url": "secret:env:WEBHOOK_URL"}]}],
+        "inhibit_rules": [
+            {
+                "source_matchers": ['severity="critical"'],
+                "target_matchers": ['severity="warning"'],
+                "equal": ["alertname", "instance"],
+            }
+        ],
+    }
+    assert [route["matchers"] for route in watchdog] == [['alertname="Watchdog"']]
+
+
+@pytest.mark.parametrize("profile", ["production", "drill"])
+def test_the_watchdog_is_repeated_in_time(profile):
+    site = example_site(profile=profile)
+    (route,) = config.alertmanager_yml(site, site.hosts["am-1"])["route"]["routes"]
+    repeat, step = seconds(route["repeat_interval"]), seconds(route["group_interval"])
+    wanted = seconds(site.hosts["am-1"].settings.timing.watchdog_repeat)
+    assert repeat < wanted
+    assert repeat + step == pytest.approx(wanted)
+
+
+def test_all_members_are_told_the_same():
+    site = example_site()
+    one, *others = (config.alertmanager_yml(site, m) for m in site.members("alertmanager"))
+    assert all(other == one for other in others)
+
+
+def test_users_route_is_merged():
+    mine = {"receiver": "mail", "matchers": ['team="db"']}
+    found = alertmanager(
+        alertmanager_config={
+            "global": {"smtp_from": "a@example.org"},
+            "route": {"group_wait": "10s", "routes": [mine]},
+            "receivers": [{"name": "mail"}],
+            "templates": ["/srv/x.tmpl"],
+            "inhibit_rules": [],
+            "time_intervals": [],
+        }
+    )
+    assert found["global"] == {"resolve_timeout": "5m", "smtp_from": "a@example.org"}
+    assert found["route"]["group_wait"] == "10s"
+    assert found["route"]["group_by"] == ["alertname", "cluster"]
+    assert found["route"]["receiver"] == "web.hook"
+    assert found["route"]["routes"][1:] == [mine]
+    assert [receiver["name"] for receiver in found["receivers"]] == ["web.hook", "mail"]
+    assert found["templates"][1:] == ["/srv/x.tmpl"]
+    assert found["inhibit_rules"] == found["time_intervals"] == []
+
+
+def test_a_route_for_the_watchdog_replaces_ours():
+    mine = {"receiver": "web.hook", "matchers": ["alertname=Watchdog"]}
+    found = alertmanager(alertmanager_config={"route": {"routes": [mine]}})
+    assert found["route"]["routes"] == [mine]
+
+
+def test_own_receivers_need_no_webhook():
+    found = alertmanager(
+        alertmanager_webhook_url=None, alertmanager_config={"receivers": [{"name": "mail"}]}
+    )
+    assert found["route"]["receiver"] == "mail"
+    assert found["receivers"] == [{"name": "mail"}]
+
+
+def test_no_receiver_at_all():
+    with pytest.raises(ValueError, match="am-1: alertmanager_webhook_url: found nothing; allowed"):
+        alertmanager(alertmanager_webhook_url=None)
+
+
+# --- Querier and files ----------------------------------------------------------------------------
+
+
+def test_endpoints_are_strict():
+    site = example_site()
+    assert config.endpoints_yml(site, site.hosts["query-1"]) == {
+        "endpoints": [
+            {"address": "10.0.0.11:10901", "strict": True},
+            {"address": "10.0.0.12:10901", "strict": True},
+        ]
+    }
+
+
+def test_dump():
+    shared = ["x"]
+    data = {"z": shared, "a": shared, "s": "one\ntwo", "n": "0x1F", "empty": {}, "u": "ü"}
+    text = config.dump(data, "first\nsecond")
+    assert text.startswith("# first\n# second\nz:\n- x\na:\n- x\ns: |-\n  one\n  two\n")
+    assert yaml.safe_load(text) == data
+    assert "ü" in text
+
+
+def test_secrets_stay_references():
+    text = config.dump(alertmanager()) + config.dump(prometheus())
+    assert "secret:env:WEBHOOK_URL" in text
+
+
+def test_no_path_or_port_is_written_twice():
+    """Every job's port is the one its component has a setting for."""
+    site = example_site()
+    for job, info in zip(prometheus(site)["scrape_configs"], COMPONENTS.values(), strict=True):
+        for static in job["static_configs"]:
+            member = site.hosts[static["labels"]["host"]]
+            assert static["targets"] == [site.endpoint(info.name, member).target]

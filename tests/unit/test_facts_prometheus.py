@@ -1,0 +1,133 @@
+"""A Prometheus' answers, recorded from 3.15.0 (current) and 2.47.2 (migration)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from pyinfra.api.exceptions import FactProcessError
+
+from facts.prometheus import CALLS, Prometheus, parse, unix_time
+
+DATA = Path(__file__).parent / "data/facts"
+
+
+def report(name: str):
+    return parse((DATA / f"prometheus_{name}.txt").read_text().splitlines())
+
+
+@pytest.mark.parametrize(("release", "version"), [("current", "3.15.0"), ("migration", "2.47.2")])
+def test_ready(release, version):
+    found = report(f"ready_{release}")
+    assert found.ready
+    assert found.errors == {}
+    assert found.version == version
+    assert found.external_labels == {"cluster": "main", "replica": "A"}
+    assert found.job_names == ["prometheus", "node_exporter"]
+    assert found.flags["storage.tsdb.min-block-duration"] == "2h"
+    assert found.flags["web.enable-lifecycle"] == "true"
+    assert found.reload_success is True
+    assert found.wal_corruptions == 0
+    assert found.started is not None and found.last_reload is not None
+    assert 0 < found.started - found.last_reload + 1 < 5
+    assert found.alertmanagers == [
+        "http://127.0.0.1:19193/api/v2/alerts",
+        "http://127.0.0.1:19293/api/v2/alerts",
+    ]
+    assert found.wal_replay is not None and found.wal_replay.done
+
+
+@pytest.mark.parametrize("release", ["current", "migration"])
+def test_targets(release):
+    found = {target.job: target for target in report(f"ready_{release}").targets}
+    assert found["prometheus"].health == "up"
+    assert found["prometheus"].last_error == ""
+    assert found["node_exporter"].health == "down"
+    assert found["node_exporter"].instance == "127.0.0.1:19199"
+    assert "connection refused" in found["node_exporter"].last_error
+    assert found["node_exporter"].labels["note"] == 'a "quoted" } back\\slash'
+    assert found["node_exporter"].last_scrape > 1_700_000_000
+
+
+@pytest.mark.parametrize("release", ["current", "migration"])
+def test_rules(release):
+    found = {rule.name: rule for rule in report(f"ready_{release}").rules}
+    assert (found["Watchdog"].kind, found["Watchdog"].health) == ("alerting", "ok")
+    assert (found["job:up:sum"].kind, found["job:up:sum"].group) == ("recording", "starter")
+    assert found["bad:rule"].health == "err"
+    assert "many-to-many" in found["bad:rule"].last_error
+
+
+def test_refused_reload_keeps_what_was_loaded():
+    found = report("badreload_current")
+    assert found.ready
+    assert found.reload_success is False
+    assert found.external_labels == {"cluster": "main", "replica": "A"}
+
+
+@pytest.mark.parametrize("release", ["current", "migration"])
+def test_while_the_log_is_replayed(release):
+    found = report(f"replaying_{release}")
+    assert not found.ready
+    assert found.version is None
+    assert found.errors["ready"] == "HTTP 503: Service Unavailable"
+    assert found.wal_replay is not None and not found.wal_replay.done
+    assert (found.wal_replay.first, found.wal_replay.last) == (0, 400)
+    assert 0 < found.wal_replay.current < 400
+
+
+def test_down():
+    found = report("down_current")
+    assert not found.ready
+    assert list(found.errors) == ["ready"]
+    assert "Failed to connect" in found.errors["ready"]
+
+
+def test_no_answer_of_the_host_is_not_ready():
+    assert not Prometheus().default().ready
+
+
+def test_an_answer_in_another_form_names_what_was_found():
+    lines = [line for line in (DATA / "prometheus_ready_current.txt").read_text().splitlines()]
+    broken = [line.replace('"activeTargets":[{"labels"', '"activeTargets":[{"l"') for line in lines]
+    with pytest.raises(FactProcessError, match="facts.prometheus: not understood .KeyError: 'lab"):
+        parse(broken)
+
+
+def test_discovered_labels_are_left_on_the_host():
+    target = {
+        "discoveredLabels": {"__address__": "a:1", "__meta_x": 'b"} \\', "empty": ""},
+        "labels": {"job": "a", "discoveredLabels": "mine"},
+        "health": "up",
+    }
+    text = json.dumps({"data": {"activeTargets": [target, target]}}, separators=(",", ":"))
+    (call,) = [call for call in CALLS if call.name == "targets"]
+    done = subprocess.run(["sh", "-c", call.filter], input=text, capture_output=True, text=True)
+    left = json.loads(done.stdout)["data"]["activeTargets"]
+    assert left == [{"labels": target["labels"], "health": "up"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01T00:00:01Z", 1.0),
+        ("2026-11-21T10:29:55.569990205Z", 1795256995.56999),
+        ("2026-11-21T12:29:55.5+02:00", 1795256995.5),
+        ("0001-01-01T00:00:00Z", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_unix_time(text, seconds):
+    assert unix_time(text) == seconds
+
+
+def test_prints_as_json():
+    shown = json.loads(json.dumps(report("ready_current").to_json()))
+    assert shown["targets"][0]["job"] == "node_exporter"
+
+
+def test_another_address():
+    assert "http://[::1]:9090/-/ready" in Prometheus().command(url="http://[::1]:9090/")

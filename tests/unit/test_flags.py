@@ -1,0 +1,301 @@
+"""Command lines per release, and that the binaries of a release know every flag of ours.
+
+`data/flags` holds what real binaries accept, recorded by `data/flags/record.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from example_site import example_site
+
+from deploys.lib import flags
+from deploys.lib.releases import RELEASES
+from deploys.lib.settings import Settings, Site
+from deploys.lib.topology import COMPONENTS
+
+DATA = Path(__file__).parent / "data" / "flags"
+# Where a release cannot be built, the nearest patch release was recorded.
+RECORDED_AS = {("thanos", "0.32.0"): "0.32.2"}
+DAEMONS = list(COMPONENTS)
+
+
+def argv(component: str, site: Site) -> list[str]:
+    return flags.argv(component, site, site.running(component)[0])
+
+
+def given(words: list[str]) -> dict[str, list[str]]:
+    """Flag -> its values; a bare flag has one empty value."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        if word.startswith("--"):
+            name, _, value = word[2:].partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def recorded(component: str, version: str) -> set[str]:
+    version = RECORDED_AS.get((COMPONENTS[component].archive, version), version)
+    lines = (DATA / f"{component}-{version}.txt").read_text().splitlines()
+    return {line for line in lines if not line.startswith("#")}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("component", DAEMONS)
+def test_every_flag_exists_in_the_version(component, release):
+    site = example_site(
+        release=release,
+        prometheus_retention_size="50GB",
+        prometheus_external_url="https://example.org/prometheus",
+        alertmanager_external_url="https://example.org/alertmanager",
+    )
+    known = recorded(component, site.hosts["prom-1"].settings.version(component))
+    assert set(given(argv(component, site))) <= known
+
+
+@pytest.mark.parametrize("component", DAEMONS)
+def test_the_bounds_of_a_flag_are_what_was_recorded(component):
+    """A flag that is left out of a release because of `since` is one that this release lacks."""
+    for release, versions in RELEASES.items():
+        version = versions[COMPONENTS[component].archive]
+        known = recorded(component, version)
+        for flag in flags.TABLE[component]:
+            if flag.since and not flag.applies(version) and not flag.until:
+                assert flag.name not in known, f"{release}: {flag.name} since {flag.since}"
+
+
+@pytest.mark.parametrize("component", DAEMONS)
+def test_a_flag_is_listed_once(component):
+    names = [flag.name for flag in flags.TABLE[component]]
+    assert len(names) == len(set(names))
+
+
+def test_prometheus_current():
+    assert argv("prometheus", example_site()) == [
+        "/usr/local/bin/prometheus",
+        "--config.file=/etc/prometheus/prometheus.yml",
+        "--storage.tsdb.path=/var/lib/prometheus/data",
+        "--storage.tsdb.retention.time=15d",
+        "--storage.tsdb.delay-compact-file.path=/var/lib/prometheus/data/thanos.shipper.json",
+        "--web.listen-address=0.0.0.0:9090",
+        "--web.external-url=http://10.0.0.11:9090",
+        "--web.enable-lifecycle",
+        "--web.enable-admin-api",
+        "--rules.alert.resend-delay=1m",
+        "--log.level=info",
+    ]
+
+
+def test_prometheus_reference():
+    assert argv("prometheus", example_site(release="reference")) == [
+        "/usr/local/bin/prometheus",
+        "--config.file=/etc/prometheus/prometheus.yml",
+        "--storage.tsdb.path=/var/lib/prometheus/data",
+        "--storage.tsdb.retention.time=15d",
+        "--storage.tsdb.min-block-duration=2h",
+        "--storage.tsdb.max-block-duration=2h",
+        "--web.listen-address=0.0.0.0:9090",
+        "--web.external-url=http://10.0.0.11:9090",
+        "--web.enable-lifecycle",
+        "--web.enable-admin-api",
+        "--rules.alert.resend-delay=1m",
+        "--log.level=info",
+    ]
+
+
+COMPACTION = (
+    "storage.tsdb.min-block-duration",
+    "storage.tsdb.max-block-duration",
+    "storage.tsdb.delay-compact-file.path",
+)
+
+
+@pytest.mark.parametrize(
+    ("prometheus", "thanos", "bucket", "set_"),
+    [
+        ("3.9.0", "0.41.0", True, (False, False, True)),
+        ("3.8.1", "0.41.0", True, (True, True, False)),
+        ("3.9.0", "0.40.1", True, (True, True, False)),
+        ("3.9.0", "0.41.0", False, (False, False, False)),
+        ("2.45.0", "0.32.0", False, (True, True, False)),
+    ],
+)
+def test_compaction(prometheus, thanos, bucket, set_):
+    """Switched off, or behind the upload; never at will where blocks are uploaded."""
+    data = {"versions": {"prometheus": prometheus, "thanos": thanos}}
+    found = given(
+        argv(
+            "prometheus",
+            example_site(**data) if bucket else example_site(bucket_config=None, **data),
+        )
+    )
+    assert tuple(name in found for name in COMPACTION) == set_
+    for name in COMPACTION[:2]:
+        assert found.get(name, ["2h"]) == ["2h"]
+
+
+def test_the_delay_file_is_the_one_the_sidecar_writes():
+    site = example_site()
+    tsdb = given(argv("thanos-sidecar", site))["tsdb.path"][0]
+    assert given(argv("prometheus", site))[COMPACTION[2]] == [f"{tsdb}/thanos.shipper.json"]
+
+
+def test_external_url_with_a_path_leaves_the_endpoints_where_they_are():
+    found = given(
+        argv("prometheus", example_site(prometheus_external_url="https://example.org/prometheus"))
+    )
+    assert found["web.external-url"] == ["https://example.org/prometheus"]
+    assert found["web.route-prefix"] == ["/"]
+    found = given(argv("prometheus", example_site(prometheus_external_url="https://example.org")))
+    assert "web.route-prefix" not in found
+
+
+def test_switches():
+    found = given(
+        argv("prometheus", example_site(prometheus_admin_api=False, prometheus_lifecycle=False))
+    )
+    assert not {"web.enable-admin-api", "web.enable-lifecycle"} & set(found)
+
+
+def test_sidecar():
+    assert argv("thanos-sidecar", example_site()) == [
+        "/usr/local/bin/thanos",
+        "sidecar",
+        "--tsdb.path=/var/lib/prometheus/data",
+        "--prometheus.url=http://127.0.0.1:9090",
+        "--prometheus.ready_timeout=1h",
+        "--objstore.config-file=/etc/prometheus/bucket_config.yaml",
+        "--grpc-address=0.0.0.0:10901",
+        "--http-address=0.0.0.0:10902",
+        "--log.level=info",
+    ]
+    assert "objstore.config-file" not in given(
+        argv("thanos-sidecar", example_site(bucket_config=None))
+    )
+
+
+def test_sidecar_finds_a_prometheus_that_listens_on_one_address():
+    site = example_site(prometheus_listen_address="10.0.0.11")
+    assert given(argv("thanos-sidecar", site))["prometheus.url"] == ["http://10.0.0.11:9090"]
+    assert given(argv("prometheus", site))["web.listen-address"] == ["10.0.0.11:9090"]
+
+
+def test_alertmanager_current():
+    site = example_site()
+    assert flags.argv("alertmanager", site, site.hosts["am-2"]) == [
+        "/usr/local/bin/alertmanager",
+        "--config.file=/etc/alertmanager/alertmanager.yml",
+        "--storage.path=/var/lib/alertmanager/data",
+        "--cluster.listen-address=0.0.0.0:9094",
+        "--cluster.advertise-address=10.0.0.22:9094",
+        "--cluster.peer=10.0.0.21:9094",
+        "--cluster.peer=10.0.0.23:9094",
+        "--cluster.label=main",
+        "--cluster.peer-name=am-2",
+        "--cluster.peer-timeout=15s",
+        "--cluster.settle-timeout=1m",
+        "--cluster.pushpull-interval=1m",
+        "--cluster.reconnect-timeout=5m",
+        "--web.listen-address=0.0.0.0:9093",
+        "--web.external-url=http://10.0.0.22:9093",
+        "--log.level=info",
+    ]
+
+
+def test_alertmanager_reference_has_no_name():
+    found = given(argv("alertmanager", example_site(release="reference")))
+    assert "cluster.peer-name" not in found
+    assert found["cluster.label"] == ["main"]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_one_alertmanager_does_not_gossip(release):
+    found = given(argv("alertmanager", example_site(alertmanagers=1, release=release)))
+    assert [name for name in found if name.startswith("cluster.")] == ["cluster.listen-address"]
+    assert found["cluster.listen-address"] == [""]
+
+
+def test_the_drill_profile_reaches_the_gossip():
+    site = example_site(profile="drill")
+    timing = site.hosts["am-1"].settings.timing
+    found = given(argv("alertmanager", site))
+    assert found["cluster.peer-timeout"] == [timing.peer_timeout]
+    assert found["cluster.settle-timeout"] == [timing.settle_timeout]
+
+
+def test_querier_current_reads_a_file():
+    assert argv("thanos-querier", example_site(replica_labels=["replica", "rule_replica"])) == [
+        "/usr/local/bin/thanos",
+        "query",
+        "--http-address=0.0.0.0:10903",
+        "--grpc-address=0.0.0.0:10904",
+        "--endpoint.sd-config-file=/etc/thanos/endpoints.yml",
+        "--endpoint.sd-config-reload-interval=30s",
+        "--query.replica-label=replica",
+        "--query.replica-label=rule_replica",
+        "--query.timeout=2m",
+        "--store.response-timeout=30s",
+        "--log.level=info",
+    ]
+
+
+@pytest.mark.parametrize("release", ["reference", "migration"])
+def test_querier_of_old_has_its_stores_as_flags(release):
+    """Strict ones: files know none, and a store that leaves the set leaves no warning."""
+    found = given(argv("thanos-querier", example_site(release=release)))
+    assert found["endpoint-strict"] == ["10.0.0.11:10901", "10.0.0.12:10901"]
+    assert not any(name.startswith(("endpoint.", "store.sd")) for name in found)
+
+
+@pytest.mark.parametrize("component", DAEMONS)
+def test_extra_flags_come_last(component):
+    extra = {"some.flag": "a b", "bare": True, "off": False, "many": ["1", "2"]}
+    words = argv(component, example_site(**{flags.EXTRA[component]: extra}))
+    assert words[-4:] == ["--some.flag=a b", "--bare", "--many=1", "--many=2"]
+
+
+def test_a_free_flag_is_replaced_not_repeated():
+    site = example_site(prometheus_flags={"log.level": "debug"})
+    assert given(argv("prometheus", site))["log.level"] == ["debug"]
+    site = example_site(querier_flags={"store.response-timeout": False})
+    assert "store.response-timeout" not in given(argv("thanos-querier", site))
+
+
+@pytest.mark.parametrize(
+    ("component", "name", "allowed"),
+    [
+        ("prometheus", "storage.tsdb.retention.time", "prometheus_retention_time"),
+        ("prometheus", "no-web.enable-lifecycle", "prometheus_lifecycle"),
+        ("prometheus", "storage.tsdb.min-block-duration", "the package"),
+        ("prometheus", "web.config.file", "every client"),
+        ("thanos-sidecar", "shipper.ignore-unequal-block-size", "uploaded"),
+        ("alertmanager", "cluster.peer", "the group alertmanager"),
+        ("alertmanager", "cluster.tls-config", "all members"),
+        ("thanos-querier", "store", "inventory"),
+        ("thanos-querier", "endpoint-group", "inventory"),
+        ("thanos-querier", "query.replica-label", "replica_labels"),
+        ("node_exporter", "web.listen-address", "node_exporter_port"),
+    ],
+)
+def test_a_flag_of_ours_is_refused(component, name, allowed):
+    setting = flags.EXTRA[component]
+    settings = Settings(**{setting: {name: "x"}})
+    (problem,) = flags.problems(component, settings)
+    assert problem.key == f"{setting}.{name}"
+    assert allowed in problem.allowed
+    with pytest.raises(flags.FlagError, match=rf"{setting}\.{name}: found 'x'; allowed: "):
+        argv(component, example_site(**{setting: {name: "x"}}))
+
+
+def test_ipv6():
+    site = example_site()
+    hosts = {
+        name: type(member)(name, member.settings, member.groups, f"fd00::{index + 1}")
+        for index, (name, member) in enumerate(site.hosts.items())
+    }
+    site = Site(hosts)
+    found = given(argv("alertmanager", site))
+    assert found["cluster.listen-address"] == ["[::]:9094"]
+    assert found["cluster.advertise-address"] == ["[fd00::3]:9094"]
+    assert found["cluster.peer"] == ["[fd00::4]:9094", "[fd00::5]:9094"]

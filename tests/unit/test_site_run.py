@@ -1,0 +1,105 @@
+"""Runs of the whole site, of one role and of some hosts, on hosts that only record."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests.unit.recorded import run_site
+
+ROLE_OF = {"prom": "prometheus", "am": "alertmanager", "query": "querier"}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    return lambda *arguments, **options: run_site(tmp_path, monkeypatch, *arguments, **options)
+
+
+@pytest.fixture
+def site(run):
+    done = run()
+    assert done.rc == 0, done.output
+    return done
+
+
+def test_every_host_is_looked_at_and_gets_its_files(site):
+    assert set(site.commands) == {"prom-1", "prom-2", "am-1", "am-2", "am-3", "query-1", "query-2", "store-1"}
+    assert "/etc/prometheus/prometheus.yml" in site.files["prom-1"]
+    assert "/etc/alertmanager/alertmanager.yml" in site.files["am-3"]
+    assert "/etc/prometheus/prometheus.yml" not in site.files["am-1"]
+    labels = {
+        name: yaml.safe_load(site.files[name]["/etc/prometheus/prometheus.yml"])["global"]["external_labels"]
+        for name in ("prom-1", "prom-2")
+    }
+    assert labels == {"prom-1": {"cluster": "main", "replica": "a"}, "prom-2": {"cluster": "main", "replica": "b"}}
+
+
+def test_roles_come_in_order_and_turns_in_the_inventorys(site):
+    turns = [name for name in site.order if ": turn of " in name]
+    assert turns == [
+        *(f"alertmanager: turn of am-{n}" for n in (1, 2, 3)),
+        *(f"prometheus: turn of prom-{n}" for n in (1, 2)),
+        *(f"querier: turn of query-{n}" for n in (1, 2)),
+    ]
+    for role, first in (("alertmanager", "am-1"), ("prometheus", "prom-1"), ("querier", "query-1")):
+        assert site.order.index(f"{role}: stage and check") < site.order.index(f"{role}: turn of {first}")
+
+
+@pytest.mark.parametrize(
+    "deploy, host", [("alertmanager", "am-2"), ("prometheus", "prom-1"), ("querier", "query-2"), ("kernel", "am-1")]
+)
+def test_a_partial_run_renders_the_same_files(run, site, deploy, host):
+    part = run(deploy=deploy)
+    assert part.rc == 0, part.output
+    assert part.files[host]
+    assert {name: site.files[host][name] for name in part.files[host]} == part.files[host]
+
+
+@pytest.mark.parametrize("host", ["am-1", "prom-2", "query-1"])
+def test_a_limited_run_renders_the_same_files(run, site, host):
+    part = run("--limit", host)
+    assert part.rc == 0, part.output
+    assert list(part.commands) == [host]
+    assert part.files[host] == site.files[host]
+
+
+def test_a_refused_check_stops_every_turn_of_the_role_and_of_those_that_need_it(run):
+    done = run(fail=lambda host, script: host == "prom-1" and "promtool check config" in script)
+    assert done.rc == 1
+    swapped = {name for name, scripts in done.commands.items() if any("restart prometheus" in s for s in scripts)}
+    assert not swapped
+    assert not any("thanos-querier" in s and "systemctl restart" in s for s in done.commands["query-1"])
+    # Alertmanager does not need Prometheus.
+    assert any("systemctl restart alertmanager" in s for s in done.commands["am-3"])
+
+
+def test_the_first_failed_turn_stops_the_tier(run):
+    done = run(fail=lambda host, script: host == "am-2" and "systemctl restart alertmanager" in script)
+    assert done.rc == 1
+    assert any("systemctl restart alertmanager" in s for s in done.commands["am-1"])
+    assert not any("systemctl restart alertmanager" in s for s in done.commands["am-3"])
+
+
+def test_a_dead_host_is_named_and_the_living_go_on(run):
+    done = run(dead=("prom-1",))
+    assert done.rc == 1 and "prom-1" in done.output
+    assert any("systemctl restart prometheus thanos-sidecar" in s for s in done.commands["prom-2"])
+    assert "10.1.0.11" in done.files["query-1"]["/etc/thanos/endpoints.yml"]
+
+
+def test_no_secret_is_printed_and_none_is_in_an_argument(run):
+    done = run("-vvv", "--diff")
+    assert "hunter2hunter2" in done.files["prom-1"]["/etc/prometheus/bucket_config.yaml"]
+    assert "hunter2" not in done.output and "10.1.0.1/hook" not in done.output
+
+
+def test_a_dry_run_on_blank_hosts_works_and_writes_nothing(run):
+    done = run("--dry", yes=False)
+    assert done.rc == 0, done.output
+    assert {command for commands in done.commands.values() for command in commands} == {"look"}
+
+
+def test_bad_settings_end_the_run_before_any_command(run):
+    done = run(data="prometheus_retentoin_time = '15d'\n")
+    assert done.rc == 1
+    assert "prometheus_retention_time is the nearest setting" in done.output and not done.commands
