@@ -6,7 +6,7 @@ PYINFRA := $(VENV)/bin/pyinfra
 PYTEST := $(VENV)/bin/python -m pytest
 LAB := tests/lab/lab
 RUFF := $(VENV)/bin/ruff
-LINT := --line-length 120 --target-version py311 --extend-select I,B,UP,SIM,RET,PTH,RUF --ignore RUF001,RUF002
+LINT := --line-length 120 --target-version py311 --select E,F,I,B,UP,RET,SIM --ignore SIM105,RET503
 
 export RELEASE ?= current
 export PROFILE ?= production
@@ -33,7 +33,7 @@ unit: $(VENV)/made
 
 lint: $(VENV)/made
 	$(RUFF) check $(LINT) deploys facts tests inventory.py config.py group_data
-	$(RUFF) format --check --line-length 120 deploys facts tests inventory.py config.py group_data
+	$(RUFF) format --check --line-length 100 deploys facts tests inventory.py config.py group_data
 
 lab: $(VENV)/made archives
 	$(LAB) up

@@ -14,7 +14,11 @@ from facts.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    files = {topology.ALERTMANAGER_CONFIG: File(config.dump(resolve(config.alertmanager_yml(site, member))))}
+    files = {
+        topology.ALERTMANAGER_CONFIG: File(
+            config.dump(resolve(config.alertmanager_yml(site, member)))
+        )
+    }
     for name, text in member.settings.alertmanager_templates.items():
         files[f"{topology.TEMPLATES_DIR}/{name}"] = File(text)
     amtool = f"{installed(member, found, 'alertmanager')}/amtool"
@@ -35,7 +39,9 @@ def reloaded(site: Site, member: Member) -> rollout.Gate:
     return gates.loaded(site, member, "alertmanager", "alertmanager")
 
 
-ALERTMANAGER = rollout.Role("alertmanager", "alertmanager", component, gates.alertmanagers, reloaded)
+ALERTMANAGER = rollout.Role(
+    "alertmanager", "alertmanager", component, gates.alertmanagers, reloaded
+)
 
 
 def deploy() -> None:

@@ -16,7 +16,13 @@ from deploys.lib.templates import template
 from facts.look import State
 
 # command -> package, of the same name on Debian and the RHEL family
-PACKAGES = {"curl": "curl", "tar": "tar", "unshare": "util-linux", "logrotate": "logrotate", "rsyslogd": "rsyslog"}
+PACKAGES = {
+    "curl": "curl",
+    "tar": "tar",
+    "unshare": "util-linux",
+    "logrotate": "logrotate",
+    "rsyslogd": "rsyslog",
+}
 
 
 @operation()
@@ -56,7 +62,12 @@ def component(site: Site, member: Member, found: State) -> Component:
         files={
             STAMP: File(template("stamp.sh.j2"), "755", group="root"),
             topology.LIMITS_FILE: File(
-                template("limits.conf.j2", user=topology.USER, nofile=settings.nofile, nproc=settings.nproc),
+                template(
+                    "limits.conf.j2",
+                    user=topology.USER,
+                    nofile=settings.nofile,
+                    nproc=settings.nproc,
+                ),
                 "644",
                 group="root",
             ),

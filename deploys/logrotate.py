@@ -25,7 +25,9 @@ def component(site: Site, member: Member, found: State) -> Component:
         files={
             topology.LOGROTATE_FILE: file(template("logrotate.j2", log_dir=topology.LOG_DIR)),
             RSYSLOG_FILE: file(template("rsyslog.j2", log_dir=topology.LOG_DIR, daemons=daemons)),
-            RSYSLOG_DROP_IN: file(template("stamped.conf.j2", stamp=STAMP, unit="rsyslog", paths=reads)),
+            RSYSLOG_DROP_IN: file(
+                template("stamped.conf.j2", stamp=STAMP, unit="rsyslog", paths=reads)
+            ),
         },
         directories={},
         services=(Service("rsyslog", started=reads),),

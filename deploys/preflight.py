@@ -1,6 +1,8 @@
-"""Refuse before anything changes: the inventory and the settings of all hosts are checked, whichever the run touches."""
+"""Refuse before anything changes: the inventory and all hosts' settings are checked, whichever the run touches.
 
-from pyinfra import inventory
+`config.py` does so before pyinfra connects; this is for runs that were not started beside it.
+"""
+
 from pyinfra.api.exceptions import PyinfraError
 
 from deploys.lib import rollout
@@ -12,4 +14,6 @@ def deploy() -> None:
     try:
         rollout.site()
     except SettingsErrors as error:
-        raise PyinfraError("nothing was changed:\n  " + "\n  ".join(describe(error.findings))) from None
+        raise PyinfraError(
+            "nothing was changed:\n  " + "\n  ".join(describe(error.findings))
+        ) from None

@@ -15,7 +15,9 @@ from facts.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    files = {topology.PROMETHEUS_CONFIG: File(config.dump(resolve(config.prometheus_yml(site, member))))}
+    files = {
+        topology.PROMETHEUS_CONFIG: File(config.dump(resolve(config.prometheus_yml(site, member))))
+    }
     for name, rules in config.rule_files(site, member).items():
         files[f"{topology.RULES_DIR}/{name}"] = File(config.dump(rules))
     for job, groups in member.settings.prometheus_targets.items():

@@ -16,6 +16,11 @@ from pyinfra.api import FactBase
 from facts import Reading, guarded
 
 MARK = "=== "
+SECTIONS = (
+    *("os", "users", "groups", "paths", "sums", "units"),
+    *("processes", "stamps", "installed", "manifests", "commands", "sysctl"),
+)
+"""The look's own sections, in the order printed; those of other facts follow."""
 UNIT_PROPERTIES = (
     "Id",
     "LoadState",
@@ -90,7 +95,8 @@ class State(Reading):
         return {
             name: path.sha256
             for name, path in self.paths.items()
-            if path.kind == "f" and any(name == root or name.startswith(f"{root}/") for root in roots)
+            if path.kind == "f"
+            and any(name == root or name.startswith(f"{root}/") for root in roots)
         }
 
 
@@ -105,31 +111,39 @@ def script(roots, paths, units, commands, sysctls, users, extra=None) -> str:
     """
     places = _quote(paths)
     listing = "-printf '%p\\t%y\\t%m\\t%u\\t%g\\t%l\\n'"
-    lines = [
-        f"echo '{MARK}os'; (. /etc/os-release; echo \"$ID\"; echo \"$VERSION_ID\"); uname -m",
+    show = f"systemctl show -p {','.join(UNIT_PROPERTIES)} {_quote(units)} 2>/dev/null"
+    snippets = (
+        # os
+        '(. /etc/os-release; echo "$ID"; echo "$VERSION_ID"); uname -m; '
         "systemctl --version 2>/dev/null | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p'",
-        f"echo '{MARK}users'; for u in {_quote(users)}; do getent passwd $u; done",
-        f"echo '{MARK}groups'; for u in {_quote(users)}; do getent group $u; done",
-        f"echo '{MARK}paths'; find {_quote(roots)} {listing} 2>/dev/null; "
-        f"find {places} -maxdepth 0 {listing} 2>/dev/null",
-        f"echo '{MARK}sums'; find {_quote(roots)} -type f -exec sha256sum {{}} + 2>/dev/null; "
+        # users, groups
+        f"for u in {_quote(users)}; do getent passwd $u; done",
+        f"for u in {_quote(users)}; do getent group $u; done",
+        # paths, sums; no binary is hashed on every run
+        f"find {_quote(roots)} {listing} 2>/dev/null; find {places} -maxdepth 0 {listing} 2>/dev/null",
+        f"find {_quote(roots)} -type f -exec sha256sum {{}} + 2>/dev/null; "
         f"find {places} -maxdepth 0 -type f -size -1024k -exec sha256sum {{}} + 2>/dev/null",
-        f"echo '{MARK}units'; units=$(systemctl show -p {','.join(UNIT_PROPERTIES)} {_quote(units)} 2>/dev/null)",
-        'echo "$units"',
-        f"echo '{MARK}processes'; for pid in $(echo \"$units\" | sed -n 's/^MainPID=//p'); do "
-        '[ "$pid" != 0 ] || continue; '
-        'echo "$pid"; readlink /proc/$pid/exe || echo; tr "\\0\\n" "\\037 " </proc/$pid/cmdline; echo; done 2>/dev/null',
-        f"echo '{MARK}stamps'; for s in /run/monitoring/*; do [ -f $s ] || continue; echo \"> ${{s##*/}}\"; cat $s; done",
-        f"echo '{MARK}installed'; for i in /opt/*/.installed; do [ -f $i ] || continue; "
+        # units, processes
+        f'units=$({show}); echo "$units"',
+        """for pid in $(echo "$units" | sed -n 's/^MainPID=//p'); do [ "$pid" != 0 ] || continue; """
+        'echo "$pid"; readlink /proc/$pid/exe || echo; '
+        'tr "\\0\\n" "\\037 " </proc/$pid/cmdline; echo; done 2>/dev/null',
+        # stamps
+        'for s in /run/monitoring/*; do [ -f $s ] || continue; echo "> ${s##*/}"; cat $s; done',
+        # installed
+        "for i in /opt/*/.installed; do [ -f $i ] || continue; "
         'd=${i%/.installed}; echo "${d##*/}" "$(cat $i)" $(ls $d); done',
-        f"echo '{MARK}manifests'; for m in /etc/.monitoring/manifest/*; do [ -f $m ] || continue; "
+        # manifests
+        "for m in /etc/.monitoring/manifest/*; do [ -f $m ] || continue; "
         'echo "> ${m##*/}"; cat $m; done',
-        f"echo '{MARK}commands'; for c in {_quote(commands)}; do command -v $c >/dev/null && echo $c; done",
-        f"echo '{MARK}sysctl'; cd /proc/sys; for k in {_quote(sysctls)}; do f=$(echo $k | tr . /); "
+        # commands
+        f"for c in {_quote(commands)}; do command -v $c >/dev/null && echo $c; done",
+        # sysctl
+        f"cd /proc/sys; for k in {_quote(sysctls)}; do f=$(echo $k | tr . /); "
         '[ -r $f ] && echo "$k = $(cat $f)"; done; cd /',
-    ]
-    for name, snippet in (extra or {}).items():
-        lines += [f"echo '{MARK}{name}'", snippet]
+    )
+    named = [*zip(SECTIONS, snippets, strict=True), *(extra or {}).items()]
+    lines = [f"echo '{MARK}{name}'\n{snippet}" for name, snippet in named]
     return "PATH=$PATH:/usr/sbin:/sbin\n" + "\n".join(lines) + "\nexit 0\n"
 
 
@@ -177,7 +191,9 @@ def parse(lines: list[str]) -> State:
     """The look's output as a `State`; raises `FactProcessError` where it is none."""
     part = sections(lines)
     os, os_version, machine, *systemd = part["os"]
-    state = State(os=os, os_version=os_version, machine=machine, systemd=int(systemd[0]) if systemd else 0)
+    state = State(
+        os=os, os_version=os_version, machine=machine, systemd=int(systemd[0]) if systemd else 0
+    )
     state.users = {line.split(":")[0]: line for line in part["users"]}
     state.groups = {line.split(":")[0] for line in part["groups"]}
     digests = _sums(part["sums"])
@@ -187,7 +203,7 @@ def parse(lines: list[str]) -> State:
     state.units = _units(part["units"])
     pids = {properties.get("MainPID"): unit for unit, properties in state.units.items()}
     rows = iter(part["processes"])
-    for pid, exe, argv in zip(rows, rows, rows):
+    for pid, exe, argv in zip(rows, rows, rows, strict=True):
         state.processes[pids[pid]] = Process(int(pid), exe, tuple(argv.split("\x1f")[:-1]))
     state.stamps = {name: _sums(rows) for name, rows in _blocks(part["stamps"]).items()}
     for directory, digest, *names in (line.split() for line in part["installed"]):
@@ -197,8 +213,7 @@ def parse(lines: list[str]) -> State:
     for line in part["sysctl"]:
         key, _, value = line.partition(" = ")
         state.sysctl[key] = " ".join(value.split())
-    known = ("os users groups paths sums units processes stamps installed manifests commands sysctl").split()
-    state.extra = {name: rows for name, rows in part.items() if name not in known}
+    state.extra = {name: part[name] for name in list(part)[len(SECTIONS) :]}
     return state
 
 

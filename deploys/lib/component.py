@@ -117,7 +117,14 @@ class Change:
     @property
     def live(self) -> bool:
         """Is there anything to do besides directories?"""
-        return bool(self.content or self.modes or self.enable or self.daemon_reload or self.manifest or self.due)
+        return bool(
+            self.content
+            or self.modes
+            or self.enable
+            or self.daemon_reload
+            or self.manifest
+            or self.due
+        )
 
     def __bool__(self) -> bool:
         return bool(self.directories or self.live)
@@ -151,7 +158,9 @@ def _stamp_differs(wanted: dict[str, str], stamp: dict[str, str] | None) -> str:
     return f"it read another {', '.join(names)}" if names else ""
 
 
-def _due(service: Service, after: dict[str, str], links: dict[str, str], state: State) -> Due | None:
+def _due(
+    service: Service, after: dict[str, str], links: dict[str, str], state: State
+) -> Due | None:
     """What `service` needs, given `after`, the hash of each file below our roots once the change is live."""
     unit = state.units.get(service.name, {})
     process = state.processes.get(service.name)
@@ -167,8 +176,12 @@ def _due(service: Service, after: dict[str, str], links: dict[str, str], state: 
     if service.argv and process.argv != service.argv:
         gone = [a for a in process.argv if a not in service.argv]
         new = [a for a in service.argv if a not in process.argv]
-        reasons.append("other arguments: " + " ".join([*(f"-{a}" for a in gone), *(f"+{a}" for a in new)]))
-    why = _stamp_differs(below((service.path, *service.started)), state.stamps.get(f"{service.name}.started"))
+        reasons.append(
+            "other arguments: " + " ".join([*(f"-{a}" for a in gone), *(f"+{a}" for a in new)])
+        )
+    why = _stamp_differs(
+        below((service.path, *service.started)), state.stamps.get(f"{service.name}.started")
+    )
     if why:
         reasons.append(why)
     if reasons:
@@ -205,12 +218,16 @@ def compare(component: Component, state: State) -> Change:
     wanted_names = {*component.files, *component.links}
     ours = state.manifests.get(component.name, set())
     # Links are shared by the roles of a host (thanos), so one that left this role may be another's: it stays.
-    change.purge = sorted(n for n in ours - wanted_names if n in state.paths and state.paths[n].kind != "l")
+    change.purge = sorted(
+        n for n in ours - wanted_names if n in state.paths and state.paths[n].kind != "l"
+    )
     change.manifest = ours != wanted_names
     change.foreign = sorted(
         name
         for name, path in state.paths.items()
-        if path.kind != "d" and name not in wanted_names | ours and any(_inside(name, r) for r in component.roots)
+        if path.kind != "d"
+        and name not in wanted_names | ours
+        and any(_inside(name, r) for r in component.roots)
     )
     after = {n: h for n, h in state.below("/").items() if n not in change.purge}
     after.update({name: file.sha256 for name, file in component.files.items()})
@@ -266,11 +283,18 @@ def directories_script(component: Component, change: Change) -> list[str]:
 def stage_script(component: Component, change: Change) -> str:
     """Build the wanted tree beside the live one and check it there. Live files are only read."""
     top = staged(component)
-    lines = ["set -eu", f"install -d -m 700 {STATE} {STATE}/staged", *directories_script(component, change)]
+    lines = [
+        "set -eu",
+        f"install -d -m 700 {STATE} {STATE}/staged",
+        *directories_script(component, change),
+    ]
     if change.content:
         lines += [f"rm -rf {top}", f"install -d -m 700 {top}"]
         for root in component.roots:
-            lines += [f"mkdir -p {_q(top + root)}", f"[ ! -d {_q(root)} ] || cp -a {_q(root)}/. {_q(top + root)}/"]
+            lines += [
+                f"mkdir -p {_q(top + root)}",
+                f"[ ! -d {_q(root)} ] || cp -a {_q(root)}/. {_q(top + root)}/",
+            ]
         lines += [f"rm -f {_q(top + name)}" for name in change.purge]
         lines += [f"base64 -d <<'END' | tar -x -p -C {top}", _payload(component.files) + "END"]
     if change.content and component.checks:
@@ -302,13 +326,19 @@ def swap_script(component: Component, change: Change) -> str:
         lines += [f"mv -fT {_q(top + name, name)}"]
     for name in change.modes:
         file = component.files[name]
-        lines += [f"chown {_q(f'{file.owner}:{file.group}', name)}", f"chmod {file.mode} {_q(name)}"]
+        lines += [
+            f"chown {_q(f'{file.owner}:{file.group}', name)}",
+            f"chmod {file.mode} {_q(name)}",
+        ]
     for name in change.purge:
         if _inside(name, UNITS):
             lines += [f"systemctl disable --now {_q(PurePosixPath(name).name)}"]
         lines += [f"rm -f {_q(name)}"]
     for name in change.links:
-        lines += [f"ln -sfn {_q(component.links[name], name + '.new')}", f"mv -fT {_q(name + '.new', name)}"]
+        lines += [
+            f"ln -sfn {_q(component.links[name], name + '.new')}",
+            f"mv -fT {_q(name + '.new', name)}",
+        ]
     if change.manifest:
         manifest = "\n".join(sorted({*component.files, *component.links}))
         lines += [f"install -d -m 700 {STATE}/manifest"]

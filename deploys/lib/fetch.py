@@ -23,10 +23,15 @@ def script(archive: Archive, base_url: str, pin: str | None) -> str:
     `pin` is the sha256 to hold; without one the release's own `sha256sums.txt` is asked.
     """
     binaries = " ".join(archive.binaries)
-    wanted = f"wanted={pin}" if pin else (
-        f"wanted=$($get {archive.sums_url(base_url)} | sed -n 's/^\\([0-9a-f]*\\) [ *]\\(\\.\\/\\)\\{{0,1\\}}{archive.name}$/\\1/p')\n"
-        f'[ -n "$wanted" ] || fail "no checksum for {archive.name} in {archive.sums_url(base_url)}"'
-    )
+    wanted = f"wanted={pin}"
+    if not pin:
+        sums = archive.sums_url(base_url)
+        # A line is `<sum>  <name>`; some releases write `*<name>` or `./<name>`.
+        line = f"s|^\\([0-9a-f]*\\) [ *]\\(\\./\\)\\{{0,1\\}}{archive.name}$|\\1|p"
+        wanted = (
+            f"wanted=$($get {sums} | sed -n '{line}')\n"
+            f'[ -n "$wanted" ] || fail "no checksum for it in {sums}"'
+        )
     return f"""set -eu
 name={archive.name} tree={archive.directory} archive={topology.SOFTWARE_DIR}/{archive.name} top={topology.INSTALL_DIR}
 part=$archive.part new=$top/.$tree.new

@@ -50,7 +50,9 @@ def prometheus(site: Site, member: Member, asked_by: Member) -> Gate:
                 return Progress(False, says, replay.current)
             return Progress(False, f"not ready: {ready.problem}", ready.status or None)
         samples = metrics(answers.get("metrics", NO_ANSWER).body)
-        targets = sum(s.value for s in samples if s.name == _TARGETS and s.labels.get("scrape_job") in jobs)
+        targets = sum(
+            s.value for s in samples if s.name == _TARGETS and s.labels.get("scrape_job") in jobs
+        )
         scraped = sum(
             s.value
             for s in samples
@@ -59,7 +61,10 @@ def prometheus(site: Site, member: Member, asked_by: Member) -> Gate:
         if not targets or scraped < SCRAPES * targets:
             says = f"ready, scraping ({scraped:.0f} of {SCRAPES * targets:.0f} intervals of {interval})"
             return Progress(False, says, ("scraping", scraped))
-        if metric(metrics(answers.get("sidecar", NO_ANSWER).body), "thanos_sidecar_prometheus_up") != 1:
+        if (
+            metric(metrics(answers.get("sidecar", NO_ANSWER).body), "thanos_sidecar_prometheus_up")
+            != 1
+        ):
             return Progress(False, "its sidecar does not see it yet", "sidecar")
         return Progress(True, f"ready, {scraped:.0f} intervals scraped, seen by its sidecar", "ok")
 
@@ -73,7 +78,10 @@ def alertmanagers(site: Site, member: Member, asked_by: Member) -> Gate:
         [
             script(site.endpoint("alertmanager", member).url, alertmanager.CALLS),
             *(
-                script(site.endpoint("alertmanager", other).url, [Call(f"other {other.name}", "/-/ready")])
+                script(
+                    site.endpoint("alertmanager", other).url,
+                    [Call(f"other {other.name}", "/-/ready")],
+                )
                 for other in others
             ),
         ]
@@ -94,8 +102,12 @@ def alertmanagers(site: Site, member: Member, asked_by: Member) -> Gate:
         if missing:
             return Progress(False, f"gossip without {', '.join(missing)}", ("peers", len(missing)))
         if report.cluster_status not in ("ready", "disabled"):
-            return Progress(False, f"gossip {report.cluster_status}", ("gossip", report.cluster_status))
-        return Progress(True, f"ready, gossip {report.cluster_status} with {len(peers)} peers", "ok")
+            return Progress(
+                False, f"gossip {report.cluster_status}", ("gossip", report.cluster_status)
+            )
+        return Progress(
+            True, f"ready, gossip {report.cluster_status} with {len(peers)} peers", "ok"
+        )
 
     return Gate(questions, judge)
 
@@ -108,7 +120,10 @@ def querier(site: Site, member: Member, asked_by: Member) -> Gate:
         [
             script(site.endpoint("thanos-querier", member).url, thanos.QUERIER_CALLS),
             *(
-                script(site.endpoint("thanos-sidecar", other).url, [Call(f"store {other.name}", "/-/ready")])
+                script(
+                    site.endpoint("thanos-sidecar", other).url,
+                    [Call(f"store {other.name}", "/-/ready")],
+                )
                 for other in sidecars
             ),
         ]
@@ -127,7 +142,9 @@ def querier(site: Site, member: Member, asked_by: Member) -> Gate:
             and site.endpoint("thanos-sidecar", other, "grpc").target not in listed
         ]
         if missing:
-            return Progress(False, f"does not list the store of {', '.join(missing)}", ("stores", len(missing)))
+            return Progress(
+                False, f"does not list the store of {', '.join(missing)}", ("stores", len(missing))
+            )
         return Progress(True, f"ready with {len(listed)} stores", "ok")
 
     return Gate(questions, judge)
@@ -138,11 +155,9 @@ def loaded(site: Site, member: Member, component: str, prefix: str) -> Gate:
     stamp = f"{STAMPS}/{component}.loaded"
     success = f"{prefix}_config_last_reload_successful"
     timestamp = f"{prefix}_config_last_reload_success_timestamp_seconds"
-    questions = (
-        f"echo \"$(date -r {stamp} +%s.%N)\"\n"
-        + script(
-            site.endpoint(component, member).url, [Call("metrics", "/metrics", only_metrics(success, timestamp))]
-        )
+    questions = f'echo "$(date -r {stamp} +%s.%N)"\n' + script(
+        site.endpoint(component, member).url,
+        [Call("metrics", "/metrics", only_metrics(success, timestamp))],
     )
 
     def judge(lines: list[str]) -> Progress:

@@ -24,8 +24,15 @@ RSYSLOG_FILE = "/etc/rsyslog.d/30-prometheus.conf"
 def default_script(sysctls=None) -> str:
     """The look's script for a host of the platform, whatever its roles."""
     components = topology.COMPONENTS.values()
-    binaries = {binary for info in components for binary in releases.PROJECTS[info.archive].binaries}
-    data = {str(place) for info in components if info.data_dir for place in (info.data_dir, *_parent(info.data_dir))}
+    binaries = {
+        binary for info in components for binary in releases.PROJECTS[info.archive].binaries
+    }
+    data = {
+        str(place)
+        for info in components
+        if info.data_dir
+        for place in (info.data_dir, *_parent(info.data_dir))
+    }
     return look.script(
         roots=sorted({info.config_dir for info in components if info.config_dir}),
         paths=[
@@ -36,7 +43,10 @@ def default_script(sysctls=None) -> str:
             *(topology.LIMITS_FILE, topology.LOGROTATE_FILE, RSYSLOG_FILE, RSYSLOG_DROP_IN),
             *(STATE, STAMP, str(PurePosixPath(STAMP).parent)),
         ],
-        units=[*(info.service for info in components), *(f"{unit}.service" for unit in FOREIGN_UNITS)],
+        units=[
+            *(info.service for info in components),
+            *(f"{unit}.service" for unit in FOREIGN_UNITS),
+        ],
         commands=COMMANDS,
         sysctls=sysctls or list(SYSCTL),
         users=[topology.USER],

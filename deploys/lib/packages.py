@@ -20,4 +20,6 @@ def install(packages: list[str], found: State) -> Iterator:
             f"apt-get -qq -y --no-install-recommends install {names}"
         )
     else:
-        yield run(f"if command -v dnf >/dev/null; then dnf -q -y install {names}; else yum -q -y install {names}; fi")
+        yield run(
+            f"if command -v dnf >/dev/null; then dnf -q -y install {names}; else yum -q -y install {names}; fi"
+        )

@@ -150,7 +150,9 @@ def _ask_others(state, host, gates: list[tuple[str, Gate]], patience: float = PA
     """Never the last one: is there another member that does its job? One that is about to (replaying) is waited for."""
     measure, since = None, time.monotonic()
     while True:
-        seen = [(name, gate.judge(host.get_fact(Probe, script=gate.script))) for name, gate in gates]
+        seen = [
+            (name, gate.judge(host.get_fact(Probe, script=gate.script))) for name, gate in gates
+        ]
         if any(progress.ok for _, progress in seen):
             return True
         now = time.monotonic()
@@ -223,7 +225,7 @@ def _stage(role: Role):
 
 @operation()
 def _turn(role: Role):
-    """A member's turn: swap, then start, restart or reload what runs something else, then wait until it does its job."""
+    """A member's turn: swap; start, restart or reload what runs something else; wait until it does its job."""
     stopped = _failed((*role.needs, role.group) if role.gate else ())
     if stopped:
         say(f"{role.name} keeps what it runs: {', '.join(stopped)} failed")
@@ -274,7 +276,9 @@ def _settled(state, host, services: tuple[Service, ...]) -> bool:
     script = f"systemctl is-active {names} || true"
 
     def judge(lines: list[str]) -> Progress:
-        return Progress(all(line == "active" for line in lines), f"{names}: {', '.join(lines)}", tuple(lines))
+        return Progress(
+            all(line == "active" for line in lines), f"{names}: {', '.join(lines)}", tuple(lines)
+        )
 
     if wait(state, host, Gate(script, judge), purpose="started", patience=15):
         return True
@@ -286,7 +290,13 @@ def _settled(state, host, services: tuple[Service, ...]) -> bool:
 
 def _loaded(state, host, role: Role, member: Member, services: list[str]) -> bool:
     """Did the daemon accept what it was told to load? If not, nothing may say that it had."""
-    if wait(state, host, role.reloaded(site(), member), purpose=f"{role.name} loaded its files", patience=20):
+    if wait(
+        state,
+        host,
+        role.reloaded(site(), member),
+        purpose=f"{role.name} loaded its files",
+        patience=20,
+    ):
         return True
     stamps = " ".join(f"{STAMPS}/{name}.loaded" for name in services)
     host.get_fact(Probe, script=f"rm -f {stamps}; true")

@@ -33,7 +33,9 @@ def daemons(
     for component in components:
         info = topology.COMPONENTS[component]
         rendered = unit(component, site, member, found.systemd)
-        service = Service(rendered.name, tuple(rendered.argv), rendered.restart_paths, rendered.reload_paths)
+        service = Service(
+            rendered.name, tuple(rendered.argv), rendered.restart_paths, rendered.reload_paths
+        )
         files[service.path] = File(rendered.text, "644", group="root")
         services.append(service)
         directory = installed(member, found, info.archive)

@@ -26,7 +26,9 @@ BARE = ["inventory.py", "exec", "--", "true"]
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([PYINFRA, *arguments], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"pyinfra {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        sys.exit(
+            f"pyinfra {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
     return done
 
 
@@ -39,7 +41,13 @@ def seconds(arguments: list[str]) -> float:
 def commands(arguments: list[str]) -> Counter[str]:
     """SSH commands by host, as pyinfra prints them at -vvv."""
     done = run("-y", "-vvv", *arguments)
-    return Counter(re.findall(r"^\s*(?:\x1b\[\S*m)*\[([^\]]+)\](?:\x1b\[\S*m)*\s*>>> ", done.stderr + done.stdout, re.M))
+    return Counter(
+        re.findall(
+            r"^\s*(?:\x1b\[\S*m)*\[([^\]]+)\](?:\x1b\[\S*m)*\s*>>> ",
+            done.stderr + done.stdout,
+            re.M,
+        )
+    )
 
 
 def changed() -> list[str]:
@@ -62,7 +70,9 @@ def main() -> None:
     for name, taken in times.items():
         most = max(counts[name].values(), default=0)
         print(f"  {name:8} {statistics.median(taken):6.2f} s   at most {most} SSH commands a host")
-    print(f"  ratio    {statistics.median(times['site.py']) / statistics.median(times['bare']):6.2f}   (to hold: 2)")
+    print(
+        f"  ratio    {statistics.median(times['site.py']) / statistics.median(times['bare']):6.2f}   (to hold: 2)"
+    )
 
 
 if __name__ == "__main__":

@@ -263,22 +263,25 @@ def boot_state(lab: Lab, host: str) -> tuple[str, str]:
 
 def ssh_command(lab: Lab, host: str) -> list[str]:
     """How OpenSSH reaches a host as its user; a command for the host may follow."""
-    # ssh replaces %-tokens in names of files, and splits this one at blanks.
-    known_hosts = str(lab.known_hosts).replace("%", "%%")
-    key = str(lab.ssh_key).replace("%", "%%")
     options = {
+        "IdentityFile": _word(lab.ssh_key),
         "IdentitiesOnly": "yes",
         "BatchMode": "yes",
         "ConnectTimeout": "5",
         "LogLevel": "ERROR",
         "StrictHostKeyChecking": "yes",
-        "UserKnownHostsFile": f'"{known_hosts}"',
+        "UserKnownHostsFile": _word(lab.known_hosts),
         "GlobalKnownHostsFile": os.devnull,
     }
-    command = ["ssh", "-F", os.devnull, "-i", key]
+    command = ["ssh", "-F", os.devnull]
     for name, value in options.items():
         command += ["-o", f"{name}={value}"]
     return [*command, f"{HOSTS[host].user}@{lab.management_address(host)}"]
+
+
+def _word(path: Path) -> str:
+    """A path as a value of ssh's settings, which are split at blanks and have %-tokens."""
+    return '"' + str(path).replace("%", "%%") + '"'
 
 
 def ssh(

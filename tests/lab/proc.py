@@ -50,10 +50,12 @@ def run(*command: str, input: str | None = None, check: bool = True) -> str:
 def wait_for(what: str, ready: Callable[[], bool], seconds: float) -> None:
     """Poll ``ready`` until it holds; LabError naming ``what`` after ``seconds``."""
     deadline = time.monotonic() + seconds
+    pause = 0.05
     while not ready():
         if time.monotonic() > deadline:
             raise LabError(f"gave up waiting for {what} after {seconds:.0f} s")
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(pause * 1.2, 1)
 
 
 def tail(path: Path, lines: int = 15) -> str:

@@ -13,9 +13,9 @@ import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import pyinfra_cli  # noqa: F401  first: it patches gevent in
 import pyinfra
 import pyinfra.api.inventory
+import pyinfra_cli  # noqa: F401  first: it patches gevent in
 from click.testing import CliRunner
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.fake import FakeConnector
@@ -59,13 +59,29 @@ BLANK = State(
 def print_look(state: State) -> str:
     """The output of the look that its parser reads as `state`."""
     lines = [f"{MARK}os", state.os, state.os_version, state.machine, str(state.systemd)]
-    lines += [f"{MARK}users", *state.users.values(), f"{MARK}groups", *(f"{g}:x:1:" for g in state.groups)]
+    lines += [
+        f"{MARK}users",
+        *state.users.values(),
+        f"{MARK}groups",
+        *(f"{g}:x:1:" for g in state.groups),
+    ]
     lines += [f"{MARK}paths"]
-    lines += ["\t".join((n, p.kind, p.mode, p.owner, p.group, p.target)) for n, p in state.paths.items()]
-    lines += [f"{MARK}sums", *(f"{p.sha256}  {n}" for n, p in state.paths.items() if p.sha256), f"{MARK}units"]
+    lines += [
+        "\t".join((n, p.kind, p.mode, p.owner, p.group, p.target)) for n, p in state.paths.items()
+    ]
+    lines += [
+        f"{MARK}sums",
+        *(f"{p.sha256}  {n}" for n, p in state.paths.items() if p.sha256),
+        f"{MARK}units",
+    ]
     for name, unit in state.units.items():
         pid = state.processes[name].pid if name in state.processes else 0
-        lines += [f"Id={name}.service", f"MainPID={pid}", *(f"{k}={v}" for k, v in unit.items()), ""]
+        lines += [
+            f"Id={name}.service",
+            f"MainPID={pid}",
+            *(f"{k}={v}" for k, v in unit.items()),
+            "",
+        ]
     lines += [f"{MARK}processes"]
     for process in state.processes.values():
         lines += [str(process.pid), process.exe, "".join(f"{a}\x1f" for a in process.argv)]
@@ -77,8 +93,20 @@ def print_look(state: State) -> str:
     lines += [f"{MARK}manifests"]
     for name, paths in state.manifests.items():
         lines += [f"> {name}", *sorted(paths)]
-    lines += [f"{MARK}commands", *state.commands, f"{MARK}sysctl", *(f"{k} = {v}" for k, v in state.sysctl.items())]
-    lines += [f"{MARK}timesync", "==[units]==", "==[container]==", "lxc", "==[capabilities]==", "CapBnd:\t0"]
+    lines += [
+        f"{MARK}commands",
+        *state.commands,
+        f"{MARK}sysctl",
+        *(f"{k} = {v}" for k, v in state.sysctl.items()),
+    ]
+    lines += [
+        f"{MARK}timesync",
+        "==[units]==",
+        "==[container]==",
+        "lxc",
+        "==[capabilities]==",
+        "CapBnd:\t0",
+    ]
     return "\n".join(lines)
 
 
@@ -93,7 +121,16 @@ def files_in(script: str) -> dict[str, str]:
 
 
 def run_site(
-    tmp_path, monkeypatch, *arguments, deploy="site", inventory=INVENTORY, states=None, dead=(), fail=None, data="", yes=True
+    tmp_path,
+    monkeypatch,
+    *arguments,
+    deploy="site",
+    inventory=INVENTORY,
+    states=None,
+    dead=(),
+    fail=None,
+    data="",
+    yes=True,
 ):
     """Run a deploy file against recorded hosts.
 
@@ -114,7 +151,9 @@ def run_site(
             if f"echo '{MARK}os'" in script:
                 answer = print_look((states or {}).get(self.host.name, BLANK))
                 commands.setdefault(self.host.name, []).append("look")
-                return True, CommandOutput([OutputLine("stdout", line) for line in answer.splitlines()])
+                return True, CommandOutput(
+                    [OutputLine("stdout", line) for line in answer.splitlines()]
+                )
             commands.setdefault(self.host.name, []).append(script)
             files.setdefault(self.host.name, {}).update(files_in(script))
             return not (fail and fail(self.host.name, script)), CommandOutput([])
@@ -124,18 +163,30 @@ def run_site(
     (tmp_path / "group_data" / "all.py").write_text(ALL_DATA + data)
     monkeypatch.setenv("WEBHOOK_URL", "http://10.1.0.1/hook")
     monkeypatch.setenv("S3_KEY", "hunter2hunter2")
-    monkeypatch.setattr(pyinfra.api.inventory, "get_execution_connectors", lambda: {"ssh": Recorder})
+    monkeypatch.setattr(
+        pyinfra.api.inventory, "get_execution_connectors", lambda: {"ssh": Recorder}
+    )
     monkeypatch.setattr(pyinfra, "is_cli", True)
     monkeypatch.setattr(rollout, "wait", lambda state, host, gate, purpose, patience=0: True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     ctx_state.reset()
-    done = CliRunner().invoke(cli, [*(["-y"] if yes else []), *arguments, "inventory.py", str(ROOT / "deploys" / f"{deploy}.py")])
+    done = CliRunner().invoke(
+        cli,
+        [
+            *(["-y"] if yes else []),
+            *arguments,
+            "inventory.py",
+            str(ROOT / "deploys" / f"{deploy}.py"),
+        ],
+    )
     state = ctx_state.get()
     return SimpleNamespace(
         rc=done.exit_code,
         output=done.output,
         commands=commands,
         files=files,
-        order=[", ".join(sorted(state.op_meta[op].names)) for op in state.get_op_order()] if state else [],
+        order=[", ".join(sorted(state.op_meta[op].names)) for op in state.get_op_order()]
+        if state
+        else [],
     )

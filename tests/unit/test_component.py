@@ -30,7 +30,12 @@ def wanted() -> c.Component:
         },
         links={"/usr/local/bin/prometheus": BINARY},
         services=(
-            c.Service("prometheus", ("/usr/local/bin/prometheus", "--a=1"), (), (CONFIG, "/etc/prometheus/rules")),
+            c.Service(
+                "prometheus",
+                ("/usr/local/bin/prometheus", "--a=1"),
+                (),
+                (CONFIG, "/etc/prometheus/rules"),
+            ),
         ),
     )
 
@@ -46,7 +51,11 @@ def converged(component: c.Component) -> State:
         state.paths[name] = Path("l", "777", "root", "root", target)
     state.manifests[component.name] = {*component.files, *component.links}
     for service in component.services:
-        state.units[service.name] = {"UnitFileState": "enabled", "NeedDaemonReload": "no", "ActiveState": "active"}
+        state.units[service.name] = {
+            "UnitFileState": "enabled",
+            "NeedDaemonReload": "no",
+            "ActiveState": "active",
+        }
         state.processes[service.name] = Process(42, BINARY, service.argv)
         state.stamps[f"{service.name}.started"] = state.below(service.path, *service.started)
         state.stamps[f"{service.name}.loaded"] = state.below(*service.loaded)
@@ -72,7 +81,11 @@ def test_a_blank_host_needs_everything(component):
     change = c.compare(component, State())
     assert set(change.files) == set(component.files)
     assert set(change.directories) == set(component.directories)
-    assert change.due["prometheus"].action == "start" and change.daemon_reload and change.enable == ["prometheus"]
+    assert (
+        change.due["prometheus"].action == "start"
+        and change.daemon_reload
+        and change.enable == ["prometheus"]
+    )
 
 
 def test_a_hand_edited_rule_is_put_back_and_reloaded(component, state):
@@ -126,7 +139,9 @@ def test_what_left_the_inventory_is_purged_and_what_is_foreign_is_left(component
     state.stamps["prometheus.loaded"].update({gone: "x", foreign: "x"})
     change = c.compare(component, state)
     assert change.purge == [gone] and change.foreign == [foreign]
-    assert change.due["prometheus"].action == "reload" and gone in change.due["prometheus"].reasons[0]
+    assert (
+        change.due["prometheus"].action == "reload" and gone in change.due["prometheus"].reasons[0]
+    )
     script = c.swap_script(component, change)
     assert f"rm -f {gone}" in script and foreign not in script
 

@@ -23,15 +23,29 @@ def site(run):
 
 
 def test_every_host_is_looked_at_and_gets_its_files(site):
-    assert set(site.commands) == {"prom-1", "prom-2", "am-1", "am-2", "am-3", "query-1", "query-2", "store-1"}
+    assert set(site.commands) == {
+        "prom-1",
+        "prom-2",
+        "am-1",
+        "am-2",
+        "am-3",
+        "query-1",
+        "query-2",
+        "store-1",
+    }
     assert "/etc/prometheus/prometheus.yml" in site.files["prom-1"]
     assert "/etc/alertmanager/alertmanager.yml" in site.files["am-3"]
     assert "/etc/prometheus/prometheus.yml" not in site.files["am-1"]
     labels = {
-        name: yaml.safe_load(site.files[name]["/etc/prometheus/prometheus.yml"])["global"]["external_labels"]
+        name: yaml.safe_load(site.files[name]["/etc/prometheus/prometheus.yml"])["global"][
+            "external_labels"
+        ]
         for name in ("prom-1", "prom-2")
     }
-    assert labels == {"prom-1": {"cluster": "main", "replica": "a"}, "prom-2": {"cluster": "main", "replica": "b"}}
+    assert labels == {
+        "prom-1": {"cluster": "main", "replica": "a"},
+        "prom-2": {"cluster": "main", "replica": "b"},
+    }
 
 
 def test_roles_come_in_order_and_turns_in_the_inventorys(site):
@@ -42,11 +56,19 @@ def test_roles_come_in_order_and_turns_in_the_inventorys(site):
         *(f"querier: turn of query-{n}" for n in (1, 2)),
     ]
     for role, first in (("alertmanager", "am-1"), ("prometheus", "prom-1"), ("querier", "query-1")):
-        assert site.order.index(f"{role}: stage and check") < site.order.index(f"{role}: turn of {first}")
+        assert site.order.index(f"{role}: stage and check") < site.order.index(
+            f"{role}: turn of {first}"
+        )
 
 
 @pytest.mark.parametrize(
-    "deploy, host", [("alertmanager", "am-2"), ("prometheus", "prom-1"), ("querier", "query-2"), ("kernel", "am-1")]
+    "deploy, host",
+    [
+        ("alertmanager", "am-2"),
+        ("prometheus", "prom-1"),
+        ("querier", "query-2"),
+        ("kernel", "am-1"),
+    ],
 )
 def test_a_partial_run_renders_the_same_files(run, site, deploy, host):
     part = run(deploy=deploy)
@@ -66,15 +88,23 @@ def test_a_limited_run_renders_the_same_files(run, site, host):
 def test_a_refused_check_stops_every_turn_of_the_role_and_of_those_that_need_it(run):
     done = run(fail=lambda host, script: host == "prom-1" and "promtool check config" in script)
     assert done.rc == 1
-    swapped = {name for name, scripts in done.commands.items() if any("restart prometheus" in s for s in scripts)}
+    swapped = {
+        name
+        for name, scripts in done.commands.items()
+        if any("restart prometheus" in s for s in scripts)
+    }
     assert not swapped
-    assert not any("thanos-querier" in s and "systemctl restart" in s for s in done.commands["query-1"])
+    assert not any(
+        "thanos-querier" in s and "systemctl restart" in s for s in done.commands["query-1"]
+    )
     # Alertmanager does not need Prometheus.
     assert any("systemctl restart alertmanager" in s for s in done.commands["am-3"])
 
 
 def test_the_first_failed_turn_stops_the_tier(run):
-    done = run(fail=lambda host, script: host == "am-2" and "systemctl restart alertmanager" in script)
+    done = run(
+        fail=lambda host, script: host == "am-2" and "systemctl restart alertmanager" in script
+    )
     assert done.rc == 1
     assert any("systemctl restart alertmanager" in s for s in done.commands["am-1"])
     assert not any("systemctl restart alertmanager" in s for s in done.commands["am-3"])
