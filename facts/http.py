@@ -87,7 +87,7 @@ def script(base_url: str, calls: Sequence[Call], extra: Sequence[str] = ()) -> s
     for position, call in enumerate(calls):
         url = shlex.quote(base_url.rstrip("/") + call.path)
         after = f" | {call.filter}" if call.filter else "" if position else " || exit 0"
-        lines.append(f"ask {call.name} {url}{after}")
+        lines.append(f"ask {shlex.quote(call.name)} {url}{after}")
     return "\n".join([*lines, ") || true"])
 
 

@@ -24,6 +24,8 @@ Data = dict[str, Any]
 HEADER = "Managed by pyinfra-prometheus-ha: changes are overwritten."
 WEBHOOK = "web.hook"
 """Name of the default receiver (spec/000 6.1)."""
+WATCHDOG = "watchdog"
+"""Name of the receiver that the Watchdog's route has for itself, at the same URL."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -319,8 +321,13 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
     receivers = list(user.pop("receivers", None) or [])
     names = [receiver.get("name") for receiver in receivers]
     url = settings.alertmanager_webhook_url
+    watchdog = None
     if url is not None and WEBHOOK not in names:
         receivers.insert(0, {"name": WEBHOOK, "webhook_configs": [{"url": url}]})
+        if WATCHDOG not in names:
+            # A receiver of its own, so that its notifications can be told from all others by metrics.
+            watchdog = WATCHDOG
+            receivers.append({"name": WATCHDOG, "webhook_configs": [{"url": url}]})
     if not receivers:
         raise ValueError(
             f"{member.name}: alertmanager_webhook_url: found nothing; allowed: this secret, or "
@@ -336,7 +343,7 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
     }
     routes = route.pop("routes", None) or []
     if "Watchdog" not in str(routes):
-        routes = [_watchdog_route(timing.watchdog_repeat), *routes]
+        routes = [_watchdog_route(timing.watchdog_repeat, watchdog), *routes]
     return {
         "global": {
             "resolve_timeout": timing.resolve_timeout,
@@ -356,12 +363,13 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
     } | user
 
 
-def _watchdog_route(repeat: str) -> Data:
+def _watchdog_route(repeat: str, receiver: str | None) -> Data:
     # Alertmanager repeats at the first group_interval that ends after repeat_interval: with equal
     # figures that is every second one. A fifth short of it, the sum is what is wanted.
     step = seconds(repeat) / 5
     return {
         "matchers": ['alertname="Watchdog"'],
+        **({"receiver": receiver} if receiver else {}),
         "group_wait": "0s",
         "group_interval": _milliseconds(step),
         "repeat_interval": _milliseconds(seconds(repeat) - step),

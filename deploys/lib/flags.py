@@ -293,6 +293,13 @@ TABLE: dict[str, tuple[Flag, ...]] = {
             _external_url("alertmanager"),
             setting="alertmanager_external_url",
         ),
+        Flag(
+            "enable-feature",
+            "receiver-name-in-metrics",
+            since="0.27.0",
+            free=True,
+            why="counts the notifications of each receiver: the drill looks for exactly one",
+        ),
         Flag("web.route-prefix", _route_prefix("alertmanager")),
         LOG_LEVEL,
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.lab import net, plan
 from tests.lab.plan import Lab
-from tests.lab.proc import LabError, cgroup_mounts, locked, run, say
+from tests.lab.proc import LabError, cgroup_mounts, locked, run, run_visibly, say
 
 STATE = Path("/run/pyinfra-prometheus-ha")
 
@@ -42,7 +42,6 @@ def require_tools() -> None:
         if not (Path(sign).exists() if sign.startswith("/") else shutil.which(sign))
     ]
     if missing:
-        say(f"installing {' '.join(missing)}")
         install(*missing)
     if not any((mount / "cgroup.controllers").exists() for mount in cgroup_mounts()):
         raise LabError("no control groups of version 2 are mounted: Debian 13 does not boot")
@@ -50,9 +49,12 @@ def require_tools() -> None:
 
 def install(*packages: str) -> None:
     """Install Debian packages on this machine."""
-    apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y")
-    run(*apt, "update")
-    run(*apt, "install", "--no-install-recommends", *packages)
+    name = f"installing {' '.join(packages)}"
+    say(name)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["update"], ["install", "--no-install-recommends", *packages]):
+        command = ["apt-get", "-q", "-y", *words]
+        run_visibly(name, command, plan.cache_dir() / "apt.log", env=environment)
 
 
 def _sysctl(name: str) -> Path:

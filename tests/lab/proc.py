@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.lab.plan import Lab
 
@@ -47,6 +48,23 @@ def run(*command: str, input: str | None = None, check: bool = True) -> str:
     return done.stdout
 
 
+def run_visibly(what: str, command: list[str], log: Path, **options: Any) -> None:
+    """Run a command that may take minutes: its words go to ``log``, the latest to the user."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as out:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, **options
+        )
+    while True:
+        try:
+            status = child.wait(10)
+            break
+        except subprocess.TimeoutExpired:
+            say(f"{what}: {tail(log, 1).strip()[:100]}")
+    if status:
+        raise LabError(f"{what}: {command[0]} failed ({status}), end of {log}:\n{tail(log)}")
+
+
 def wait_for(what: str, ready: Callable[[], bool], seconds: float) -> None:
     """Poll ``ready`` until it holds; LabError naming ``what`` after ``seconds``."""
     deadline = time.monotonic() + seconds
@@ -73,12 +91,16 @@ def locked(path: Path, waiting: str = "") -> Iterator[int]:
     """Hold an exclusive lock on a file; it ends with the last process that has its descriptor."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waiting:
-                say(waiting)
-            fcntl.flock(file, fcntl.LOCK_EX)
+        said = 0.0
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if waiting and time.monotonic() - said > 20:
+                    said = time.monotonic()
+                    say(waiting)
+                time.sleep(0.1)
         yield file.fileno()
 
 

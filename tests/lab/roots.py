@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from tests.lab import plan
-from tests.lab.proc import LabError, locked, say, tail
+from tests.lab.proc import locked, run_visibly, say
 
 PACKAGES = (
     "systemd",
@@ -125,22 +124,15 @@ def ensure(suite: str) -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         hook = target.with_suffix(".sh")
         hook.write_text(_customize(suite))
-        log = target.with_suffix(".log")
-        with log.open("w") as out:
-            # The locale of the caller is not in the tree, and perl complains of it line by line.
-            environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-            command = _command(suite, hook, unfinished)
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=environment,
-                check=False,
-                pass_fds=[lock],  # if we are killed, nobody is to begin before it has ended
-            )
-        if done.returncode:
-            raise LabError(f"root tree {suite}: mmdebstrap failed:\n{tail(log)}")
+        run_visibly(
+            f"root tree {suite}",
+            _command(suite, hook, unfinished),
+            target.with_suffix(".log"),
+            # The caller's locale is not in the tree, and perl would complain of it again and again.
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+            # If we are killed, nobody is to begin before it has ended.
+            pass_fds=[lock],
+        )
         unfinished.rename(target)
         say(f"root tree {suite}: made")
     return target

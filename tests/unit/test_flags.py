@@ -199,6 +199,7 @@ def test_alertmanager_current():
         "--cluster.reconnect-timeout=5m",
         "--web.listen-address=0.0.0.0:9093",
         "--web.external-url=http://10.0.0.22:9093",
+        "--enable-feature=receiver-name-in-metrics",
         "--log.level=info",
     ]
 

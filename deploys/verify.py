@@ -1,0 +1,91 @@
+"""Is the site what the inventory says? Read-only: one table of the site, and what is wrong with it.
+
+    pyinfra -y inventory.py deploys/verify.py
+
+Every host is asked in parallel, by two commands: the look, and the questions to its daemons (again,
+for two scrape intervals, where targets are not up). Then everything is judged together
+(`lib/checks.py`) and printed once, on stderr, as pyinfra's messages are. A host with a failed check
+fails the run; so does one that cannot be reached. With `--limit` only the chosen hosts are asked,
+about the whole site as they see it.
+"""
+
+import time
+
+from pyinfra import host, inventory, logger, state
+from pyinfra.api import operation
+from pyinfra.api.output import format_text
+from pyinfra.context import ctx_state
+
+from deploys import preflight
+from deploys.lib import checks, rollout
+from deploys.lib.look import look_at_host
+from deploys.lib.rollout import Gate, Progress
+from deploys.lib.settings import seconds
+from facts.probe import Probe
+
+
+def _seen() -> dict[str, checks.Seen]:
+    """What this run has seen of each host, kept on pyinfra's state so that it ends with the run."""
+    return ctx_state.get().__dict__.setdefault("_monitoring_seen", {})
+
+
+@operation()
+def _ask():
+    """Look at the host and ask its daemons. Nothing is changed, so nothing is yielded."""
+    yield from ()
+    if not state.is_executing:
+        return
+    member, begun = rollout.member(), time.monotonic()
+    found = look_at_host()
+    # A target may miss one scrape, or be too new to have had one: that is no reason to fail yet.
+    patience = 2 * seconds(member.settings.scrape_interval) + 5
+
+    def judge(lines: list[str]) -> Progress:
+        seen = _seen()[host.name] = checks.read(member, found, lines)
+        wrong = checks.targets_not_up(seen)
+        waited = time.monotonic() - begun
+        says = f"not up: {checks.some(wrong)}" if wrong else "all up"
+        return Progress(not wrong or waited > patience, says, waited)
+
+    gate = Gate(checks.questions(rollout.site(), member), judge)
+    if not judge(host.get_fact(Probe, script=gate.script)).ok:
+        rollout.wait(state, host, gate, purpose="targets")
+
+
+@operation()
+def _report():
+    """Judge what all hosts said. The first living host prints it; each one fails with what it has."""
+    if not state.is_executing:
+        return
+    living = {one.name for one in inventory.get_active_hosts()}
+    order = [name for name in rollout.site().hosts if name in living]
+    first = order[0] if order else host.name
+    asked = {one.name for one in inventory if state.is_host_in_limit(one)}
+    seen = {name: _seen()[name] for name in rollout.site().hosts if name in _seen()}
+    view = checks.View(rollout.site(), seen, rollout.dead() | (asked - set(seen)))
+    results = checks.judge(view)
+    if host.name == first:
+        for line in checks.table(view, results):
+            logger.info(format_text(line, **_style(line)))
+    failed = [one for one in results if one.severity == "fail"]
+    mine = [f for f in failed if (f.host if f.host in living else first) == host.name]
+    if mine:
+        more = f", and {len(mine) - 1} more" if len(mine) > 1 else ""
+        yield rollout.refuse(f"{mine[0].check}: {mine[0].found}{more}; the table above has it all")
+
+
+def _style(line: str) -> dict[str, str]:
+    return (
+        {"fg": {"fail": "red", "warn": "yellow"}[line[:4]]} if line[:4] in ("fail", "warn") else {}
+    )
+
+
+def deploy() -> None:
+    """Verify the site."""
+    _ask(name="verify: look at every host and ask its daemons")
+    _report(name="verify: the site")
+
+
+if __name__ == "builtins":  # as a deploy file of its own
+    preflight.deploy()
+    deploy()

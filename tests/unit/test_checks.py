@@ -1,0 +1,565 @@
+"""The judgement of verify, on reports made by hand: one broken thing, one failed check."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from deploys.lib import checks
+from deploys.lib.checks import Mailbox, Plain, Result, Seen, View
+from deploys.lib.flags import argv
+from deploys.lib.settings import site_from_dicts
+from facts import alertmanager, prometheus, thanos
+from facts.http import Answer
+from facts.look import Process, State
+
+ADDRESSES = {
+    "prom-1": "10.0.0.11",
+    "prom-2": "10.0.0.12",
+    "am-1": "10.0.0.21",
+    "am-2": "10.0.0.22",
+    "query-1": "10.0.0.31",
+}
+GROUPS = {"prom": "prometheus", "am": "alertmanager", "query": "querier"}
+
+CLOCK = [
+    "==[units]==",
+    *("Id=chrony.service", "LoadState=loaded", "ActiveState=active"),
+    "==[container]==",
+    "none",
+    "==[capabilities]==",
+    "CapBnd:\t000001ffffffffff",
+    "==[kernel]==",
+    "NTPSynchronized=yes",
+]
+
+
+def make_site(**prometheus_settings):
+    hosts = {}
+    for name, address in ADDRESSES.items():
+        group = GROUPS[name.split("-")[0]]
+        data = {"ssh_hostname": address}
+        if group == "prometheus":
+            data |= {"replica": f"replica-0{name[-1]}", **prometheus_settings}
+        if group == "alertmanager":
+            data["alertmanager_webhook_url"] = "secret:env:WEBHOOK"
+        hosts[name] = {"groups": [group, "inventory"], "data": data}
+    return site_from_dicts(hosts)
+
+
+SITE = make_site()
+
+
+def make_look(member) -> State:
+    state = State(machine="x86_64", systemd=252)
+    state.sysctl = {key: str(value) for key, value in member.settings.sysctl.items()}
+    state.extra = {"timesync": CLOCK}
+    for number, component in enumerate(member.components):
+        info = checks.topology.COMPONENTS[component]
+        state.units[info.unit] = {
+            "LoadState": "loaded",
+            "ActiveState": "active",
+            "SubState": "running",
+            "UnitFileState": "enabled",
+            "NeedDaemonReload": "no",
+            "NRestarts": "0",
+        }
+        directory = checks.installed(member, state, info.archive)
+        state.processes[info.unit] = Process(100 + number, f"{directory}/{info.binary}", ())
+    return state
+
+
+def make_targets(site):
+    return [
+        prometheus.Target(
+            job=checks.topology.COMPONENTS[component].job_name,
+            instance=site.endpoint(component, member).target,
+            health="up",
+            last_scrape=1.0,
+            last_error="",
+            scrape_url="",
+            labels={"job": component, "instance": site.endpoint(component, member).target},
+        )
+        for component in checks.topology.COMPONENTS
+        for member in site.running(component)
+    ]
+
+
+def make_prometheus(site, member):
+    words = [word.removeprefix("--") for word in argv("prometheus", site, member)[1:]]
+    flags = {name: value or "true" for name, _, value in (word.partition("=") for word in words)}
+    labels = {"cluster": "main", "replica": member.settings.replica}
+    return prometheus.Report(
+        ready=True,
+        version=member.settings.version("prometheus"),
+        config={"global": {"external_labels": labels}},
+        flags=flags,
+        targets=make_targets(site),
+        alertmanagers=[
+            f"{site.endpoint('alertmanager', other).url}/api/v2/alerts"
+            for other in site.members("alertmanager")
+        ],
+        reload_success=True,
+    )
+
+
+def make_alertmanager(site, member):
+    return alertmanager.Report(
+        ready=True,
+        version=member.settings.version("alertmanager"),
+        cluster_status="ready",
+        peers=[
+            alertmanager.Peer(other.name, site.endpoint("alertmanager", other, "cluster").target)
+            for other in site.members("alertmanager")
+        ],
+        config_hash=42.0,
+        reload_success=True,
+        failed_peers=0,
+    )
+
+
+def make_querier(site, member):
+    stores = [
+        thanos.Store(
+            name=site.endpoint("thanos-sidecar", other, "grpc").target,
+            kind="sidecar",
+            last_error="",
+            label_sets=[{"cluster": "main", "replica": other.settings.replica}],
+            min_time=0,
+            max_time=1,
+        )
+        for other in site.members("prometheus")
+    ]
+    return thanos.QuerierReport(True, member.settings.version("thanos-querier"), stores)
+
+
+def answer(vector, **more) -> Answer:
+    result = [{"metric": labels, "value": [1.0, str(value)]} for labels, value in vector]
+    data = {"resultType": "vector", "result": result}
+    return Answer(200, json.dumps({"status": "success", "data": data, **more}))
+
+
+def make_queries(site) -> dict[str, Answer]:
+    targets = len(make_targets(site))
+    replicas = [member.settings.replica for member in site.members("prometheus")]
+    return {
+        "up-raw": answer([({"cluster": "main", "replica": one}, targets) for one in replicas]),
+        "up": answer([({"cluster": "main"}, targets)]),
+        "prometheus-up": answer([({}, len(replicas))]),
+    }
+
+
+def make_view(site=SITE) -> View:
+    makers = {
+        "prometheus": make_prometheus,
+        "alertmanager": make_alertmanager,
+        "thanos-querier": make_querier,
+        "thanos-sidecar": lambda _, m: thanos.SidecarReport(
+            True, m.settings.version("thanos-sidecar"), True
+        ),
+        "node_exporter": lambda _, m: Plain(True, m.settings.version("node_exporter")),
+    }
+    return View(
+        site,
+        {
+            name: Seen(
+                make_look(member),
+                {component: makers[component](site, member) for component in member.components},
+                make_queries(site) if "querier" in member.groups else {},
+            )
+            for name, member in site.hosts.items()
+        },
+    )
+
+
+def broken(view: View, host: str, component: str, **changes) -> View:
+    """The view with something else in a daemon's report."""
+    seen = view.seen[host]
+    daemons = {**seen.daemons, component: replace(seen.daemons[component], **changes)}
+    return replace(view, seen={**view.seen, host: replace(seen, daemons=daemons)})
+
+
+def asked(view: View, host: str, **queries: Answer) -> View:
+    seen = view.seen[host]
+    changed = {name.replace("_", "-"): one for name, one in queries.items()}
+    return replace(
+        view, seen={**view.seen, host: replace(seen, queries={**seen.queries, **changed})}
+    )
+
+
+def failures(view: View) -> list[Result]:
+    return [result for result in checks.judge(view) if result.severity == "fail"]
+
+
+def only(view: View) -> Result:
+    results = failures(view)
+    assert len(results) == 1, results
+    return results[0]
+
+
+def test_a_site_that_is_well_fails_nothing():
+    view = make_view()
+    results = checks.judge(view)
+    assert [r for r in results if r.severity == "fail"] == []
+    # The documents want these APIs on; that anyone may use them is said.
+    assert {r.host for r in results if r.check == "A4"} == {"prom-1", "prom-2"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("ActiveState", "failed", "prometheus: failed"),
+        ("UnitFileState", "disabled", "prometheus: disabled"),
+        ("NeedDaemonReload", "yes", "has not read the changed unit"),
+    ],
+)
+def test_a1_units(key, value, said):
+    view = make_view()
+    view.seen["prom-1"].look.units["prometheus"][key] = value
+    result = only(view)
+    assert (result.host, result.check) == ("prom-1", "A1")
+    assert said in result.found
+
+
+def test_a1_an_absent_unit():
+    view = make_view()
+    view.seen["am-1"].look.units["node_exporter"] = {"LoadState": "not-found"}
+    assert {r.found for r in failures(view)} == {"node_exporter: no unit", "node_exporter: absent"}
+
+
+def test_a1_another_release_runs():
+    view = make_view()
+    old = "/opt/prometheus-3.0.0.linux-amd64/prometheus (deleted)"
+    view.seen["prom-1"].look.processes["prometheus"] = Process(7, old, ())
+    assert f"runs {old}" in only(view).found
+    view = broken(make_view(), "query-1", "thanos-querier", version="0.41.0")
+    assert (only(view).found, only(view).wanted) == (
+        "thanos-querier: reports release 0.41.0",
+        SITE.hosts["query-1"].settings.version("thanos-querier"),
+    )
+
+
+def test_a1_not_ready_says_why_and_is_the_only_thing_said():
+    view = make_view()
+    down = prometheus.Report(ready=False, errors={"ready": "HTTP 503: Service Unavailable"})
+    view.seen["prom-1"].daemons["prometheus"] = down
+    assert "503" in only(view).found
+
+
+def test_a1_a_look_that_failed():
+    view = make_view()
+    view = replace(view, seen={**view.seen, "am-1": replace(view.seen["am-1"], look=None)})
+    assert only(view).host == "am-1"
+
+
+def test_a2_refused_reload():
+    view = broken(make_view(), "am-2", "alertmanager", reload_success=False)
+    assert (only(view).check, only(view).host) == ("A2", "am-2")
+
+
+def test_a3_external_labels():
+    def labels(view, host, **wanted):
+        return broken(view, host, "prometheus", config={"global": {"external_labels": wanted}})
+
+    view = labels(make_view(), "prom-2", cluster="main", replica="replica-01")
+    assert {r.check for r in failures(view)} == {"A3"}
+    assert any("as on prom-1" in r.found for r in failures(view))
+    view = labels(make_view(), "prom-2", cluster="main", replica="replica-02", site="x")
+    assert "site=x" in only(view).found
+    assert any(
+        "cluster=other" in r.found for r in failures(labels(view, "prom-1", cluster="other"))
+    )
+
+
+def test_a4_flags():
+    report = make_view().seen["prom-1"].daemons["prometheus"]
+    view = broken(
+        make_view(), "prom-1", "prometheus", flags={**report.flags, "web.enable-admin-api": "false"}
+    )
+    assert (only(view).check, only(view).wanted) == ("A4", "true")
+
+
+def test_a4_compaction_as_the_release_needs_it():
+    bucket = {"type": "S3", "config": {"bucket": "b", "endpoint": "10.0.0.9:9000"}}
+    for release, flag in (
+        ("current", "storage.tsdb.delay-compact-file.path"),
+        ("reference", "storage.tsdb.max-block-duration"),
+    ):
+        site = make_site(release=release, bucket_config=bucket)
+        view = make_view(site)
+        assert [r for r in failures(view) if r.check == "A4"] == []
+        flags = view.seen["prom-1"].daemons["prometheus"].flags
+        del flags[flag]
+        assert [flag in r.found for r in failures(view) if r.check == "A4"] == [True]
+
+
+def test_a4_closed_apis_are_no_warning():
+    site = make_site(prometheus_admin_api=False, prometheus_lifecycle=False)
+    view = make_view(site)
+    for host in ("prom-1", "prom-2"):
+        view.seen[host].daemons["prometheus"].flags.update(
+            {"web.enable-admin-api": "false", "web.enable-lifecycle": "false"}
+        )
+    assert [r for r in checks.judge(view) if r.check == "A4"] == []
+
+
+def test_a5_targets():
+    targets = make_targets(SITE)
+    down = replace(targets[0], health="down", last_error="connection refused")
+    view = broken(make_view(), "prom-1", "prometheus", targets=[down, *targets[1:]])
+    assert "connection refused" in only(view).found
+    assert down.instance in only(view).found
+    assert checks.targets_not_up(view.seen["prom-1"]) == [f"{down.job} {down.instance}"]
+    view = broken(make_view(), "prom-2", "prometheus", targets=targets[1:])
+    result = only(view)
+    assert (result.host, result.check) == ("prom-2", "A5")
+    assert "lacks" in result.found
+
+
+def test_a6_stores():
+    stores = make_view().seen["query-1"].daemons["thanos-querier"].stores
+    wrong = {
+        "is not listed": stores[1:],
+        "connection refused": [replace(stores[0], last_error="connection refused"), stores[1]],
+        "replica=x": [
+            replace(stores[0], label_sets=[{"cluster": "main", "replica": "x"}]),
+            stores[1],
+        ],
+    }
+    for said, changed in wrong.items():
+        view = broken(make_view(), "query-1", "thanos-querier", stores=changed)
+        assert (only(view).check, only(view).host) == ("A6", "query-1")
+        assert said in only(view).found
+    strange = replace(stores[0], name="10.9.9.9:10901")
+    view = broken(make_view(), "query-1", "thanos-querier", stores=[*stores, strange])
+    assert failures(view) == []
+    assert any("10.9.9.9" in r.found for r in checks.judge(view))
+
+
+def test_a6_a_sidecar_without_its_prometheus():
+    view = broken(make_view(), "prom-2", "thanos-sidecar", prometheus_up=False)
+    assert only(view).host == "prom-2"
+
+
+def test_a7_deduplication():
+    n = len(make_targets(SITE))
+    one, two = ({"cluster": "main", "replica": f"replica-0{i}"} for i in (1, 2))
+    cases = {
+        "dedup off": {"up_raw": answer([(one, n)])},
+        "replica-02: 3": {"up_raw": answer([(one, n), (two, 3)])},
+        "dedup on": {"up": answer([(one, n), (two, n)])},
+        "is 3 with dedup on": {"prometheus_up": answer([({}, 3)])},
+        "HTTP 422": {"up": Answer(422, "no")},
+        "bad_data": {"up": Answer(200, '{"status": "error", "errorType": "bad_data"}')},
+        "not an answer": {"up": Answer(200, "[]")},
+        "a partial answer: gone": {"up": answer([({"cluster": "main"}, n)], warnings=["gone"])},
+    }
+    for said, queries in cases.items():
+        result = only(asked(make_view(), "query-1", **queries))
+        assert (result.check, result.host) == ("A7", "query-1")
+        assert said in result.found
+
+
+def test_a17_gossip():
+    peers = make_view().seen["am-1"].daemons["alertmanager"].peers
+    cases = {
+        "does not see am-2": {"peers": peers[:1]},
+        "gossip is settling": {"cluster_status": "settling"},
+        "failed peers: 1": {"failed_peers": 1},
+        "did not answer for its metrics": {"errors": {"metrics": "HTTP 500"}},
+    }
+    for said, changes in cases.items():
+        result = only(broken(make_view(), "am-1", "alertmanager", **changes))
+        assert (result.check, result.host) == ("A17", "am-1")
+        assert said in result.found
+    result = only(broken(make_view(), "am-2", "alertmanager", config_hash=1.0))
+    assert "than on am-1" in result.found
+
+
+def test_a18_alertmanagers_discovered():
+    view = broken(make_view(), "prom-1", "prometheus", alertmanagers=["http://10.0.0.21:9093/x"])
+    assert "does not send to am-2" in only(view).found
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([line.replace("=yes", "=no") for line in CLOCK], "unsynchronised"),
+        ([line.replace("=active", "=inactive") for line in CLOCK], "no service"),
+    ],
+)
+def test_clocks(lines, said):
+    view = make_view()
+    view.seen["am-1"].look.extra["timesync"] = lines
+    assert said in only(view).found
+
+
+def test_a_clock_that_belongs_to_the_containers_host():
+    view = make_view()
+    view.seen["am-1"].look.extra["timesync"] = [
+        line.replace("01ffffffffff", "0000000000ff").replace("=active", "=inactive")
+        for line in CLOCK
+    ]
+    assert failures(view) == []
+
+
+def test_a_clock_that_cannot_be_read_is_a_warning():
+    view = make_view()
+    view.seen["am-1"].look.extra["timesync"] = ["nonsense"]
+    assert failures(view) == []
+    assert any(r.check == "spec/000 1.1" for r in checks.judge(view))
+
+
+def test_kernel_values():
+    view = make_view()
+    view.seen["am-1"].look.sysctl["vm.swappiness"] = "60"
+    assert (only(view).found, only(view).wanted) == ("vm.swappiness = 60", "1")
+
+
+def test_what_a_check_does_not_understand_fails_that_check_only():
+    view = broken(make_view(), "am-1", "alertmanager", peers=None)
+    assert only(view).check == "verify"
+    assert "gossip: not judged" in only(view).found
+
+
+def test_a_limited_run_judges_what_it_saw():
+    view = make_view()
+    limited = replace(view, seen={"query-1": view.seen["query-1"]})
+    assert failures(limited) == []
+    assert limited.not_asked == ["prom-1", "prom-2", "am-1", "am-2"]
+    lines = checks.table(limited, checks.judge(limited))
+    assert "not asked (--limit): prom-1, prom-2, am-1, am-2" in lines
+    assert not any(line.startswith("prom-1") for line in lines)
+
+
+def test_the_table():
+    view = broken(make_view(), "query-1", "thanos-querier", stores=[])
+    view.seen["prom-1"].look.units["prometheus"]["NRestarts"] = "3"
+    seen = {name: one for name, one in view.seen.items() if name != "am-2"}
+    view = replace(view, seen=seen, dead={"am-2"})
+    lines = checks.table(view, checks.judge(view))
+    assert lines[0].split() == ["HOST", "ROLE", "VERSION", "HEALTH", "ADDRESS"]
+    row = next(line for line in lines if line.startswith("prom-1 "))
+    assert "ready, restarted 3 times" in row
+    assert row.endswith("http://10.0.0.11:9090")
+    assert [line.split()[3] for line in lines if line.startswith("am-2 ")] == ["unreachable"] * 2
+    assert "unreachable: am-2" in lines
+    # What two hosts have in common is said once.
+    warned = [line for line in lines if line.startswith("warn  A4")]
+    assert len(warned) == 1
+    assert "prom-1, prom-2" in warned[0]
+
+
+def test_an_external_url_is_what_one_opens():
+    site = make_site(prometheus_external_url="https://prom.example.org")
+    assert {
+        row.address for row in checks.rows(make_view(site)) if row.component == "prometheus"
+    } == {"https://prom.example.org"}
+
+
+def test_replay_is_shown():
+    view = make_view()
+    replay = prometheus.WalReplay(0, 9, 4)
+    report = prometheus.Report(ready=False, wal_replay=replay, errors={"ready": "HTTP 503"})
+    view.seen["prom-1"].daemons["prometheus"] = report
+    assert checks.rows(view)[0].health == "replaying its log, 4 of 9"
+
+
+def test_questions_and_answers_of_a_host():
+    member = SITE.hosts["query-1"]
+    script = checks.questions(SITE, member)
+    assert "echo '=== thanos-querier'" in script
+    assert "http://10.0.0.31:10903" in script
+    lines = [
+        "=== thanos-querier",
+        *("==[name]== ready", "OK", "==[status]== 200"),
+        *("==[name]== up", "{}", "==[status]== 500"),
+        "=== node_exporter",
+        *("==[name]== ready", 'node_exporter_build_info{version="1.12.1"} 1', "==[status]== 200"),
+    ]
+    seen = checks.read(member, None, lines)
+    assert seen.daemons["node_exporter"] == Plain(True, "1.12.1")
+    assert seen.daemons["thanos-querier"].ready
+    assert seen.queries["up"].status == 500
+
+
+def test_a_host_that_printed_nothing_has_no_daemon_ready():
+    seen = checks.read(SITE.hosts["prom-1"], None, [])
+    assert not any(report.ready for report in seen.daemons.values())
+
+
+# --- The drill ------------------------------------------------------------------------------------
+
+
+def box(sent, alerts=(), receivers=None) -> Mailbox:
+    config = {"receivers": receivers or [{"name": "web.hook", "webhook_configs": [{}]}]}
+    made = [
+        alertmanager.Alert(
+            labels={"alertname": name, **({"drill": drill} if drill else {})},
+            annotations={},
+            state=state,
+            starts_at=0,
+            ends_at=1,
+            receivers=[receiver],
+            fingerprint="",
+        )
+        for name, drill, state, receiver in alerts
+    ]
+    return Mailbox(alertmanager.Report(ready=True, config=config, alerts=made), sent)
+
+
+DRILL = ("DrillTestAlert", "d1", "active", "web.hook")
+WATCHDOG = ("Watchdog", "", "active", "watchdog")
+
+
+def count(before, after):
+    others = checks.other_alerts(after.values(), "d1")
+    return checks.notified(before, after, "d1", others)
+
+
+def test_notifications_by_receiver_leave_the_watchdog_out():
+    hook, dog = ("webhook", "web.hook"), ("webhook", "watchdog")
+    before = {"am-1": box({hook: 5, dog: 70}), "am-2": box({hook: 0, dog: 0})}
+    alerts = [DRILL, WATCHDOG]
+    once = {"am-1": box({hook: 6, dog: 73}, alerts), "am-2": box({hook: 0, dog: 0}, alerts)}
+    assert (count(before, once).count, count(before, once).ok) == (1, True)
+    twice = {**once, "am-2": box({hook: 1, dog: 0}, alerts)}
+    assert (count(before, twice).count, count(before, twice).ok) == (2, False)
+    assert not count(before, {"am-1": box({hook: 5, dog: 75}, alerts)}).ok
+
+
+def test_notifications_without_receiver_are_a_lower_bound_beside_other_alerts():
+    key = ("webhook", "")
+    before = {"am-1": box({key: 10})}
+    result = count(before, {"am-1": box({key: 13}, [DRILL, WATCHDOG])})
+    assert result.ok
+    assert "Watchdog cannot be told" in str(result)
+    assert not count(before, {"am-1": box({key: 10}, [DRILL, WATCHDOG])}).ok
+    # Alone, it is exact.
+    assert not count(before, {"am-1": box({key: 12}, [DRILL])}).ok
+    assert count(before, {"am-1": box({key: 11}, [DRILL])}).ok
+    # What is silenced does not notify.
+    silenced = ("TargetDown", "", "suppressed", "web.hook")
+    assert not count(before, {"am-1": box({key: 12}, [DRILL, silenced])}).ok
+
+
+def test_an_alert_notifies_once_through_each_integration_of_its_receiver():
+    receivers = [{"name": "web.hook", "webhook_configs": [{}, {}], "slack_configs": [{}]}]
+    sent = {("webhook", "web.hook"): 2, ("slack", "web.hook"): 1}
+    before = {"am-1": box(dict.fromkeys(sent, 0))}
+    assert count(before, {"am-1": box(sent, [DRILL], receivers)}).ok
+    assert not count(before, {"am-1": box(sent, [DRILL])}).ok
+
+
+def test_the_mailbox_of_an_alertmanager():
+    lines = [
+        *("==[name]== ready", "OK", "==[status]== 200"),
+        *("==[name]== alerts", "[]", "==[status]== 200"),
+        "==[name]== sent",
+        'alertmanager_notifications_total{integration="webhook",receiver_name="a"} 2',
+        'alertmanager_notifications_total{integration="slack"} 1',
+        "==[status]== 200",
+    ]
+    assert checks.read_mailbox(lines).sent == {("webhook", "a"): 2, ("slack", ""): 1}

@@ -1,0 +1,197 @@
+"""When a gate opens, what it says while it does not, and how long it waits."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from deploys.lib import gates, rollout
+from deploys.lib.rollout import Gate, Progress
+from tests.unit.example_site import example_site
+
+
+def answer(name: str, body: object = "", status: int = 200) -> list[str]:
+    text = body if isinstance(body, str) else json.dumps(body)
+    return [f"==[name]== {name}", text, f"==[status]== {status}"]
+
+
+def refused(name: str) -> list[str]:
+    return [f"==[name]== {name}", "curl: (7) Failed to connect", "==[status]== 000", "==[exit]== 7"]
+
+
+@pytest.fixture
+def site():
+    return example_site(profile="drill")
+
+
+def gate(site, kind, name):
+    member = site.hosts[name]
+    return kind(site, member, member)
+
+
+def prometheus(scraped=10.0, up=1, ready=200, replay=(0, 9, 9)):
+    page = (
+        f'prometheus_target_interval_length_seconds_count{{interval="5s"}} {scraped}\n'
+        'prometheus_target_interval_length_seconds_count{interval="5m"} 99\n'
+        'prometheus_target_scrape_pool_targets{scrape_job="prometheus"} 2\n'
+        'prometheus_target_scrape_pool_targets{scrape_job="node_exporter"} 3\n'
+        'prometheus_target_scrape_pool_targets{scrape_job="of-the-user"} 500'
+    )
+    first, last, current = replay
+    progress = {"status": "success", "data": {"min": first, "max": last, "current": current}}
+    return [
+        *answer("ready", status=ready),
+        *answer("walreplay", progress),
+        *answer("metrics", page, 200 if ready == 200 else 503),
+        *answer("sidecar", f"thanos_sidecar_prometheus_up {up}"),
+    ]
+
+
+def test_prometheus_is_back_when_it_scraped_twice_and_its_sidecar_sees_it(site):
+    judge = gate(site, gates.prometheus, "prom-1").judge
+    assert judge(prometheus()).ok
+    assert not judge(prometheus(scraped=9)).ok
+    assert "9 of 10 intervals of 5s" in judge(prometheus(scraped=9)).says
+    assert "sidecar" in judge(prometheus(up=0)).says and not judge(prometheus(up=0)).ok
+
+
+def test_a_replaying_log_is_progress(site):
+    judge = gate(site, gates.prometheus, "prom-1").judge
+    one, two = (judge(prometheus(ready=503, replay=(0, 9, n))) for n in (3, 4))
+    assert not one.ok and one.measure != two.measure
+    assert one.says == "write-ahead log replayed to segment 3 of 9"
+
+
+def test_a_prometheus_that_does_not_answer_is_no_progress(site):
+    judge = gate(site, gates.prometheus, "prom-1").judge
+    seen = judge([*refused("ready"), *refused("sidecar")])
+    assert not seen.ok and seen.measure is None
+
+
+def alertmanager(peers, status="ready", alive=("am-2", "am-3")):
+    report = {
+        "cluster": {
+            "name": "am-1",
+            "status": status,
+            "peers": [{"name": n, "address": f"10.0.0.2{n[-1]}:9094"} for n in peers],
+        },
+        "config": {"original": ""},
+        "versionInfo": {"version": "0.34.2"},
+        "uptime": "2026-01-01T00:00:00Z",
+    }
+    lines = [
+        *answer("ready", "OK"),
+        *answer("status", report),
+        *answer("alerts", []),
+        *answer("metrics", "alertmanager_cluster_members 3"),
+    ]
+    for name in ("am-2", "am-3"):
+        lines += answer(f"other {name}", "OK") if name in alive else refused(f"other {name}")
+    return lines
+
+
+def test_alertmanager_is_back_when_gossip_settled_with_every_living_peer(site):
+    judge = gate(site, gates.alertmanagers, "am-1").judge
+    assert judge(alertmanager(["am-1", "am-2", "am-3"])).ok
+    assert not judge(alertmanager(["am-1", "am-2", "am-3"], status="settling")).ok
+    missing = judge(alertmanager(["am-1", "am-2"]))
+    assert not missing.ok and missing.says == "gossip without am-3"
+    assert judge(alertmanager(["am-1", "am-2"], alive=("am-2",))).ok
+
+
+def querier(stores, alive=("prom-1", "prom-2"), error=None):
+    listed = [
+        {"name": f"10.0.0.1{n[-1]}:10901", "lastError": error, "minTime": 0, "maxTime": 1}
+        for n in stores
+    ]
+    lines = [
+        *answer("ready", "OK"),
+        *answer("stores", {"status": "success", "data": {"sidecar": listed}}),
+        *answer("metrics", ""),
+    ]
+    for name in ("prom-1", "prom-2"):
+        lines += answer(f"store {name}", "OK") if name in alive else refused(f"store {name}")
+    return lines
+
+
+def test_a_querier_is_back_when_it_lists_every_living_store(site):
+    judge = gate(site, gates.querier, "query-1").judge
+    assert judge(querier(["prom-1", "prom-2"])).ok
+    assert not judge(querier([])).ok
+    assert judge(querier(["prom-1"])).says == "does not list the store of prom-2"
+    assert not judge(querier(["prom-1", "prom-2"], error="connection refused")).ok
+    assert judge(querier(["prom-1"], alive=("prom-1",))).ok
+
+
+def test_loaded_is_a_reload_younger_than_the_stamp(site):
+    judge = gates.loaded(site, site.hosts["prom-1"], "prometheus", "prometheus").judge
+
+    def page(success, when):
+        return [
+            "1700000000.250000000",
+            *answer(
+                "metrics",
+                f"prometheus_config_last_reload_successful {success}\n"
+                f"prometheus_config_last_reload_success_timestamp_seconds {when}",
+            ),
+        ]
+
+    assert judge(page(1, 1700000000.3)).ok
+    assert not judge(page(1, 1700000000.1)).ok
+    assert "refused" in judge(page(0, 1699990000)).says
+
+
+class Clock:
+    """Time that passes only where somebody waits."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(rollout.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(rollout.time, "sleep", self.sleep)
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def polled(monkeypatch, seen):
+    """A host and a gate that shows `seen`, one after another, the last one for ever."""
+    said, left = [], list(seen)
+    fake = SimpleNamespace(
+        get_fact=lambda fact, script: [],
+        log=said.append,
+        log_styled=lambda message, **kwargs: said.append(message),
+    )
+    return fake, said, Gate("", lambda lines: left.pop(0) if len(left) > 1 else left[0])
+
+
+def test_waiting_lasts_as_long_as_something_moves(monkeypatch):
+    clock = Clock(monkeypatch)
+    replay = [Progress(False, f"segment {n // 80}", n // 80) for n in range(2000)]
+    host, said, gate = polled(monkeypatch, [*replay, Progress(True, "ready", "ok")])
+    assert rollout.wait(None, host, gate, "it works", patience=60)
+    assert clock.now > 900 and said[-1] == "it works: ready"
+
+
+def test_waiting_ends_when_nothing_moves(monkeypatch):
+    clock = Clock(monkeypatch)
+    host, said, gate = polled(monkeypatch, [Progress(False, "stuck at segment 3", 3)])
+    assert not rollout.wait(None, host, gate, "it works", patience=60)
+    assert 60 < clock.now < 62
+    assert said[-1] == "it works: no progress for 60 s: stuck at segment 3"
+
+
+def test_nobody_is_taken_down_while_no_other_does_its_job(monkeypatch):
+    Clock(monkeypatch)
+    host, said, gate = polled(monkeypatch, [Progress(False, "not ready: refused")])
+    assert not rollout._ask_others(None, host, [("prom-2", gate)])
+    assert "not taken down" in said[-1] and "prom-2: not ready: refused" in said[-1]
+
+
+def test_a_member_that_is_about_to_do_its_job_is_waited_for(monkeypatch):
+    Clock(monkeypatch)
+    moving = [Progress(False, f"segment {n}", n) for n in range(200)]
+    host, _, gate = polled(monkeypatch, [*moving, Progress(True, "ready", "ok")])
+    dead = Gate("", lambda lines: Progress(False, "no answer"))
+    assert rollout._ask_others(None, host, [("prom-2", dead), ("prom-3", gate)])
