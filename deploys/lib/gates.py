@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from deploys.lib import topology
 from deploys.lib.component import STAMPS
-from deploys.lib.rollout import Gate, Progress
+from deploys.lib.rollout import PATIENCE, Gate, Progress
 from deploys.lib.settings import Member, Site, seconds
 from facts import alertmanager, thanos
 from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, script, split
@@ -68,7 +68,7 @@ def prometheus(site: Site, member: Member, asked_by: Member) -> Gate:
             return Progress(False, "its sidecar does not see it yet", "sidecar")
         return Progress(True, f"ready, {scraped:.0f} intervals scraped, seen by its sidecar", "ok")
 
-    return Gate(questions, judge)
+    return Gate(questions, judge, patience=max(PATIENCE, 3 * seconds(interval)))
 
 
 def alertmanagers(site: Site, member: Member, asked_by: Member) -> Gate:
@@ -169,4 +169,4 @@ def loaded(site: Site, member: Member, component: str, prefix: str) -> Gate:
             return Progress(False, "it refused what it read; its journal says why", "refused")
         return Progress(False, "not loaded yet", when)
 
-    return Gate(questions, judge)
+    return Gate(questions, judge, patience=20)

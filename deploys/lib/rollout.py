@@ -35,8 +35,9 @@ from deploys.lib.settings import Member, Site, load_site
 from facts.look import State
 from facts.probe import Probe
 
-PATIENCE = 60.0
-"""Seconds a gate waits without any progress before it fails."""
+PATIENCE = 90.0
+"""Seconds a gate waits without any progress before it fails: longer than Alertmanager's `--cluster.settle-timeout`, than
+the querier's reading of its stores, and than the sidecar's half minute between two looks at Prometheus."""
 PAUSE = 0.5
 """Seconds between two looks of a gate."""
 
@@ -56,6 +57,7 @@ class Gate:
 
     script: str
     judge: Callable[[list[str]], Progress]
+    patience: float = PATIENCE
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,8 @@ def say(message: str) -> None:
         host.log(message)
 
 
-def wait(state, host, gate: Gate, purpose: str, patience: float = PATIENCE) -> bool:
-    """Look until the gate opens. Fails once nothing has moved for `patience` seconds: a large write-ahead log may
+def wait(state, host, gate: Gate, purpose: str) -> bool:
+    """Look until the gate opens. Fails once nothing has moved for its patience: a large write-ahead log may
     take minutes to replay, and does so visibly."""
     measure, since, said = None, time.monotonic(), ""
     while True:
@@ -140,8 +142,8 @@ def wait(state, host, gate: Gate, purpose: str, patience: float = PATIENCE) -> b
         if progress.says != said:
             said = progress.says
             host.log(f"{purpose}: waiting, {said}")
-        if now - since > patience:
-            host.log_styled(f"{purpose}: no progress for {patience:.0f} s: {said}", fg="red")
+        if now - since > gate.patience:
+            host.log_styled(f"{purpose}: no progress for {gate.patience:.0f} s: {said}", fg="red")
             return False
         time.sleep(PAUSE)
 
@@ -280,7 +282,7 @@ def _settled(state, host, services: tuple[Service, ...]) -> bool:
             all(line == "active" for line in lines), f"{names}: {', '.join(lines)}", tuple(lines)
         )
 
-    if wait(state, host, Gate(script, judge), purpose="started", patience=15):
+    if wait(state, host, Gate(script, judge, patience=15), purpose="started"):
         return True
     journal = "for u in %s; do systemctl is-active --quiet $u || journalctl -n 15 -o cat --no-pager -u $u; done"
     for line in host.get_fact(Probe, script=journal % names + "; true"):
@@ -295,7 +297,6 @@ def _loaded(state, host, role: Role, member: Member, services: list[str]) -> boo
         host,
         role.reloaded(site(), member),
         purpose=f"{role.name} loaded its files",
-        patience=20,
     ):
         return True
     stamps = " ".join(f"{STAMPS}/{name}.loaded" for name in services)

@@ -167,7 +167,7 @@ def run_site(
         pyinfra.api.inventory, "get_execution_connectors", lambda: {"ssh": Recorder}
     )
     monkeypatch.setattr(pyinfra, "is_cli", True)
-    monkeypatch.setattr(rollout, "wait", lambda state, host, gate, purpose, patience=0: True)
+    monkeypatch.setattr(rollout, "wait", lambda state, host, gate, purpose: True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     ctx_state.reset()

@@ -163,21 +163,22 @@ def polled(monkeypatch, seen):
         log=said.append,
         log_styled=lambda message, **kwargs: said.append(message),
     )
-    return fake, said, Gate("", lambda lines: left.pop(0) if len(left) > 1 else left[0])
+    judge = lambda lines: left.pop(0) if len(left) > 1 else left[0]  # noqa: E731
+    return fake, said, Gate("", judge, patience=60)
 
 
 def test_waiting_lasts_as_long_as_something_moves(monkeypatch):
     clock = Clock(monkeypatch)
     replay = [Progress(False, f"segment {n // 80}", n // 80) for n in range(2000)]
     host, said, gate = polled(monkeypatch, [*replay, Progress(True, "ready", "ok")])
-    assert rollout.wait(None, host, gate, "it works", patience=60)
+    assert rollout.wait(None, host, gate, "it works")
     assert clock.now > 900 and said[-1] == "it works: ready"
 
 
 def test_waiting_ends_when_nothing_moves(monkeypatch):
     clock = Clock(monkeypatch)
     host, said, gate = polled(monkeypatch, [Progress(False, "stuck at segment 3", 3)])
-    assert not rollout.wait(None, host, gate, "it works", patience=60)
+    assert not rollout.wait(None, host, gate, "it works")
     assert 60 < clock.now < 62
     assert said[-1] == "it works: no progress for 60 s: stuck at segment 3"
 
