@@ -240,6 +240,9 @@ def compare(component: Component, state: State) -> Change:
         due = _due(service, after, component.links, state)
         if due:
             change.due[service.name] = due
+            # systemd tells by the age of the file alone whether it knows another; a run killed in between may have
+            # left one that it takes for the same.
+            change.daemon_reload |= due.action == "restart" and bool(service.argv)
     if any(_inside(name, UNITS) for name in [*change.files, *change.purge]):
         change.daemon_reload = True
     return change
@@ -296,7 +299,8 @@ def stage_script(component: Component, change: Change) -> str:
                 f"[ ! -d {_q(root)} ] || cp -a {_q(root)}/. {_q(top + root)}/",
             ]
         lines += [f"rm -f {_q(top + name)}" for name in change.purge]
-        lines += [f"base64 -d <<'END' | tar -x -p -C {top}", _payload(component.files) + "END"]
+        # -m: the host's time. systemd sees a changed unit (NeedDaemonReload) by its age alone.
+        lines += [f"base64 -d <<'END' | tar -x -p -m -C {top}", _payload(component.files) + "END"]
     if change.content and component.checks:
         lines += ["unshare -m sh -eu <<'CHECK'"]
         lines += [f"mount --bind {_q(top + root, root)}" for root in component.roots]

@@ -25,7 +25,7 @@ REBOOT = 133  # systemd-nspawn --keep-unit: the host asked for a reboot
 
 BOOT_SECONDS = 90
 # A host that ran before `up` and does not answer for so long is started anew.
-ANSWER_SECONDS = 15
+ANSWER_SECONDS = 30
 
 
 # --- the disk ------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ def boot_state(lab: Lab, host: str) -> tuple[str, str]:
         socket.create_connection(address, timeout=2).close()
     except OSError as error:
         return "", str(error)
-    done = ssh(lab, host, "systemctl is-system-running", timeout=10)
+    done = ssh(lab, host, "systemctl is-system-running", timeout=20)
     state = done.stdout.strip()
     return state, "" if state else (done.stderr.strip() or "no answer")
 

@@ -32,10 +32,12 @@ Environment=GOMEMLIMIT=400MiB
 StateDirectory=seaweedfs
 ExecStart={PROGRAM} server -dir=/var/lib/seaweedfs -ip=@ADDRESS@ -ip.bind=0.0.0.0 \\
     -master.volumeSizeLimitMB=64 -master.telemetry=false -master.electionTimeout=1s \\
-    -volume.max=32 -volume.minFreeSpace=1 -filer \\
+    -volume.max=32 -volume.minFreeSpace=1 -volume.preStopSeconds=0 -filer \\
     -s3 -s3.port={plan.S3_PORT} -s3.config={CONFIG} -s3.iam=false -s3.port.iceberg=0 -s3.port.lance=0
 Restart=always
 RestartSec=1
+# It does not end by itself when asked to.
+TimeoutStopSec=3
 
 [Install]
 WantedBy=multi-user.target

@@ -1,0 +1,37 @@
+"""Drills run on the lab, one after another, and each leaves the site as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from deploys.lib.settings import Site
+from tests.drills import site as under_drill
+from tests.lab import hosts, plan
+
+
+def _switched_on() -> None:
+    if not all(hosts.is_on(plan.LAB, name) for name in plan.HOSTS):
+        under_drill.lab("up")
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """The site, deployed and healthy."""
+    _switched_on()
+    under_drill.converge()
+    site = under_drill.load()
+    under_drill.wait_for("the site to be healthy", lambda: under_drill.healthy(site), 60)
+    yield site
+    again = under_drill.run_site()
+    assert not again.changed, f"the drills left something to be done: {again}"
+
+
+@pytest.fixture
+def restored(site: Site) -> Iterator[None]:
+    """Whatever a drill did, and however it ended, the site is as the inventory says for the next one."""
+    yield
+    _switched_on()
+    under_drill.converge()
+    under_drill.wait_for("the site to be healthy again", lambda: under_drill.healthy(site), 60)

@@ -1,0 +1,142 @@
+"""Somebody who never stops asking: whether the site served every query, and who was down when."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import TracebackType
+from typing import Self
+
+import requests
+
+from deploys.lib.settings import Member, Site
+from tests.drills.site import interval, query, value
+
+PERIOD = 0.2
+"""Seconds between two rounds of questions."""
+TIERS = ("prometheus", "alertmanager", "thanos-querier")
+QUERY = 'count(up{job="node_exporter"})'
+
+
+@dataclass
+class Round:
+    """What was asked at one moment: querier -> its value (None where it refused), and who was not ready."""
+
+    at: float
+    values: dict[str, float | None] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
+    down: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def served(self) -> bool:
+        """Did any querier answer, with data?"""
+        return any(number is not None for number in self.values.values())
+
+
+class Probe:
+    """Asks every querier the same question, and every member whether it is ready, five times a second.
+
+    with Probe(site) as probe: ...
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.rounds: list[Round] = []
+        self.began = self.ended = 0.0
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(64)
+        self._clock = threading.Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> Self:
+        self.began = time.time()
+        self._clock.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._clock.join()
+        self._pool.shutdown(wait=True)
+        self.ended = time.time()
+
+    def _tick(self) -> None:
+        due = time.monotonic()
+        while not self._stop.is_set():
+            round_ = Round(time.time())
+            self.rounds.append(round_)
+            for member in self.site.running("thanos-querier"):
+                self._pool.submit(self._query, round_, member)
+            for tier in TIERS:
+                for member in self.site.running(tier):
+                    self._pool.submit(self._ready, round_, tier, member)
+            due += PERIOD
+            self._stop.wait(max(0.0, due - time.monotonic()))
+
+    def _query(self, round_: Round, querier: Member) -> None:
+        try:
+            answer = query(self.site, QUERY, member=querier)
+            round_.values[querier.name] = value(answer)
+            if answer["warnings"]:
+                round_.warnings[querier.name] = answer["warnings"]
+            if not answer["result"]:
+                round_.errors[querier.name] = "an empty answer"
+        except (OSError, ValueError, LookupError, AssertionError) as error:
+            round_.values[querier.name] = None
+            round_.errors[querier.name] = str(error)
+
+    def _ready(self, round_: Round, tier: str, member: Member) -> None:
+        try:
+            answer = requests.get(f"{self.site.endpoint(tier, member).url}/-/ready", timeout=5)
+            if answer.ok:
+                return
+        except requests.RequestException:
+            pass
+        round_.down.add((member.name, tier))
+
+    def refused(self) -> list[Round]:
+        """The queries that no querier served."""
+        return [round_ for round_ in self.rounds if not round_.served]
+
+    def down_together(self) -> list[tuple[str, ...]]:
+        """Members of one tier that were seen down at the same moment."""
+        found = set()
+        for round_ in self.rounds:
+            for tier in TIERS:
+                names = tuple(sorted(host for host, down in round_.down if down == tier))
+                if len(names) > 1:
+                    found.add((tier, *names))
+        return sorted(found)
+
+    def went_down(self) -> set[tuple[str, str]]:
+        """Host and component of everything that was seen down."""
+        return {member for round_ in self.rounds for member in round_.down}
+
+    def gap(self) -> float:
+        """The longest time without a sample in the deduplicated series, since the probe began."""
+        window = round(time.time() - self.began)
+        answer = query(self.site, f'up{{job="node_exporter"}}[{window}s]')
+        series = [[when for when, _ in found["values"]] for found in answer["result"]]
+        assert len(series) == len(self.site.hosts), (
+            f"{len(series)} series of {len(self.site.hosts)}: {answer}"
+        )
+        return max(later - earlier for stamps in series for earlier, later in pairwise(stamps))
+
+    def assert_never_blind(self) -> None:
+        """No query refused, and no gap over three scrape intervals and a second."""
+        refused = self.refused()
+        assert not refused, (
+            f"{len(refused)} of {len(self.rounds)} queries refused, the first: {refused[0]}"
+        )
+        allowed = 3 * interval(self.site) + 1
+        assert (gap := self.gap()) <= allowed, f"a gap of {gap:.1f} s, allowed are {allowed:.1f} s"
+
+
+def until(probe: Probe, holds: Callable[[Round], bool]) -> bool:
+    """Whether some finished round of the probe holds."""
+    return any(holds(round_) for round_ in list(probe.rounds))

@@ -1,0 +1,308 @@
+"""The site under drill: how its deploy is run, and what its hosts look like from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+
+from deploys.lib import topology
+from deploys.lib.settings import Member, Site, seconds, site_from_dicts
+from tests.lab import hosts as lab_hosts
+from tests.lab import plan
+
+T = TypeVar("T")
+
+PYINFRA = Path(sys.executable).with_name("pyinfra")
+LAB = plan.ROOT / "tests" / "lab" / "lab"
+ENVIRONMENT = {**os.environ, "PROFILE": "drill", "PYINFRA_PROGRESS": "off"}
+"""Drills have their own timing, whatever the site ran with before."""
+
+SITE = "deploys/site.py"
+RUN_SECONDS = 600
+HTTP_SECONDS = 5
+
+
+# --- Running the deploy ---------------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """A finished run: exit status, everything it said, and what it did."""
+
+    status: int
+    log: str
+    operations: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def changed(self) -> dict[str, list[str]]:
+        """Operation -> hosts on which it changed something."""
+        return {o["name"]: sorted(o["success"]) for o in self.operations if o["success"]}
+
+    @property
+    def failed(self) -> dict[str, list[str]]:
+        """Operation -> hosts on which it failed."""
+        return {o["name"]: sorted(o["error"]) for o in self.operations if o["error"]}
+
+    def __str__(self) -> str:
+        return (
+            f"exit {self.status}, changed {self.changed}, failed {self.failed}\n{self.log[-6000:]}"
+        )
+
+
+def command(
+    *arguments: str, data: Mapping[str, Any] | None = None, deploy: str = SITE
+) -> list[str]:
+    """The command line of a run; `data` becomes `--data`, above all files of settings."""
+    given = [
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in (data or {}).items()
+    ]
+    options = [option for pair in given for option in ("--data", pair)]
+    return [str(PYINFRA), "-y", "--json", *arguments, *options, "inventory.py", deploy]
+
+
+def run_site(
+    *arguments: str,
+    data: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+    deploy: str = SITE,
+) -> Run:
+    """Run the deploy to its end, as a user would."""
+    done = subprocess.run(
+        command(*arguments, data=data, deploy=deploy),
+        cwd=plan.ROOT,
+        env={**ENVIRONMENT, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    try:
+        results = json.loads(done.stdout)["results"]
+    except (ValueError, KeyError):  # it ended before it began
+        return Run(done.returncode, done.stdout + done.stderr)
+    return Run(done.returncode, done.stderr, results["operations"])
+
+
+def converge() -> Run:
+    """Bring the site to what the inventory says, with no setting of a drill."""
+    done = run_site()
+    assert done.status == 0, f"the site does not converge: {done}"
+    return done
+
+
+def lab(*words: str) -> None:
+    """Run `tests/lab/lab`."""
+    command = [sys.executable, LAB, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+    assert done.returncode == 0, f"lab {' '.join(words)}: {done.stdout}{done.stderr}"
+
+
+# --- The hosts ------------------------------------------------------------------------------------
+
+
+def load() -> Site:
+    """The site as its inventory describes it."""
+    done = subprocess.run(
+        [PYINFRA, "inventory.py", "debug-inventory", "--json"],
+        cwd=plan.ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return site_from_dicts({host["name"]: host for host in json.loads(done.stdout)})
+
+
+def shell(host: str, script: str, check: bool = True) -> str:
+    """What `script` prints on `host`, run as root."""
+    root = "" if plan.HOSTS[host].user == "root" else "sudo -n "
+    done = lab_hosts.ssh(plan.LAB, host, f"{root}sh -c {shlex.quote(script)}", timeout=60)
+    assert not check or done.returncode == 0, (
+        f"{host}: {script!r} ended with {done.returncode}: {done.stderr}"
+    )
+    return done.stdout
+
+
+def on_all(work: Callable[[str], T], names: Iterable[str] = plan.HOSTS) -> dict[str, T]:
+    """`work` for several hosts at once."""
+    names = list(names)
+    with ThreadPoolExecutor(len(names)) as pool:
+        return dict(zip(names, pool.map(work, names), strict=True))
+
+
+def wait_for(what: str, ask: Callable[[], T], timeout: float = 30, pause: float = 0.3) -> T:
+    """Ask until the answer holds; fails with the last answer, or the last error, after `timeout` seconds."""
+    deadline, last = time.monotonic() + timeout, None
+    while True:
+        try:
+            last = ask()
+            if last:
+                return last
+        except (
+            OSError,
+            AssertionError,
+            LookupError,
+            ValueError,
+        ) as error:  # OSError: requests' errors are some
+            last = error
+        assert time.monotonic() < deadline, (
+            f"waited {timeout:.0f} s for {what}; last seen: {last!r}"
+        )
+        time.sleep(pause)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A running unit: two readings are equal where nothing was started, stopped or restarted in between."""
+
+    state: str
+    pid: str
+    started: str
+    boot: str
+
+
+_UNITS = [info.service for info in topology.COMPONENTS.values()]
+
+
+def units(names: Iterable[str] = plan.HOSTS) -> dict[tuple[str, str], Unit]:
+    """Our units on the hosts, by host and unit."""
+    properties = "Id,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic"
+    script = (
+        f"cat /proc/sys/kernel/random/boot_id; systemctl show -p {properties} {' '.join(_UNITS)}"
+    )
+
+    def look(host: str) -> dict[tuple[str, str], Unit]:
+        boot, *lines = shell(host, script).splitlines()
+        found = {}
+        for block in "\n".join(lines).split("\n\n"):
+            row = dict(line.split("=", 1) for line in block.splitlines())
+            if row.get("LoadState") == "loaded":
+                unit = Unit(
+                    row["ActiveState"], row["MainPID"], row["ExecMainStartTimestampMonotonic"], boot
+                )
+                found[host, row["Id"].removesuffix(".service")] = unit
+        return found
+
+    return {key: unit for found in on_all(look, names).values() for key, unit in found.items()}
+
+
+def moved(before: Mapping[tuple[str, str], Unit]) -> set[tuple[str, str]]:
+    """Host and unit of what was started, stopped or restarted since `before`."""
+    after = units(dict.fromkeys(host for host, _ in before))
+    return {key for key in {*before, *after} if before.get(key) != after.get(key)}
+
+
+def argv(host: str, unit: str) -> list[str]:
+    """The command line with which a unit's process runs."""
+    script = f"tr '\\0' '\\n' </proc/$(systemctl show -p MainPID {unit} | cut -d= -f2)/cmdline"
+    return shell(host, script).splitlines()
+
+
+def live_files(names: Iterable[str] = plan.HOSTS) -> dict[str, str]:
+    """Everything that the daemons read, with mode, owner, link target and hash: equal where nothing was touched."""
+    roots = "/etc/prometheus /etc/alertmanager /etc/thanos /etc/systemd/system /usr/local/bin /usr/local/libexec"
+    script = (
+        f"find {roots} -printf '%p %y %m %u %g %l\\n' 2>/dev/null | sort; "
+        f"find {roots} -type f -exec sha256sum {{}} + 2>/dev/null | sort"
+    )
+    return on_all(lambda host: shell(host, script), names)
+
+
+# --- The daemons' own words -----------------------------------------------------------------------
+
+
+def get(url: str, **parameters: Any) -> Any:
+    """The JSON that `url` answers with."""
+    answer = requests.get(url, params=parameters, timeout=HTTP_SECONDS)
+    assert answer.ok, f"{answer.url}: HTTP {answer.status_code}: {answer.text[:300]}"
+    return answer.json()
+
+
+def query(
+    site: Site, expression: str, dedup: bool = True, member: Member | None = None
+) -> dict[str, Any]:
+    """What a querier (the first one) answers: `result` and `warnings`."""
+    querier = member or site.running("thanos-querier")[0]
+    url = f"{site.endpoint('thanos-querier', querier).url}/api/v1/query"
+    answer = get(url, query=expression, dedup=str(dedup).lower())
+    return {"result": answer["data"]["result"], "warnings": answer.get("warnings") or []}
+
+
+def value(answer: Mapping[str, Any]) -> float | None:
+    """The one value of an answer of `query`."""
+    result = answer["result"]
+    return float(result[0]["value"][1]) if len(result) == 1 else None
+
+
+def metric(site: Site, component: str, host: str, name: str) -> float:
+    """A metric without labels, from the page of `component` on `host`."""
+    url = f"{site.endpoint(component, site.hosts[host]).url}/metrics"
+    for line in requests.get(url, timeout=HTTP_SECONDS).text.splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.split()[1])
+    raise LookupError(f"{url} has no {name}")
+
+
+def reloads(site: Site) -> dict[tuple[str, str], float]:
+    """When each Prometheus and Alertmanager last loaded its configuration."""
+    return {
+        (member.name, component): metric(
+            site,
+            component,
+            member.name,
+            f"{component}_config_last_reload_success_timestamp_seconds",
+        )
+        for component in ("prometheus", "alertmanager")
+        for member in site.running(component)
+    }
+
+
+def healthy(site: Site) -> bool:
+    """All of the site does its job: raises, or is false, while something is missing."""
+    for querier in site.running("thanos-querier"):
+        answer = query(site, 'up{job="node_exporter"}', dedup=False, member=querier)
+        assert not answer["warnings"], f"{querier.name}: {answer['warnings']}"
+        expected = len(site.hosts) * len(site.running("prometheus"))
+        assert len(answer["result"]) == expected, (
+            f"{querier.name}: {len(answer['result'])} of {expected} series"
+        )
+    members = site.running("alertmanager")
+    for member in members:
+        status = get(f"{site.endpoint('alertmanager', member).url}/api/v2/status")["cluster"]
+        assert status["status"] == "ready", f"{member.name}: gossip {status['status']}"
+        assert len(status["peers"]) == len(members), f"{member.name}: {len(status['peers'])} peers"
+    return True
+
+
+def interval(site: Site) -> float:
+    """Seconds between two scrapes."""
+    return seconds(site.running("prometheus")[0].settings.scrape_interval)
+
+
+def rules(name: str, *entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The setting `prometheus_rules` with one file of one group."""
+    return {f"{name}.yml": {"groups": [{"name": name, "rules": list(entries)}]}}
+
+
+@contextmanager
+def stopped(host: str, unit: str) -> Iterator[None]:
+    """A unit of a host is stopped for a while."""
+    shell(host, f"systemctl stop {unit}")
+    try:
+        yield
+    finally:
+        shell(host, f"systemctl start {unit}")

@@ -1,0 +1,68 @@
+"""An alert that fires in both Prometheus is one alert on every Alertmanager, and one notification."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from deploys.lib.settings import Member, Site, seconds
+from tests.drills.site import get, rules, run_site, stopped, wait_for
+from tests.lab import plan
+
+pytestmark = pytest.mark.usefixtures("restored")
+
+
+def _notifications(name: str) -> Counter[str]:
+    """How often the sink was told of an alert, by status."""
+    text = plan.LAB.sink_file.read_text() if plan.LAB.sink_file.exists() else ""
+    bodies = [json.loads(line)["body"] for line in text.splitlines() if name in line]
+    return Counter(
+        alert["status"]
+        for body in bodies
+        for alert in body["alerts"]
+        if alert["labels"]["alertname"] == name
+    )
+
+
+def _alerts(site: Site, member: Member, name: str) -> list[dict[str, Any]]:
+    url = f"{site.endpoint('alertmanager', member).url}/api/v2/alerts"
+    return [alert for alert in get(url) if alert["labels"]["alertname"] == name]
+
+
+@pytest.mark.parametrize("down", [None, "am-1"])
+def test_one_notification(site: Site, down: str | None) -> None:
+    name = f"Drill{time.time_ns()}"
+    living = [member for member in site.running("alertmanager") if member.name != down]
+    timing = living[0].settings.timing
+    # Each member waits a peer_timeout for each one before it: after this, any of them would have sent.
+    quiet = seconds(timing.group_interval) + len(living) * seconds(timing.peer_timeout) + 2
+
+    def rule(expression: str) -> None:
+        alert = {"alert": name, "expr": expression}
+        run = run_site("--limit", "prometheus", data={"prometheus_rules": rules("drill", alert)})
+        assert run.status == 0, str(run)
+
+    with stopped(down, "alertmanager") if down else nullcontext():
+        rule("vector(1)")
+        for member in living:
+            found = wait_for(
+                f"the alert on {member.name}", lambda member=member: _alerts(site, member, name)
+            )
+            assert len(found) == 1, f"{member.name}: {found}"
+            assert "replica" not in found[0]["labels"], f"{member.name}: {found}"
+        wait_for("the notification", lambda: _notifications(name))
+        time.sleep(quiet)
+        assert _notifications(name) == {"firing": 1}
+        rule("vector(1) == 0")
+        wait_for("the notification of its end", lambda: _notifications(name)["resolved"])
+        time.sleep(quiet)
+        assert _notifications(name) == {"firing": 1, "resolved": 1}
+    # The one that comes back learns what was sent, and does not send it again.
+    if down:
+        time.sleep(quiet)
+        assert _notifications(name) == {"firing": 1, "resolved": 1}

@@ -1,0 +1,99 @@
+"""A change reaches the daemons by the gentlest means, and nobody who asks ever notices."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploys.lib.settings import Site
+from tests.drills.probe import Probe
+from tests.drills.site import argv, get, moved, reloads, rules, run_site, shell, units, wait_for
+
+pytestmark = pytest.mark.usefixtures("restored")
+
+RULES = rules("drill", {"record": "drill:up:count", "expr": "count(up)"})
+
+
+def _api(site: Site, host: str, path: str):
+    return get(f"{site.endpoint('prometheus', site.hosts[host]).url}/api/v1/{path}")["data"]
+
+
+def test_config_change_reloads(site: Site) -> None:
+    target = site.endpoint("node_exporter", site.hosts["store-1"]).target
+    job = {"job_name": "drill", "static_configs": [{"targets": [target]}]}
+    data = {
+        "prometheus_rules": RULES,
+        "prometheus_config": {"scrape_configs": [job]},
+        "alertmanager_config": {
+            "route": {"routes": [{"receiver": "web.hook", "matchers": ['drill="yes"']}]}
+        },
+    }
+    before, loaded = units(), reloads(site)
+    run = run_site(data=data)
+    assert run.status == 0, str(run)
+    assert moved(before) == set()
+    for key, when in reloads(site).items():
+        assert when > loaded[key], f"{key} was not reloaded"
+    for member in site.running("prometheus"):
+        assert "job_name: drill" in _api(site, member.name, "status/config")["yaml"]
+        groups = _api(site, member.name, "rules")["groups"]
+        assert "drill" in [group["name"] for group in groups]
+    for member in site.running("alertmanager"):
+        status = get(f"{site.endpoint('alertmanager', member).url}/api/v2/status")
+        assert 'drill="yes"' in status["config"]["original"], member.name
+
+
+def test_change_of_targets_needs_no_reload(site: Site) -> None:
+    def targets(*hosts: str) -> dict:
+        addresses = [site.endpoint("node_exporter", site.hosts[host]).target for host in hosts]
+        return {"prometheus_targets": {"drill": [{"targets": addresses}]}}
+
+    run = run_site(data=targets("store-1"))  # a new job: a reload
+    assert run.status == 0, str(run)
+    before, loaded = units(), reloads(site)
+    run = run_site(data=targets("store-1", "am-1"))
+    assert run.status == 0, str(run)
+    assert run.changed == {
+        "prometheus: stage and check": ["prom-1", "prom-2"],
+        "prometheus: turn of prom-1": ["prom-1"],
+        "prometheus: turn of prom-2": ["prom-2"],
+    }
+    for member in site.running("prometheus"):
+
+        def scraped(host: str = member.name) -> bool:
+            active = _api(site, host, "targets?state=active")["activeTargets"]
+            return len([target for target in active if target["scrapePool"] == "drill"]) == 2
+
+        wait_for(f"the new target on {member.name}", scraped)
+    assert moved(before) == set()
+    assert reloads(site) == loaded
+
+
+def test_flag_change_restarts_one_replica_at_a_time(site: Site) -> None:
+    changed = {
+        "prometheus": ("prometheus_retention_time", "14d", "--storage.tsdb.retention.time=14d"),
+        "alertmanager": ("alertmanager_flags", {"data.retention": "119h"}, "--data.retention=119h"),
+        "thanos-querier": ("querier_timeout", "3m", "--query.timeout=3m"),
+    }
+    restarted = {
+        (member.name, component) for component in changed for member in site.running(component)
+    }
+    before = units()
+    started = {key: _starts(*key) for key in restarted}
+    with Probe(site) as probe:
+        run = run_site(data={setting: value for setting, value, _ in changed.values()})
+    assert run.status == 0, str(run)
+    assert moved(before) == restarted
+    for host, component in restarted:
+        assert changed[component][2] in argv(host, component), f"{component} on {host}"
+        assert _starts(host, component) == started[host, component] + 1, (
+            f"{component} on {host}: more than one restart"
+        )
+    assert probe.went_down() == restarted, "the probe did not see what it is there for"
+    assert probe.down_together() == []
+    probe.assert_never_blind()
+
+
+def _starts(host: str, unit: str) -> int:
+    """How often systemd has started a unit, by its journal."""
+    lines = shell(host, f"journalctl -o cat -u {unit} _PID=1 --no-pager")
+    return sum(line.startswith("Started ") for line in lines.splitlines())
