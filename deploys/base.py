@@ -4,12 +4,14 @@ On every host; gates nobody. Limits for login sessions are written as the docume
 reach services, so each unit carries the same ones.
 """
 
+from pathlib import PurePosixPath
+
 from pyinfra import host
 from pyinfra.api import operation
 
 from deploys import preflight
 from deploys.lib import packages, rollout, topology
-from deploys.lib.component import STAMP, STATE, Component, Directory, File
+from deploys.lib.component import Component, Directory, File
 from deploys.lib.look import forget, look_at_host
 from deploys.lib.settings import Member, Site
 from deploys.lib.templates import template
@@ -53,14 +55,16 @@ def component(site: Site, member: Member, found: State) -> Component:
     return Component(
         name="base",
         directories={
-            STATE: Directory("700", group="root"),
-            "/usr/local/libexec/monitoring": Directory("755", group="root"),
+            topology.STATE: Directory("700", group="root"),
+            str(PurePosixPath(topology.STAMP).parent): Directory("755", group="root"),
             topology.SOFTWARE_DIR: Directory("755", group="root"),
             # root's rsyslog writes here: were it the service user's, a planted link would aim those writes.
             topology.LOG_DIR: Directory("750"),
         },
         files={
-            STAMP: File(template("stamp.sh.j2"), "755", group="root"),
+            topology.STAMP: File(
+                template("stamp.sh.j2", stamps=topology.STAMPS), "755", group="root"
+            ),
             topology.LIMITS_FILE: File(
                 template(
                     "limits.conf.j2",

@@ -6,8 +6,7 @@ rsyslog is not ours, but gets the same stamp from a drop-in, so that a run kille
 
 from deploys import preflight
 from deploys.lib import rollout, topology
-from deploys.lib.component import STAMP, Component, File, Service
-from deploys.lib.look import RSYSLOG_DROP_IN, RSYSLOG_FILE
+from deploys.lib.component import Component, File, Service
 from deploys.lib.settings import Member, Site
 from deploys.lib.templates import template
 from facts.look import State
@@ -15,7 +14,7 @@ from facts.look import State
 
 def component(site: Site, member: Member, found: State) -> Component:
     daemons = [info.unit for info in topology.COMPONENTS.values()]
-    reads = (RSYSLOG_FILE, RSYSLOG_DROP_IN)
+    reads = (topology.RSYSLOG_FILE, topology.RSYSLOG_DROP_IN)
 
     def file(text: str) -> File:
         return File(text, "644", group="root")
@@ -24,16 +23,18 @@ def component(site: Site, member: Member, found: State) -> Component:
         name="logrotate",
         files={
             topology.LOGROTATE_FILE: file(template("logrotate.j2", log_dir=topology.LOG_DIR)),
-            RSYSLOG_FILE: file(template("rsyslog.j2", log_dir=topology.LOG_DIR, daemons=daemons)),
-            RSYSLOG_DROP_IN: file(
-                template("stamped.conf.j2", stamp=STAMP, unit="rsyslog", paths=reads)
+            topology.RSYSLOG_FILE: file(
+                template("rsyslog.j2", log_dir=topology.LOG_DIR, daemons=daemons)
+            ),
+            topology.RSYSLOG_DROP_IN: file(
+                template("stamped.conf.j2", stamp=topology.STAMP, unit="rsyslog", paths=reads)
             ),
         },
         directories={},
         services=(Service("rsyslog", started=reads),),
         checks=(
             "logrotate --debug {staged}" + f"{topology.LOGROTATE_FILE} 2>&1 || exit 1",
-            "rsyslogd -N1 -f {staged}" + f"{RSYSLOG_FILE}",
+            "rsyslogd -N1 -f {staged}" + f"{topology.RSYSLOG_FILE}",
         ),
     )
 

@@ -22,8 +22,8 @@ timesync.deploy()  # a clock that is kept
 software.deploy()  # releases, fetched and verified on all hosts at once; nothing goes live yet
 
 # One explicit line a role: each is staged and checked on all its hosts, then goes live host by host.
+logrotate.deploy()  # before the daemons, whose first lines it keeps
 node_exporter.deploy()
-logrotate.deploy()
 alertmanager.deploy()
 prometheus.deploy()
 querier.deploy()

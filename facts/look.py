@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from pyinfra.api import FactBase
 
+from deploys.lib import topology
 from facts import Reading, guarded
 
 MARK = "=== "
@@ -129,12 +130,13 @@ def script(roots, paths, units, commands, sysctls, users, extra=None) -> str:
         'echo "$pid"; readlink /proc/$pid/exe || echo; '
         'tr "\\0\\n" "\\037 " </proc/$pid/cmdline; echo; done 2>/dev/null',
         # stamps
-        'for s in /run/monitoring/*; do [ -f $s ] || continue; echo "> ${s##*/}"; cat $s; done',
+        f"for s in {topology.STAMPS}/*; do [ -f $s ] || continue; "
+        'echo "> ${s##*/}"; cat $s; done',
         # installed
         "for i in /opt/*/.installed; do [ -f $i ] || continue; "
         'd=${i%/.installed}; echo "${d##*/}" "$(cat $i)" $(ls $d); done',
         # manifests
-        "for m in /etc/.monitoring/manifest/*; do [ -f $m ] || continue; "
+        f"for m in {topology.STATE}/manifest/*; do [ -f $m ] || continue; "
         'echo "> ${m##*/}"; cat $m; done',
         # commands
         f"for c in {_quote(commands)}; do command -v $c >/dev/null && echo $c; done",

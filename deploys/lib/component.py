@@ -20,13 +20,9 @@ import tarfile
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from deploys.lib import topology
+from deploys.lib.topology import STAMPS, STATE
+from deploys.lib.topology import UNIT_DIR as UNITS
 from facts.look import State
-
-STATE = "/etc/.monitoring"  # root's alone: it holds secrets on their way into place
-STAMPS = "/run/monitoring"
-STAMP = "/usr/local/libexec/monitoring/stamp"
-UNITS = topology.UNIT_DIR
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Each gate is a script of questions, asked on a host, and a pure judgement of the
 from __future__ import annotations
 
 from deploys.lib import topology
-from deploys.lib.component import STAMPS
 from deploys.lib.rollout import PATIENCE, Gate, Progress
 from deploys.lib.settings import Member, Site, seconds
 from facts import alertmanager, thanos
@@ -152,7 +151,7 @@ def querier(site: Site, member: Member, asked_by: Member) -> Gate:
 
 def loaded(site: Site, member: Member, component: str, prefix: str) -> Gate:
     """The daemon's last successful reload is younger than the stamp that its unit wrote just before the signal."""
-    stamp = f"{STAMPS}/{component}.loaded"
+    stamp = f"{topology.STAMPS}/{component}.loaded"
     success = f"{prefix}_config_last_reload_successful"
     timestamp = f"{prefix}_config_last_reload_success_timestamp_seconds"
     questions = f'echo "$(date -r {stamp} +%s.%N)"\n' + script(

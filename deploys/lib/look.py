@@ -11,14 +11,11 @@ from pyinfra import host, state
 from pyinfra.context import ctx_host
 
 from deploys.lib import releases, topology
-from deploys.lib.component import STAMP, STATE
 from deploys.lib.settings import SYSCTL
 from facts import look, timesync
 
 COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd")
 FOREIGN_UNITS = ("rsyslog",)
-RSYSLOG_DROP_IN = f"{topology.UNIT_DIR}/rsyslog.service.d/monitoring.conf"
-RSYSLOG_FILE = "/etc/rsyslog.d/30-prometheus.conf"
 
 
 def default_script(sysctls=None) -> str:
@@ -40,8 +37,13 @@ def default_script(sysctls=None) -> str:
             *(f"{topology.UNIT_DIR}/{info.service}" for info in components),
             *(f"{topology.BIN_DIR}/{name}" for name in sorted(binaries)),
             *(topology.SOFTWARE_DIR, topology.LOG_DIR, topology.SYSCTL_FILE),
-            *(topology.LIMITS_FILE, topology.LOGROTATE_FILE, RSYSLOG_FILE, RSYSLOG_DROP_IN),
-            *(STATE, STAMP, str(PurePosixPath(STAMP).parent)),
+            *(
+                topology.LIMITS_FILE,
+                topology.LOGROTATE_FILE,
+                topology.RSYSLOG_FILE,
+                topology.RSYSLOG_DROP_IN,
+            ),
+            *(topology.STATE, topology.STAMP, str(PurePosixPath(topology.STAMP).parent)),
         ],
         units=[
             *(info.service for info in components),

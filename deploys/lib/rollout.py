@@ -20,8 +20,8 @@ from pyinfra import host, inventory, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.context import ctx_state
 
+from deploys.lib import topology
 from deploys.lib.component import (
-    STAMPS,
     Change,
     Component,
     Service,
@@ -36,10 +36,13 @@ from facts.look import State
 from facts.probe import Probe
 
 PATIENCE = 90.0
-"""Seconds a gate waits without any progress before it fails: longer than Alertmanager's `--cluster.settle-timeout`, than
-the querier's reading of its stores, and than the sidecar's half minute between two looks at Prometheus."""
+"""Seconds a gate waits without any progress before it fails: longer than Alertmanager's
+`--cluster.settle-timeout`, the querier's reading of its stores, and the half minute between two looks
+of the sidecar at Prometheus."""
 PAUSE = 0.5
 """Seconds between two looks of a gate."""
+TELL = 5.0
+"""Seconds between two words of a gate that waits."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def say(message: str) -> None:
 def wait(state, host, gate: Gate, purpose: str) -> bool:
     """Look until the gate opens. Fails once nothing has moved for its patience: a large write-ahead log may
     take minutes to replay, and does so visibly."""
-    measure, since, said = None, time.monotonic(), ""
+    measure, since, said, told = None, time.monotonic(), "", -TELL
     while True:
         progress = gate.judge(host.get_fact(Probe, script=gate.script))
         if progress.ok:
@@ -139,11 +142,13 @@ def wait(state, host, gate: Gate, purpose: str) -> bool:
         now = time.monotonic()
         if progress.measure != measure:
             measure, since = progress.measure, now
-        if progress.says != said:
-            said = progress.says
+        if progress.says != said and now - told >= TELL:
+            said, told = progress.says, now
             host.log(f"{purpose}: waiting, {said}")
         if now - since > gate.patience:
-            host.log_styled(f"{purpose}: no progress for {gate.patience:.0f} s: {said}", fg="red")
+            host.log_styled(
+                f"{purpose}: no progress for {gate.patience:.0f} s: {progress.says}", fg="red"
+            )
             return False
         time.sleep(PAUSE)
 
@@ -299,7 +304,7 @@ def _loaded(state, host, role: Role, member: Member, services: list[str]) -> boo
         purpose=f"{role.name} loaded its files",
     ):
         return True
-    stamps = " ".join(f"{STAMPS}/{name}.loaded" for name in services)
+    stamps = " ".join(f"{topology.STAMPS}/{name}.loaded" for name in services)
     host.get_fact(Probe, script=f"rm -f {stamps}; true")
     return False
 

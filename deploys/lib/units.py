@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deploys.lib import flags, topology
-from deploys.lib.component import STAMP
 from deploys.lib.templates import template
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ def quote(word: str) -> str:
 
 
 def _stamp(words: list[str]) -> str:
-    return f"-+{STAMP} {' '.join(words)}"
+    return f"-+{topology.STAMP} {' '.join(words)}"
 
 
 def unit(component: str, site: Site, member: Member, systemd_version: int) -> Unit:

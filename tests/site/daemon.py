@@ -1,0 +1,215 @@
+"""What holds for every daemon of ours, whichever it is. Each role's module has it as a class."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+import warnings
+from dataclasses import dataclass
+
+import pytest
+
+from deploys.lib import flags, releases, topology
+from deploys.lib.settings import Member, Site
+from tests.site.ask import eventually, get, listing, metrics
+from tests.site.inventory import connect, only
+
+PROPERTIES = (
+    *("LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "NeedDaemonReload"),
+    *("MainPID", "FragmentPath", "LimitNOFILE", "LimitNPROC"),
+)
+SYS_RESOURCE = 1 << 24
+"""The capability to give more than one has."""
+
+# Everything about a process at once: a command each would take as long as all of it.
+_PROCESS = r"""
+cd /proc
+systemctl show -p {properties} {unit}
+pid=$(systemctl show -p MainPID {unit} | cut -d= -f2)
+echo '== exe'; readlink $pid/exe
+echo '== argv'; tr '\0' '\n' <$pid/cmdline
+echo '== status'; cat $pid/status
+echo '== limits'; cat $pid/limits
+echo '== init status'; cat 1/status
+echo '== init limits'; cat 1/limits
+echo '== sockets'; ss -Hltnup
+"""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A daemon as it runs."""
+
+    unit: dict[str, str]
+    """Properties of its unit."""
+    parts: dict[str, list[str]]
+
+    @property
+    def exe(self) -> str:
+        """Its executable, with ` (deleted)` where that was replaced since."""
+        return self.parts["exe"][0]
+
+    @property
+    def argv(self) -> list[str]:
+        """Its command line."""
+        return self.parts["argv"]
+
+    def status(self, of: str = "") -> dict[str, list[str]]:
+        """/proc/PID/status: its own, or that of `init`."""
+        lines = self.parts[f"{of} status".strip()]
+        return {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
+
+    def limits(self, of: str = "") -> dict[str, tuple[str, str]]:
+        """Name -> soft and hard limit: its own, or those of `init`."""
+        rows = [re.split(r" {2,}", line) for line in self.parts[f"{of} limits".strip()][1:]]
+        return {name: (soft, hard) for name, soft, hard, *_ in rows}
+
+    @property
+    def listeners(self) -> set[tuple[str, int]]:
+        """(transport, port) of its sockets."""
+        rows = [line.split() for line in self.parts["sockets"]]
+        own = f"pid={self.unit['MainPID']},"
+        return {(row[0], int(row[4].rpartition(":")[2])) for row in rows if own in row[-1]}
+
+
+def look(member: Member, component: str) -> Process:
+    """The process of a component as it is now. AssertionError where it does not run."""
+    unit = topology.COMPONENTS[component].service
+    script = _PROCESS.format(properties=",".join(PROPERTIES), unit=unit)
+    head, *rest = connect(member.name).run(script).stdout.split("\n== ")
+    properties = dict(line.split("=", 1) for line in head.splitlines() if line)
+    assert properties["MainPID"] != "0", f"{unit} on {member.name} is {properties['ActiveState']}"
+    parts = {name: lines for name, *lines in (part.split("\n") for part in rest)}
+    parts["sockets"] = [line for line in parts["sockets"] if line]
+    return Process(properties, parts)
+
+
+def unit_properties(member: Member, unit: str, *names: str) -> dict[str, str]:
+    """Properties of a unit as systemd has them now."""
+    command = f"systemctl show -p {','.join(names)} {shlex.quote(unit)}"
+    lines = connect(member.name).check_output(command).splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+@functools.cache
+def release_directory(member: Member, component: str) -> str:
+    """Where the host has the wanted release of a component unpacked."""
+    archive = topology.COMPONENTS[component].archive
+    machine = connect(member.name).check_output("uname -m")
+    directory = releases.archive(archive, member.settings.version(archive), machine).directory
+    return f"{topology.INSTALL_DIR}/{directory}"
+
+
+def as_service_user(member: Member, command: str) -> str:
+    """What a command prints when the daemons' user runs it; AssertionError where it fails."""
+    # Without a session of PAM, which would log; from a directory that it may enter.
+    become = f"setpriv --reuid={topology.USER} --regid={topology.GROUP} --clear-groups"
+    return connect(member.name).check_output(f"cd / && {become} {command}")
+
+
+def expected_listeners(site: Site, member: Member, component: str) -> set[tuple[str, int]]:
+    """(transport, port) of everything a daemon listens on."""
+    info = topology.COMPONENTS[component]
+    return {
+        (transport, site.endpoint(component, member, kind).port)
+        for kind in info.ports
+        if kind != "cluster" or flags.clustered(site)
+        for transport in info.protocols.get(kind, ("tcp",))
+    }
+
+
+_looked_at = functools.cache(look)
+
+
+class Daemon:
+    """Runs as it should: the right binary, arguments, user and limits, and answers."""
+
+    @pytest.fixture
+    def process(self, member, component):
+        """The process, looked at once for all tests."""
+        return _looked_at(member, component)
+
+    def test_enabled_and_active(self, process, info):
+        wanted = {
+            "LoadState": "loaded",
+            "ActiveState": "active",
+            "SubState": "running",
+            "UnitFileState": "enabled",
+            # It crashed where this is another. `systemctl reset-failed` when its cause is known.
+            "NRestarts": "0",
+            "NeedDaemonReload": "no",
+            "FragmentPath": f"{topology.UNIT_DIR}/{info.service}",
+        }
+        assert {key: process.unit[key] for key in wanted} == wanted
+
+    def test_unit_belongs_to_root(self, member, info):
+        path = f"{topology.UNIT_DIR}/{info.service}"
+        assert listing(member, path) == {path: "f 644 root:root"}
+
+    def test_runs_the_wanted_binary(self, member, component, info, process):
+        assert process.exe == f"{release_directory(member, component)}/{info.binary}"
+
+    def test_runs_with_the_wanted_arguments(self, site, member, component, process):
+        assert process.argv == flags.argv(component, site, member)
+
+    def test_reports_the_wanted_version(self, member, component, info):
+        built = metrics(member, component, f"{info.archive}_build_info")
+        assert [labels["version"] for labels, _ in built] == [member.settings.version(component)]
+
+    def test_runs_as_the_service_user_without_privileges(self, host, process):
+        uid, gid = host.check_output(f"id -u {topology.USER}; id -g {topology.USER}").split()
+        status = process.status()
+        assert status["Uid"] == [uid] * 4
+        assert status["Gid"] == [gid] * 4
+        assert (status["CapEff"], status["CapBnd"]) == (["0" * 16], ["0" * 16])
+        assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
+
+    def test_has_the_wanted_limits(self, member, process):
+        wanted = {
+            "Max open files": ("LimitNOFILE", member.settings.nofile),
+            "Max processes": ("LimitNPROC", member.settings.nproc),
+        }
+        for name, (directive, value) in wanted.items():
+            assert process.unit[directive] == str(value)
+            # In a container, systemd may be unable to give more than it has, and gives that.
+            hard = process.limits("init")[name][1]
+            may = int(process.status("init")["CapEff"][0], 16) & SYS_RESOURCE
+            if not may and hard != "unlimited" and int(hard) < value:
+                warnings.warn(f"{name}: {value} wanted, the host has only {hard}", stacklevel=1)
+                value = int(hard)
+            assert process.limits()[name] == (str(value), str(value)), name
+
+    def test_listens_on_its_ports_and_no_other(self, site, member, component):
+        wanted = expected_listeners(site, member, component)
+
+        def check():
+            assert look(member, component).listeners == wanted
+
+        eventually(check, 15)
+
+    def test_is_ready_and_healthy(self, member, component, info):
+        eventually(lambda: get(member, component, info.ready_path), 30)
+        get(member, component, info.healthy_path)
+
+    def test_runs_what_is_on_disk(self, host, info):
+        """The stamps of what it was started from and has loaded agree with the files."""
+        stamp = f"{topology.STAMPS}/{info.unit}"
+        command = f"[ -s {stamp}.started ] && cat {stamp}.started {stamp}.loaded 2>/dev/null"
+        done = host.run(f"({command}) | sha256sum --check --quiet --strict")
+        assert done.rc == 0, f"not what the process read: {done.stdout}{done.stderr}"
+
+    @only(lambda member, component: topology.COMPONENTS[component].config_dir is not None)
+    def test_configuration_is_for_it_to_read_and_not_to_write(self, host, member, info):
+        modes = {"d": f"750 root:{topology.GROUP}", "f": f"640 root:{topology.GROUP}"}
+        form = r"-printf '%p\t%y\t%m %u:%g\n'"
+        for line in host.check_output(f"find {info.config_dir} {form}").splitlines():
+            path, kind, found = line.split("\t")
+            assert found == modes.get(kind), path
+        find = f"find {info.config_dir} ! -readable -o -writable"
+        assert as_service_user(member, find) == ""
+
+    @only(lambda member, component: topology.COMPONENTS[component].data_dir is not None)
+    def test_data_directory_is_its_own(self, member, info):
+        wanted = f"d 750 {topology.USER}:{topology.GROUP}"
+        assert listing(member, info.data_dir) == {info.data_dir: wanted}

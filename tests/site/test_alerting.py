@@ -1,0 +1,88 @@
+"""The cluster as a whole: what every Prometheus fires is one alert on every Alertmanager."""
+
+import pytest
+
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from tests.site.ask import api, eventually, metrics, query
+from tests.site.inventory import site as the_site
+
+COMPONENT = "alertmanager"
+FIRING = {m.settings.cluster for m in the_site().members("prometheus") if m.settings.starter_rules}
+"""Clusters whose rules hold the Watchdog, which always fires."""
+OURS = any(
+    m.settings.alertmanager_webhook_url and not m.settings.alertmanager_config
+    for m in the_site().members("alertmanager")
+)
+"""Whether the default receiver has it."""
+
+
+def watchdogs(member):
+    found = api(member, COMPONENT, "/api/v2/alerts", filter='alertname="Watchdog"')
+    return {alert["labels"].get(CLUSTER_LABEL): alert for alert in found}, found
+
+
+@pytest.fixture
+def patience(site):
+    """Seconds from the start of a Prometheus to its first alerts everywhere."""
+    settings = [m.settings for m in site.members("prometheus")]
+    return 10 + max(
+        [seconds(s.evaluation_interval) + seconds(s.timing.resend_delay) for s in settings] or [0]
+    )
+
+
+def test_every_replica_fires_the_watchdog(site, patience):
+    def check():
+        for replica in site.members("prometheus"):
+            found = query(replica, "prometheus", 'ALERTS{alertname="Watchdog",alertstate="firing"}')
+            assert len(found) == int(replica.settings.starter_rules), replica.name
+
+    eventually(check, patience)
+
+
+def test_watchdog_is_one_alert_without_replica(member, patience):
+    def check():
+        by_cluster, found = watchdogs(member)
+        assert set(by_cluster) >= FIRING
+        assert len(found) == len(by_cluster), "more than one for a cluster"
+        for alert in found:
+            assert alert["status"]["state"] == "active"
+            assert REPLICA_LABEL not in alert["labels"]
+
+    eventually(check, patience)
+
+
+def test_it_is_the_same_alert_everywhere(site, patience):
+    def check():
+        found = {
+            m.name: {alert["fingerprint"] for alert in watchdogs(m)[1]}
+            for m in site.members("alertmanager")
+        }
+        assert len({frozenset(prints) for prints in found.values()}) <= 1, found
+
+    eventually(check, patience)
+
+
+def test_no_alert_at_all_has_a_replica(member):
+    found = [alert["labels"] for alert in api(member, COMPONENT, "/api/v2/alerts")]
+    assert [labels for labels in found if REPLICA_LABEL in labels] == []
+
+
+# Where the Watchdog goes by our own route; the user's may have it go elsewhere.
+@pytest.mark.parametrize("integration", ["webhook"] if FIRING and OURS else [])
+def test_notifications_arrive(site, integration):
+    """Which member sends is theirs to agree on; together they have sent the Watchdog."""
+    members = site.members("alertmanager")
+
+    def total(name):
+        return sum(
+            value
+            for member in members
+            for labels, value in metrics(member, COMPONENT, name)
+            if labels["integration"] == integration
+        )
+
+    def check():
+        sent = total("alertmanager_notifications_total")
+        assert sent > total("alertmanager_notifications_failed_total")
+
+    eventually(check, 2 * seconds(members[0].settings.timing.watchdog_repeat) + 10)

@@ -1,0 +1,98 @@
+"""Every Alertmanager, and that together they are one cluster."""
+
+import pytest
+import yaml
+
+from deploys.lib import config, flags, topology
+from deploys.lib.settings import seconds
+from tests.site.ask import api, eventually, metric, metrics
+from tests.site.daemon import Daemon
+from tests.site.inventory import connect
+
+COMPONENT = "alertmanager"
+
+
+class TestDaemon(Daemon):
+    pass
+
+
+@pytest.fixture
+def patience(member):
+    """Seconds within which gossip has settled after a start."""
+    return seconds(member.settings.timing.settle_timeout) + 15
+
+
+def test_last_reload_succeeded(member):
+    assert metric(member, COMPONENT, "alertmanager_config_last_reload_successful") == 1
+
+
+def test_configuration_on_disk_is_valid(host):
+    done = host.run("amtool check-config %s", topology.ALERTMANAGER_CONFIG)
+    assert done.rc == 0, done.stdout + done.stderr
+
+
+def test_gossip_has_settled_with_every_peer(site, member, patience):
+    wanted = {site.endpoint(COMPONENT, m, "cluster").target for m in site.members("alertmanager")}
+
+    def check():
+        cluster = api(member, COMPONENT, "/api/v2/status")["cluster"]
+        if flags.clustered(site):
+            assert cluster["status"] == "ready"
+            assert sorted(peer["address"] for peer in cluster["peers"]) == sorted(wanted)
+        else:
+            assert cluster["status"] == "disabled"
+
+    eventually(check, patience)
+
+
+def test_no_peer_has_failed(site, member, patience):
+    def check():
+        failed = metrics(member, COMPONENT, "alertmanager_cluster_failed_peers")
+        members = metrics(member, COMPONENT, "alertmanager_cluster_members")
+        if flags.clustered(site):
+            assert [value for _, value in failed] == [0]
+            assert [value for _, value in members] == [len(site.members("alertmanager"))]
+
+    if not any(
+        word.startswith("--cluster.peer-name=") for word in flags.argv(COMPONENT, site, member)
+    ):
+        # A member that restarts has a new name, and the old one counts as failed for this time.
+        patience += seconds(member.settings.timing.reconnect_timeout)
+    eventually(check, patience)
+
+
+def test_configuration_is_the_same_on_all(site, member):
+    def on(other):
+        files = connect(other.name).check_output(
+            "cd %s && find . -type f | sort | xargs sha256sum", topology.ALERTMANAGER_DIR
+        )
+        return files, metric(other, COMPONENT, "alertmanager_config_hash")
+
+    own = on(member)
+    for other in site.peers(member, "alertmanager"):
+        assert on(other) == own, f"{other.name} has another than {member.name}"
+
+
+def test_templates_are_those_of_the_inventory(host, member):
+    found = host.file(topology.TEMPLATES_DIR).listdir()
+    assert sorted(found) == sorted(member.settings.alertmanager_templates)
+    for name, text in member.settings.alertmanager_templates.items():
+        assert host.file(f"{topology.TEMPLATES_DIR}/{name}").content_string == text
+
+
+def test_route_is_that_of_the_inventory(site, member):
+    """As the process has it loaded, which prints durations in its own way."""
+    found = yaml.safe_load(api(member, COMPONENT, "/api/v2/status")["config"]["original"])
+    wanted = config.alertmanager_yml(site, member)
+
+    def plain(route):
+        times = ("group_wait", "group_interval", "repeat_interval")
+        return {
+            "receiver": route.get("receiver"),
+            "group_by": route.get("group_by"),
+            **{key: seconds(route[key]) for key in times if key in route},
+            "routes": [plain(each) for each in route.get("routes", [])],
+        }
+
+    assert plain(found["route"]) == plain(wanted["route"])
+    assert [r["name"] for r in found["receivers"]] == [r["name"] for r in wanted["receivers"]]

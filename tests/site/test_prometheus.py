@@ -1,0 +1,167 @@
+"""Every Prometheus replica: what it has loaded, scrapes, evaluates, and where it sends alerts."""
+
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from deploys.lib import config, flags, topology
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from tests.site.ask import api, eventually, metric, query
+from tests.site.daemon import Daemon
+from tests.site.inventory import jobs, only
+
+COMPONENT = "prometheus"
+
+
+class TestDaemon(Daemon):
+    pass
+
+
+def loaded(member):
+    """The configuration that the process has loaded, with its defaults filled in."""
+    return yaml.safe_load(api(member, COMPONENT, "/api/v1/status/config")["yaml"])
+
+
+@pytest.fixture
+def patience(member):
+    """Seconds within which a Prometheus that just started has scraped and evaluated everything."""
+    settings = member.settings
+    return 3 * max(seconds(settings.scrape_interval), seconds(settings.evaluation_interval)) + 10
+
+
+def test_last_reload_succeeded(member):
+    assert metric(member, COMPONENT, "prometheus_config_last_reload_successful") == 1
+
+
+def test_configuration_on_disk_is_valid(host):
+    done = host.run("promtool check config %s", topology.PROMETHEUS_CONFIG)
+    assert done.rc == 0, done.stdout + done.stderr
+
+
+def test_intervals(member):
+    found = loaded(member)["global"]
+    assert seconds(found["scrape_interval"]) == seconds(member.settings.scrape_interval)
+    assert seconds(found["evaluation_interval"]) == seconds(member.settings.evaluation_interval)
+
+
+def test_external_labels(member, site):
+    found = {m.name: loaded(m)["global"]["external_labels"] for m in site.replicas(member)}
+    own = found[member.name]
+    assert own[CLUSTER_LABEL] == member.settings.cluster
+    assert own[REPLICA_LABEL] == member.settings.replica
+    names = [labels.pop(REPLICA_LABEL) for labels in found.values()]
+    assert len(set(names)) == len(names), f"two replicas of one name: {names}"
+    assert all(labels == own for labels in found.values()), "replicas differ in another label"
+
+
+def test_flags(site, member):
+    found = api(member, COMPONENT, "/api/v1/status/flags")
+    settings = member.settings
+    assert found["web.enable-admin-api"] == str(settings.prometheus_admin_api).lower()
+    assert found["web.enable-lifecycle"] == str(settings.prometheus_lifecycle).lower()
+    assert seconds(found["storage.tsdb.retention.time"]) == seconds(
+        settings.prometheus_retention_time
+    )
+    assert found["storage.tsdb.path"] == topology.PROMETHEUS_DATA
+    wanted = settings.prometheus_external_url or site.endpoint(COMPONENT, member).url
+    assert found["web.external-url"].rstrip("/") == wanted
+
+
+@only(lambda member, _: flags.uploads(member))
+def test_no_block_is_compacted_before_it_is_uploaded(member):
+    """Of the two ways, the one that both versions know (practice.md 0.1)."""
+    found = api(member, COMPONENT, "/api/v1/status/flags")
+    durations = {found[f"storage.tsdb.{end}-block-duration"] for end in ("min", "max")}
+    delay = found.get("storage.tsdb.delay-compact-file.path", "")
+    if flags.delayed_compaction(member):
+        assert delay == f"{topology.PROMETHEUS_DATA}/thanos.shipper.json"
+    else:
+        assert durations == {"2h"}
+
+
+def test_targets_are_those_of_the_inventory_and_up(member, patience):
+    ours = {(job, target) for job, targets in jobs().items() for _, target in targets}
+    users = {
+        (job, target)
+        for job, groups in member.settings.prometheus_targets.items()
+        for group in groups
+        for target in group["targets"]
+    }
+
+    def check():
+        targets = api(member, COMPONENT, "/api/v1/targets", state="active")["activeTargets"]
+        found = {(t["scrapePool"], urlsplit(t["scrapeUrl"]).netloc): t for t in targets}
+        assert not (ours | users) - set(found), "targets are missing"
+        assert not {k for k in found if k[0] in jobs()} - ours, "targets are not in the inventory"
+        down = {key: found[key]["lastError"] for key in ours if found[key]["health"] != "up"}
+        assert not down, "targets are not up"
+
+    eventually(check, patience)
+
+
+def test_targets_are_named_after_their_hosts(member):
+    promql = f'up{{job=~"{"|".join(jobs())}"}}'
+    found = {
+        (sample["metric"]["job"], sample["metric"]["instance"]): sample["metric"].get("host")
+        for sample in query(member, COMPONENT, promql)
+    }
+    assert found == {
+        (job, target): host.name for job, targets in jobs().items() for host, target in targets
+    }
+
+
+def test_rules_are_those_of_the_inventory_and_healthy(site, member, patience):
+    wanted = {
+        (f"{topology.RULES_DIR}/{file}", group["name"], rule.get("alert") or rule.get("record"))
+        for file, content in config.rule_files(site, member).items()
+        for group in content["groups"]
+        for rule in group["rules"]
+    }
+
+    def check():
+        groups = api(member, COMPONENT, "/api/v1/rules")["groups"]
+        rules = [(group, rule) for group in groups for rule in group["rules"]]
+        found = {(group["file"], group["name"], rule["name"]) for group, rule in rules}
+        ours = {key for key in found if key[0].startswith(f"{topology.RULES_DIR}/")}
+        assert ours == wanted
+        ill = {
+            r["name"]: r.get("lastError") or r["health"] for _, r in rules if r["health"] != "ok"
+        }
+        assert not ill, "rules cannot be evaluated"
+
+    eventually(check, patience)
+
+
+def test_recording_rule_counts_what_is_up(member, patience):
+    """Through scrape and rule into storage: `job:up:sum` of the starter rules."""
+    wanted = {job: len(targets) for job, targets in jobs().items()}
+    if not member.settings.starter_rules:
+        wanted = {}
+
+    def check():
+        promql = f'job:up:sum{{job=~"{"|".join(jobs())}"}}'
+        samples = query(member, COMPONENT, promql)
+        assert {sample["metric"]["job"]: sample["value"] for sample in samples} == wanted
+
+    eventually(check, patience)
+
+
+def test_every_alertmanager_is_discovered(site, member, patience):
+    wanted = {
+        f"{site.endpoint('alertmanager', m).url}/api/v2/alerts"
+        for m in site.members("alertmanager")
+    }
+
+    def check():
+        found = api(member, COMPONENT, "/api/v1/alertmanagers")
+        assert wanted <= {each["url"] for each in found["activeAlertmanagers"]}
+        assert found["droppedAlertmanagers"] == []
+
+    eventually(check, patience)
+
+
+def test_alerts_leave_without_the_replica(member):
+    relabelling = loaded(member)["alerting"]["alert_relabel_configs"]
+    dropped = [each["regex"] for each in relabelling if each["action"] == "labeldrop"]
+    assert any(REPLICA_LABEL in regex.split("|") for regex in dropped)

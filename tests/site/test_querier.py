@@ -1,0 +1,132 @@
+"""Every querier: it asks every store, and shows each series once."""
+
+import pytest
+import yaml
+
+from deploys.lib import flags, topology
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from tests.site.ask import api, eventually, query
+from tests.site.daemon import Daemon
+from tests.site.inventory import jobs, only
+from tests.site.inventory import site as the_site
+
+COMPONENT = "thanos-querier"
+JOBS = "|".join(jobs())
+UP = f'up{{job=~"{JOBS}"}}'
+# Its list of stores follows the file; and a replica that just started has to scrape first.
+PATIENCE = 10 + max(
+    [
+        3 * seconds(m.settings.scrape_interval) + seconds(m.settings.timing.endpoint_reload)
+        for m in the_site().members("prometheus")
+    ]
+    or [0]
+)
+
+
+class TestDaemon(Daemon):
+    pass
+
+
+def labels(samples):
+    """The label sets of samples, in a form that sorts."""
+    return sorted(sorted(sample["metric"].items()) for sample in samples)
+
+
+def expected(replica_labels):
+    """The label sets of `up` over all clusters, with the replica's label or without."""
+    prometheus = the_site().members("prometheus")
+    external = [
+        {CLUSTER_LABEL: m.settings.cluster, REPLICA_LABEL: m.settings.replica} for m in prometheus
+    ]
+    for each in external:
+        if not replica_labels:
+            del each[REPLICA_LABEL]
+    found = [
+        sorted(
+            {"__name__": "up", "job": job, "instance": target, "host": host.name, **each}.items()
+        )
+        for each in external
+        for job, targets in jobs().items()
+        for host, target in targets
+    ]
+    return sorted(found) if replica_labels else sorted(map(list, {tuple(each) for each in found}))
+
+
+def test_stores_are_those_of_the_inventory(site, member):
+    wanted = {
+        site.endpoint("thanos-sidecar", m, "grpc").target: {
+            CLUSTER_LABEL: m.settings.cluster,
+            REPLICA_LABEL: m.settings.replica,
+        }
+        for m in site.members("prometheus")
+    }
+
+    def check():
+        stores = [s for kind in api(member, COMPONENT, "/api/v1/stores").values() for s in kind]
+        assert {s["name"]: s["lastError"] for s in stores} == dict.fromkeys(wanted)
+        for store in stores:
+            [found] = store["labelSets"]
+            assert wanted[store["name"]].items() <= found.items()
+
+    eventually(check, PATIENCE)
+
+
+@only(lambda member, _: flags.endpoints_file(member))
+def test_stores_come_from_the_file(host, site):
+    entries = yaml.safe_load(host.file(topology.ENDPOINTS_FILE).content_string)["endpoints"]
+    assert [entry["address"] for entry in entries] == flags.stores(site)
+
+
+def test_without_deduplication_every_replica_is_seen(member):
+    def check():
+        assert labels(query(member, COMPONENT, UP, dedup="false")) == expected(True)
+
+    eventually(check, PATIENCE)
+
+
+def test_with_deduplication_every_series_is_one(member):
+    def check():
+        assert labels(query(member, COMPONENT, UP, dedup="true")) == expected(False)
+
+    eventually(check, PATIENCE)
+
+
+def test_it_deduplicates_unasked(member):
+    def check():
+        assert labels(query(member, COMPONENT, UP)) == expected(False)
+
+    eventually(check, PATIENCE)
+
+
+def test_everything_is_up(member):
+    def check():
+        samples = query(member, COMPONENT, UP, dedup="true")
+        down = [sample["metric"] for sample in samples if sample["value"] != 1]
+        assert samples and not down
+
+    eventually(check, PATIENCE)
+
+
+def test_it_counts_every_prometheus(site, member):
+    prometheus = site.members("prometheus")
+    job = topology.COMPONENTS["prometheus"].job_name
+    clusters = {m.settings.cluster for m in prometheus}
+
+    def check():
+        promql = f'count by ({CLUSTER_LABEL}) (up{{job="{job}"}})'
+        found = query(member, COMPONENT, promql, dedup="true")
+        assert {s["metric"][CLUSTER_LABEL]: s["value"] for s in found} == dict.fromkeys(
+            clusters, len(prometheus)
+        )
+
+    eventually(check, PATIENCE)
+
+
+@pytest.mark.parametrize("dedup", ["true", "false"])
+def test_no_answer_is_partial(member, dedup):
+    """A store that fails is an error here, not a warning beside half an answer."""
+
+    def check():
+        assert query(member, COMPONENT, UP, dedup=dedup, partial_response="false")
+
+    eventually(check, PATIENCE)

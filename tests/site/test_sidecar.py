@@ -1,0 +1,36 @@
+"""The Thanos sidecar of every Prometheus."""
+
+from deploys.lib import flags, topology
+from tests.site.ask import eventually, metric
+from tests.site.daemon import Daemon, as_service_user
+from tests.site.inventory import only
+
+COMPONENT = "thanos-sidecar"
+
+
+class TestDaemon(Daemon):
+    pass
+
+
+def test_sees_its_prometheus(member):
+    def check():
+        assert metric(member, COMPONENT, "thanos_sidecar_prometheus_up") == 1
+
+    eventually(check, 30)
+
+
+def test_outlives_a_stop_of_prometheus(host):
+    """It starts after Prometheus, and nothing stops or restarts it with that."""
+    text = host.check_output(
+        "systemctl show -p After,Requires,BindsTo,PartOf,Requisite thanos-sidecar.service"
+    )
+    found = dict(line.split("=", 1) for line in text.splitlines())
+    assert "prometheus.service" in found.pop("After").split()
+    assert not [key for key, units in found.items() if "prometheus.service" in units.split()]
+
+
+@only(lambda member, _: flags.uploads(member))
+def test_bucket_answers_the_service_user(member):
+    """With the configuration and the rights that the sidecar has."""
+    bucket = f"--objstore.config-file={topology.BUCKET_CONFIG}"
+    as_service_user(member, f"{topology.BIN_DIR}/thanos tools bucket ls {bucket}")
