@@ -10,7 +10,8 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import parse_cli_arg
 
-from deploys.lib.settings import SettingsErrors, check_limit, describe, load_site
+from deploys.lib.findings import SettingsErrors, describe
+from deploys.lib.site import check_limit, load_site
 
 config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
 

@@ -13,7 +13,7 @@ from deploys import preflight
 from deploys.lib import packages, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.look import forget, look_at_host
-from deploys.lib.settings import Member, Site
+from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
 from facts.look import State
 

@@ -43,7 +43,8 @@ from pyinfra.context import ctx_state
 from deploys import preflight
 from deploys.lib import checks, gates, rollout, topology
 from deploys.lib.rollout import Gate, Progress
-from deploys.lib.settings import Member, Site, seconds
+from deploys.lib.settings import seconds
+from deploys.lib.site import Member, Site
 from facts import alertmanager
 from facts.http import NO_ANSWER, Call, script, split
 from facts.look import sections

@@ -7,7 +7,7 @@ from deploys import preflight
 from deploys.lib import rollout, topology
 from deploys.lib.component import Component, File
 from deploys.lib.look import forget, look_at_host
-from deploys.lib.settings import Member, Site
+from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
 from facts.look import State
 

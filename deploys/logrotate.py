@@ -7,7 +7,7 @@ rsyslog is not ours, but gets the same stamp from a drop-in, so that a run kille
 from deploys import preflight
 from deploys.lib import rollout, topology
 from deploys.lib.component import Component, File, Service
-from deploys.lib.settings import Member, Site
+from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
 from facts.look import State
 

@@ -3,7 +3,7 @@
 from deploys import preflight, software
 from deploys.lib import rollout
 from deploys.lib.service import daemons
-from deploys.lib.settings import Member, Site
+from deploys.lib.site import Member, Site
 from facts.look import State
 
 

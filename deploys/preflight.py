@@ -6,7 +6,7 @@
 from pyinfra.api.exceptions import PyinfraError
 
 from deploys.lib import rollout
-from deploys.lib.settings import SettingsErrors, describe
+from deploys.lib.findings import SettingsErrors, describe
 
 
 def deploy() -> None:

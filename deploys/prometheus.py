@@ -9,8 +9,9 @@ survives its restarts. Back up means: log replayed, two intervals scraped, and s
 from deploys import preflight, software
 from deploys.lib import config, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
+from deploys.lib.secrets import resolve
 from deploys.lib.service import daemons, data_directories, installed
-from deploys.lib.settings import Member, Site, resolve
+from deploys.lib.site import Member, Site
 from facts.look import State
 
 

@@ -9,7 +9,7 @@ from deploys import preflight, software
 from deploys.lib import config, flags, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.service import daemons
-from deploys.lib.settings import Member, Site
+from deploys.lib.site import Member, Site
 from facts.look import State
 
 

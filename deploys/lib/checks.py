@@ -20,7 +20,8 @@ from pyinfra.api.exceptions import FactProcessError
 
 from deploys.lib import flags, topology
 from deploys.lib.service import installed
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, Member, Site
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
+from deploys.lib.site import Member, Site
 from facts import alertmanager, look, prometheus, thanos, timesync
 from facts.http import NO_ANSWER, Answer, Call, metrics, only_metrics, script, split
 from facts.look import MARK, sections

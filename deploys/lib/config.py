@@ -17,7 +17,7 @@ from deploys.lib import flags, topology
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, STARTER_RULES, seconds
 
 if TYPE_CHECKING:
-    from deploys.lib.settings import Member, Site
+    from deploys.lib.site import Member, Site
 
 Data = dict[str, Any]
 

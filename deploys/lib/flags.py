@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from deploys.lib import releases, topology
 
 if TYPE_CHECKING:
-    from deploys.lib.settings import Member, Settings, Site
+    from deploys.lib.settings import Settings
+    from deploys.lib.site import Member, Site
 
 Value = str | int | float | bool | Sequence[str] | None
 """True is a bare flag, None or False no flag, a sequence repeats the flag, others are `=value`."""

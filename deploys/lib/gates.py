@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from deploys.lib import topology
 from deploys.lib.rollout import PATIENCE, Gate, Progress
-from deploys.lib.settings import Member, Site, seconds
+from deploys.lib.settings import seconds
+from deploys.lib.site import Member, Site
 from facts import alertmanager, thanos
 from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, script, split
 from facts.prometheus import read_wal_replay

@@ -31,7 +31,7 @@ from deploys.lib.component import (
     swap_script,
 )
 from deploys.lib.look import forget, look_at_host
-from deploys.lib.settings import Member, Site, load_site
+from deploys.lib.site import Member, Site, load_site
 from facts.look import State
 from facts.probe import Probe
 

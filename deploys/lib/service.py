@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from deploys.lib import releases, topology
 from deploys.lib.component import Component, Directory, File, Service
-from deploys.lib.settings import Member, Site
+from deploys.lib.site import Member, Site
 from deploys.lib.units import unit
 from facts.look import State
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jinja2
 
-_DIRECTORY = Path(__file__).resolve().parents[2] / "templates"
+from deploys.lib import ROOT
+
 _ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(_DIRECTORY),
+    loader=jinja2.FileSystemLoader(ROOT / "templates"),
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

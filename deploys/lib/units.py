@@ -14,7 +14,7 @@ from deploys.lib import flags, topology
 from deploys.lib.templates import template
 
 if TYPE_CHECKING:
-    from deploys.lib.settings import Member, Site
+    from deploys.lib.site import Member, Site
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Self
 
 import requests
 
-from deploys.lib.settings import Member, Site
+from deploys.lib.site import Member, Site
 from tests.drills.site import interval, query, value
 
 PERIOD = 0.2

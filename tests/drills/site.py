@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import requests
 
 from deploys.lib import topology
-from deploys.lib.settings import Member, Site, seconds, site_from_dicts
+from deploys.lib.settings import seconds
+from deploys.lib.site import Member, Site, site_from_dicts
 from tests.lab import hosts as lab_hosts
 from tests.lab import plan
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.settings import Member, Site, seconds
+from deploys.lib.settings import seconds
+from deploys.lib.site import Member, Site
 from tests.drills.site import get, rules, run_site, stopped, wait_for
 from tests.lab import plan
 

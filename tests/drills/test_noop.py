@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from deploys.lib.settings import Site
+from deploys.lib.site import Site
 from tests.drills.site import live_files, moved, run_site, units
 
 LOOKS = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploys.lib.settings import Member, Site
+from deploys.lib.site import Member, Site
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, run_site, shell, units, wait_for
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.settings import Site
+from deploys.lib.site import Site
 from tests.drills.site import live_files, moved, rules, run_site, units
 
 pytestmark = pytest.mark.usefixtures("restored")

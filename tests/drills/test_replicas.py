@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploys.lib.settings import Site
+from deploys.lib.site import Site
 from tests.drills.probe import Probe, until
 from tests.drills.site import (
     get,

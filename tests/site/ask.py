@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from deploys.lib.settings import Member
+from deploys.lib.site import Member
 from tests.site.inventory import connect, site
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from deploys.lib import flags, releases, topology
-from deploys.lib.settings import Member, Site
+from deploys.lib.site import Member, Site
 from tests.site.ask import eventually, get, listing, metrics
 from tests.site.inventory import connect, only
 

@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 import testinfra
 from testinfra.host import Host
 
-from deploys.lib import topology
-from deploys.lib.settings import ROOT, Member, SettingsErrors, Site, site_from_dicts
+from deploys.lib import ROOT, topology
+from deploys.lib.findings import SettingsErrors
+from deploys.lib.site import Member, Site, site_from_dicts
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ The values reach a host on stdin alone, and what comes back are names and counts
 import pytest
 
 from deploys.lib import topology
-from deploys.lib.settings import SecretError, is_secret, read_secret
+from deploys.lib.secrets import SecretError, is_secret, read_secret
 from tests.site.ask import get, listing
 from tests.site.inventory import only, printed, with_input
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploys.lib.settings import Member, Settings, Site
+from deploys.lib.settings import Settings
+from deploys.lib.site import Member, Site
 
 BUCKET = {
     "type": "S3",

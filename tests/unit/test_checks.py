@@ -10,7 +10,7 @@ import pytest
 from deploys.lib import checks
 from deploys.lib.checks import Mailbox, Plain, Result, Seen, View
 from deploys.lib.flags import argv
-from deploys.lib.settings import site_from_dicts
+from deploys.lib.site import site_from_dicts
 from facts import alertmanager, prometheus, thanos
 from facts.http import Answer
 from facts.look import Process, State

@@ -9,7 +9,8 @@ import yaml
 from example_site import example_site
 
 from deploys.lib import config, topology
-from deploys.lib.settings import Site, seconds
+from deploys.lib.settings import seconds
+from deploys.lib.site import Site
 from deploys.lib.topology import COMPONENTS
 
 

@@ -12,7 +12,8 @@ from example_site import example_site
 
 from deploys.lib import flags
 from deploys.lib.releases import RELEASES
-from deploys.lib.settings import Settings, Site
+from deploys.lib.settings import Settings
+from deploys.lib.site import Site
 from deploys.lib.topology import COMPONENTS
 
 DATA = Path(__file__).parent / "data" / "flags"

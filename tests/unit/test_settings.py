@@ -9,20 +9,11 @@ from pathlib import Path
 import pytest
 from pyinfra.api import Inventory
 
-from deploys.lib import settings as module
-from deploys.lib.settings import (
-    PROFILES,
-    Finding,
-    SecretError,
-    Settings,
-    SettingsErrors,
-    check_limit,
-    describe,
-    load_site,
-    resolve,
-    seconds,
-    site_from_dicts,
-)
+from deploys.lib import findings, secrets, site_checks
+from deploys.lib.findings import Finding, SettingsErrors, describe
+from deploys.lib.secrets import SecretError, resolve
+from deploys.lib.settings import PROFILES, Settings, seconds
+from deploys.lib.site import check_limit, load_site, site_from_dicts
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAK = "hunter2-very-secret"
@@ -221,7 +212,8 @@ def test_what_is_no_plain_data_is_refused():
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "ROOT", tmp_path)
+    for module in (findings, secrets, site_checks):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
     return tmp_path
 
 

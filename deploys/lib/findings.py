@@ -1,0 +1,90 @@
+"""What is wrong in an inventory or its settings, said so that the place to mend is found at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from deploys.lib import ROOT
+
+
+class Sourced(Protocol):
+    """A host that knows which file holds each of its settings."""
+
+    name: str
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong (`fail`) or doubtful (`warn`) in the settings."""
+
+    host: str
+    """Name of the host; empty where it concerns the site."""
+    key: str
+    """The setting, with the path inside it."""
+    found: str
+    """What is there; never a secret."""
+    allowed: str
+    where: str = ""
+    """File, with line where it can be told, that holds the setting."""
+    severity: Literal["fail", "warn"] = "fail"
+
+    def __str__(self) -> str:
+        return describe([self])[0]
+
+
+def describe(findings: Iterable[Finding]) -> list[str]:
+    """The findings as lines. One that concerns several hosts for the same reason is one line."""
+    hosts: dict[tuple, list[str]] = {}
+    for f in findings:
+        named = hosts.setdefault((f.severity, f.where, f.key, f.found, f.allowed), [])
+        if f.host and f.host not in named:
+            named.append(f.host)
+    lines = []
+    for (severity, where, key, found, allowed), names in hosts.items():
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        place = ": ".join(part for part in (where, shown, key) if part)
+        lines.append(
+            f"{'warning: ' if severity == 'warn' else ''}{place}: found {found}; allowed: {allowed}"
+        )
+    return lines
+
+
+class SettingsErrors(Exception):
+    """The inventory or its settings cannot be deployed. `findings` holds all, warnings too."""
+
+    def __init__(self, findings: Iterable[Finding]):
+        self.findings = list(findings)
+        super().__init__("\n".join(describe(self.findings)))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    found = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def located(source: str, key: str, host: str) -> str:
+    """`source` with the line on which `key` is set, where it is a file with such a line."""
+    try:
+        text = (ROOT / source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return source
+    name = re.escape(key)
+    # In an inventory, the data of a host follow its name.
+    after = max(text.find(f'"{host}"'), 0)
+    pattern = rf"^[ \t]*{name}\s*=|(?<=[(\s]){name}=(?!=)|[\"']{name}[\"']\s*:"
+    found = re.compile(pattern, re.MULTILINE).search(text, after)
+    return f"{source}:{text.count(chr(10), 0, found.start()) + 1}" if found else source
+
+
+def host_finding(
+    host: Sourced, key: str, found: str, allowed: str, severity: Any = "fail"
+) -> Finding:
+    name = re.split(r"[.\[]", key)[0]
+    source = host.sources.get(name, "")
+    where = located(source, name, host.name) if source else ""
+    return Finding(host.name, key, found, allowed, where, severity)

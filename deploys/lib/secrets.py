@@ -1,0 +1,106 @@
+"""Secrets are references, `secret:env:NAME` or `secret:file:PATH`, wherever a setting may hold one.
+
+They are read on the control machine by `resolve` when a file is rendered, so that no setting, and so no
+`debug-inventory`, ever holds one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from deploys.lib import ROOT
+
+REFERENCE = re.compile(r"secret:(env|file):(.+)")
+_SECRET_KEY = re.compile(
+    r"(.*_)?(password|passwd|passphrase|secret|secrets|token|credentials|api_key|routing_key"
+    r"|service_key|user_key|encryption_key|secret_key|access_key|access_key_id|access_key_secret"
+    r"|secret_id|private_key|account_key|storage_account_key|connection_string|service_account"
+    r"|webhook_url|integration_url|slack_api_url)"
+)
+"""Keys of upstream's configurations whose value is a secret. Their `*_file` forms are not."""
+_SECRET_BELOW = {"webhook_configs": {"url"}, "slack_configs": {"api_url"}}
+"""Keys that are a secret only below another."""
+USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s@]*:[^/\s@]*@")
+_NAMED_BY_USER = {"labels", "external_labels", "annotations", "params", "set_labels"}
+"""Mappings whose keys the user chooses: `token` there is a label."""
+
+SECRET_HELP = "secret:env:NAME or secret:file:PATH, or upstream's *_file key"
+
+
+class SecretError(ValueError):
+    """A secret reference that cannot be read. Names the reference, never a value."""
+
+    def __init__(self, path: str, reference: str, reason: str):
+        self.path, self.reference, self.reason = path, reference, reason
+        super().__init__(f"{path}: {reference}: {reason}" if path else f"{reference}: {reason}")
+
+
+def is_secret(value: Any) -> bool:
+    """Whether `value` is a reference to a secret."""
+    return isinstance(value, str) and value.startswith("secret:")
+
+
+def read_secret(reference: str, path: str = "") -> str:
+    """The value behind a reference; `path` names the setting in errors.
+
+    A file's last line end is dropped. Raises SecretError where it is missing, empty or malformed.
+    """
+    match = REFERENCE.fullmatch(reference)
+    if match is None:
+        raise SecretError(path, "secret:...", "secret:env:NAME or secret:file:PATH is expected")
+    kind, name = match.groups()
+    if kind == "env":
+        value = os.environ.get(name)
+        if value is None:
+            raise SecretError(path, reference, f"the environment has no {name}")
+    else:
+        try:
+            value = (ROOT / name).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            # Without `from`: the text of a decoding error holds what was read.
+            raise SecretError(path, reference, f"cannot read the file: {reason}") from None
+    if not value:
+        raise SecretError(path, reference, "it is empty")
+    return value
+
+
+def resolve(value: Any, path: str = "") -> Any:
+    """A deep copy of `value` with every secret reference replaced by what it refers to.
+
+    Call it when a file is rendered, and keep the result out of data, names and logs.
+    Raises SecretError, naming the setting by `path` and the reference.
+    """
+    if isinstance(value, Mapping):
+        return {k: resolve(v, f"{path}.{k}".lstrip(".")) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [resolve(v, f"{path}[{i}]") for i, v in enumerate(value)]
+    return read_secret(value, path) if is_secret(value) else value
+
+
+def leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from leaves(inner, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from leaves(inner, (*path, f"[{index}]"))
+    else:
+        yield path, value
+
+
+def dotted(path: Iterable[str]) -> str:
+    return ".".join(path).replace(".[", "[")
+
+
+def is_secret_place(path: tuple[str, ...]) -> bool:
+    """Whether the value at `path` is a secret by the names of its keys."""
+    keys = [part for part in path if not part.startswith("[")]
+    if _NAMED_BY_USER & set(keys[:-1]):
+        return False
+    if _SECRET_KEY.fullmatch(keys[-1]):
+        return True
+    return any(keys[-1] in _SECRET_BELOW.get(key, ()) for key in keys[:-1])

@@ -1,0 +1,457 @@
+"""What an inventory and its settings may not be: each check yields findings, and `site.load_site` runs them all."""
+
+from __future__ import annotations
+
+import copy
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from deploys.lib import ROOT, flags, releases, topology
+from deploys.lib.findings import Finding, host_finding, nearest
+from deploys.lib.secrets import (
+    REFERENCE,
+    SECRET_HELP,
+    USERINFO,
+    SecretError,
+    dotted,
+    is_secret,
+    is_secret_place,
+    leaves,
+    read_secret,
+)
+from deploys.lib.settings import (
+    CLUSTER_LABEL,
+    REPLICA_LABEL,
+    Settings,
+    listens_on,
+    reachable,
+    seconds,
+)
+from deploys.lib.topology import COMPONENTS, GROUPS
+
+if TYPE_CHECKING:
+    from deploys.lib.site import Member, Site, _Host
+
+# --- Checks of one host ---------------------------------------------------------------------------
+
+
+def known_group(group: str) -> str:
+    near = nearest(group, GROUPS)
+    hint = f" ({near} is the nearest)" if near else ""
+    return f"{', '.join(GROUPS)}{hint}; groups of your own begin with x_"
+
+
+def check_groups(host: _Host, groups: tuple[str, ...]) -> Iterator[Finding]:
+    for group in groups:
+        if group not in GROUPS and not group.startswith("x_"):
+            yield Finding(host.name, f"group {group}", "an unknown group", known_group(group))
+    if not set(groups) & set(GROUPS):
+        allowed = f"at least one of {', '.join(GROUPS)}"
+        yield Finding(host.name, "groups", "none that gives it a part", allowed)
+
+
+def service_address_of(host: _Host, settings: Settings) -> tuple[str, list[Finding]]:
+    key, address = "service_address", settings.service_address
+    if address is None:
+        key = "ssh_hostname" if "ssh_hostname" in host.data else "service_address"
+        address = str(host.data.get("ssh_hostname", host.name))
+        found = topology.ip(address)
+        if found is None:
+            allowed = "service_address: the IP address at which other hosts reach its services"
+            return address, [host_finding(host, key, f"the name {address!r}", allowed)]
+        try:
+            address = reachable(address)
+        except ValueError as error:
+            allowed = f"service_address: {error}"
+            return address, [host_finding(host, key, address, allowed)]
+    if "alertmanager" in host.groups and topology.ip(address) is None:
+        allowed = "an IP address: Alertmanager advertises no names"
+        return address, [host_finding(host, key, repr(address), allowed)]
+    return address, []
+
+
+def check_literals(finding: Callable[..., Finding], data: dict[str, Any]) -> Iterator[Finding]:
+    """Secrets written out, and references that are none. Values are never shown."""
+    for path, value in leaves(data, ()):
+        if not isinstance(value, str) or not value:
+            continue
+        key = dotted(path)
+        if is_secret(value):
+            if path[0].endswith("_flags"):
+                allowed = "a flag with a file: anyone on the host can read a command line"
+                yield finding(key, "a secret", allowed)
+            elif not REFERENCE.fullmatch(value):
+                allowed = "secret:env:NAME or secret:file:PATH"
+                yield finding(key, "a malformed secret reference", allowed)
+        elif path[0] in Settings.model_fields and is_secret_place(path):
+            yield finding(key, "a literal secret (not shown)", SECRET_HELP)
+        elif path[0] == "alertmanager_webhook_url":
+            yield finding(key, "a literal (not shown)", SECRET_HELP)
+        elif USERINFO.search(value):
+            allowed = "basic_auth with a secret in it"
+            yield finding(key, "a URL with a password (not shown)", allowed)
+
+
+def check_readable(site: Site, member: Member) -> Iterator[Finding]:
+    """Secrets are there. Their values are read and forgotten."""
+    for path, value in leaves(member.settings.model_dump(), ()):
+        if not (is_secret(value) and REFERENCE.fullmatch(value)):
+            continue
+        key = dotted(path)
+        try:
+            read_secret(value)
+        except SecretError as error:
+            allowed = "one that can be read on this machine"
+            yield host_finding(member, key, f"{value}: {error.reason}", allowed)
+            continue
+        file = value.removeprefix("secret:file:")
+        if file != value:
+            mode = stat.S_IMODE((ROOT / file).stat().st_mode)
+            if mode & 0o077:
+                found = f"{value}, which others on this machine can read (mode {mode:04o})"
+                yield host_finding(member, key, found, "mode 0600", "warn")
+
+
+def _check_flags(site: Site, member: Member) -> Iterator[Finding]:
+    for component in COMPONENTS:
+        for problem in flags.problems(component, member.settings):
+            yield host_finding(member, problem.key, problem.found, problem.allowed)
+
+
+def _check_versions(site: Site, member: Member) -> Iterator[Finding]:
+    try:
+        problems = releases.check(member.settings.all_versions)
+    except ValueError as error:
+        problems = [str(error)]
+    key = "versions" if "versions" in member.sources else "release"
+    for problem in problems:
+        yield host_finding(member, key, problem, "releases that go together")
+
+
+def _check_ports(site: Site, member: Member) -> Iterator[Finding]:
+    used: dict[int, str] = {}
+    for name in member.components:
+        for setting in COMPONENTS[name].ports.values():
+            port = getattr(member.settings, setting)
+            if port in used:
+                found = f"{port}, which is {used[port]} too"
+                yield host_finding(member, setting, found, "a port of its own")
+            used.setdefault(port, setting)
+    for name in member.components:
+        info = COMPONENTS[name]
+        listens = topology.ip(listens_on(info, member.settings))
+        if listens and not listens.is_unspecified and str(listens) != member.address:
+            found = f"{listens}, while others dial {member.address}"
+            allowed = "the service address, or none for all"
+            yield host_finding(member, info.listen_address or "", found, allowed, "warn")
+
+
+def _uses_replica(rule: Any) -> bool:
+    """Whether a relabelling rule reads or writes the replica label."""
+    if not isinstance(rule, Mapping) or rule.get("action") in ("labeldrop", "labelkeep"):
+        return False
+    return REPLICA_LABEL in (rule.get("source_labels") or []) or REPLICA_LABEL in (
+        rule.get("target_label"),
+        rule.get("replacement") if rule.get("action") == "labelmap" else None,
+    )
+
+
+def _as_list(value: Any) -> list:
+    return value if isinstance(value, list) else []
+
+
+def _as_dict(value: Any) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def _check_prometheus(site: Site, member: Member) -> Iterator[Finding]:
+    """What upstream would accept and what breaks the pair."""
+    if "prometheus" not in member.groups:
+        return
+    settings, config = member.settings, member.settings.prometheus_config
+    finding = partial(host_finding, member)
+    if settings.replica is None:
+        yield finding("replica", "nothing", "a name of its own on every Prometheus of a cluster")
+    labels = config.get("global", {}).get("external_labels", {})
+    for label, wanted in ((CLUSTER_LABEL, settings.cluster), (REPLICA_LABEL, settings.replica)):
+        if label in labels and labels[label] != wanted:
+            key = f"prometheus_config.global.external_labels.{label}"
+            yield finding(key, repr(labels[label]), f"{wanted!r}: it is the setting {label}")
+    if "rule_files" in config:
+        allowed = "the setting prometheus_rules"
+        yield finding("prometheus_config.rule_files", "a list of its own", allowed)
+    for key, rules in _alert_relabelling(config):
+        if any(_uses_replica(rule) for rule in _as_list(rules)):
+            allowed = "rules without it: alerts lose it, or every alert would be sent twice"
+            yield finding(key, f"a rule with the label {REPLICA_LABEL}", allowed)
+    yield from _check_jobs(finding, settings)
+    yield from _check_upload(finding, settings)
+
+
+def _alert_relabelling(config: dict) -> Iterator[tuple[str, Any]]:
+    part, alerting = "alert_relabel_configs", config.get("alerting", {})
+    yield f"prometheus_config.alerting.{part}", alerting.get(part)
+    for index, entry in enumerate(_as_list(alerting.get("alertmanagers"))):
+        yield f"prometheus_config.alerting.alertmanagers[{index}].{part}", _as_dict(entry).get(part)
+
+
+def _check_jobs(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
+    own = {info.job_name for info in COMPONENTS.values()}
+    seen: set[str] = set()
+    jobs = [("prometheus_targets", name, {}) for name in settings.prometheus_targets]
+    jobs += [
+        (f"prometheus_config.scrape_configs[{index}]", str(job["job_name"]), job)
+        for index, job in enumerate(settings.prometheus_config.get("scrape_configs", []))
+    ]
+    for key, name, job in jobs:
+        if name in own:
+            yield finding(key, f"the job {name}", "another name: the package has a job of this one")
+        elif name in seen:
+            yield finding(key, f"the job {name} a second time", "a name of its own for each job")
+        seen.add(name)
+        groups = _as_list(job.get("static_configs")) or settings.prometheus_targets.get(name, [])
+        for label, severity in ((REPLICA_LABEL, "fail"), (CLUSTER_LABEL, "warn")):
+            if any(label in _as_dict(_as_dict(group).get("labels")) for group in groups):
+                allowed = "another name: the sidecar puts the external label over it"
+                yield finding(key, f"targets with the label {label}", allowed, severity)
+        for part in ("relabel_configs", "metric_relabel_configs"):
+            rules = map(_as_dict, _as_list(job.get(part)))
+            if any(rule.get("target_label") == REPLICA_LABEL for rule in rules):
+                allowed = "another label: the sidecar puts the external label over it"
+                yield finding(f"{key}.{part}", f"a rule that writes {REPLICA_LABEL}", allowed)
+
+
+def _check_upload(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
+    if settings.bucket_config is None:
+        return
+    if seconds(settings.prometheus_retention_time) < seconds("6h"):
+        allowed = "6h or more: three blocks, so that none is dropped before it is uploaded"
+        yield finding("prometheus_retention_time", settings.prometheus_retention_time, allowed)
+    tsdb = _as_dict(settings.prometheus_config.get("storage", {}).get("tsdb"))
+    window = tsdb.get("out_of_order_time_window", 0)
+    if str(window) not in ("0", "0s", "0m", "0h"):
+        key = "prometheus_config.storage.tsdb.out_of_order_time_window"
+        allowed = "0 where blocks are uploaded: overlapping blocks halt the compactor"
+        yield finding(key, repr(window), allowed)
+
+
+# --- Checks of the site ---------------------------------------------------------------------------
+
+
+def check_ssh(hosts: list[_Host]) -> Iterator[Finding]:
+    seen: dict[tuple, str] = {}
+    for host in hosts:
+        if "ssh_hostname" not in host.data:
+            continue
+        place = (host.data["ssh_hostname"], host.data.get("ssh_port", 22))
+        if place in seen:
+            found = f"{place[0]}, which is {seen[place]} too"
+            yield host_finding(host, "ssh_hostname", found, "an address of its own for each host")
+        seen.setdefault(place, host.name)
+
+
+def check_keys(hosts: list[_Host]) -> Iterator[Finding]:
+    for host in hosts:
+        key = host.data.get("ssh_key")
+        if isinstance(key, str) and not (ROOT / os.path.expanduser(key)).is_file():
+            yield host_finding(host, "ssh_key", f"{key}, which is no file", "a private key's file")
+
+
+def _check_addresses(site: Site) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
+    for member in site.hosts.values():
+        if member.address in seen:
+            key = "service_address" if member.settings.service_address else "ssh_hostname"
+            found = f"{member.address}, which is {seen[member.address]} too"
+            yield host_finding(member, key, found, "an address of its own for each host")
+        seen.setdefault(member.address, member.name)
+
+
+def _check_tiers(site: Site) -> Iterator[Finding]:
+    tiers = {"prometheus": "scraped", "alertmanager": "notified", "querier": "deduplicated"}
+    for group, done in tiers.items():
+        size = len(site.members(group))
+        if size == 0:
+            yield Finding(
+                "",
+                f"group {group}",
+                "no host",
+                "one or more, or nothing is " + done,
+                severity="warn",
+            )
+        elif size == 1 and group != "prometheus":
+            allowed = "two or more: this one's restart is an outage"
+            yield Finding("", f"group {group}", "one host", allowed, severity="warn")
+
+
+def _clusters(site: Site) -> dict[str, list[Member]]:
+    clusters: dict[str, list[Member]] = {}
+    for member in site.members("prometheus"):
+        clusters.setdefault(member.settings.cluster, []).append(member)
+    return clusters
+
+
+def _check_clusters(site: Site) -> Iterator[Finding]:
+    """Replicas scrape the same things in the same way, under labels that differ in one."""
+    for cluster, members in _clusters(site).items():
+        if len(members) == 1:
+            found = f"one Prometheus in cluster {cluster!r}"
+            allowed = "two or more: this one's restart is an outage"
+            yield host_finding(members[0], "cluster", found, allowed, "warn")
+        replicas: dict[str, str] = {}
+        for member in members:
+            name = member.settings.replica
+            if name in replicas:
+                found = f"{name!r}, which is that of {replicas[name]} in cluster {cluster!r} too"
+                yield host_finding(member, "replica", found, "a name of its own for each")
+            elif name is not None:
+                replicas[name] = member.name
+        first = members[0]
+        for member in members[1:]:
+            yield from _check_pair(first, member)
+
+
+def _check_pair(first: Member, member: Member) -> Iterator[Finding]:
+    ours, theirs = member.settings, first.settings
+    for key, severity, a, b in (
+        ("prometheus_config.global.scrape_interval", "fail", *_both(_interval, ours, theirs)),
+        ("prometheus_config.scrape_configs", "fail", *_both(_job_intervals, ours, theirs)),
+        ("prometheus_config.global.external_labels", "fail", *_both(_labels, ours, theirs)),
+        ("prometheus_config", "warn", *_both(_rest, ours, theirs)),
+        ("prometheus_targets", "warn", ours.prometheus_targets, theirs.prometheus_targets),
+        ("prometheus_rules", "warn", ours.prometheus_rules, theirs.prometheus_rules),
+        ("starter_rules", "warn", ours.starter_rules, theirs.starter_rules),
+        ("bucket_config", "warn", ours.bucket_config, theirs.bucket_config),
+    ):
+        if a != b:
+            found = f"another than on {first.name}, a replica of the same cluster"
+            if key.endswith("scrape_interval"):
+                found = f"{a}, while {first.name} of the same cluster has {b}"
+            allowed = "the same on all replicas, which deduplication takes for one"
+            yield host_finding(member, key, found, allowed, severity)
+
+
+def _both(what: Callable[[Settings], Any], a: Settings, b: Settings) -> tuple[Any, Any]:
+    return what(a), what(b)
+
+
+def _interval(settings: Settings) -> str:
+    return settings.scrape_interval
+
+
+def _job_intervals(settings: Settings) -> dict[str, Any]:
+    jobs = settings.prometheus_config.get("scrape_configs", [])
+    return {j["job_name"]: j["scrape_interval"] for j in jobs if "scrape_interval" in j}
+
+
+def _labels(settings: Settings) -> dict[str, Any]:
+    labels = settings.prometheus_config.get("global", {}).get("external_labels", {})
+    return {k: v for k, v in labels.items() if k != REPLICA_LABEL}
+
+
+def _rest(settings: Settings) -> dict[str, Any]:
+    """The free-form configuration without what is compared by itself."""
+    config = copy.deepcopy(settings.prometheus_config)
+    for key in ("scrape_interval", "external_labels"):
+        config.get("global", {}).pop(key, None)
+    for job in config.get("scrape_configs", []):
+        job.pop("scrape_interval", None)
+    return {key: value for key, value in config.items() if value}
+
+
+def _check_versions_agree(site: Site) -> Iterator[Finding]:
+    for name, info in COMPONENTS.items():
+        found: dict[str, list[str]] = {}
+        for member in site.running(name):
+            try:
+                version = member.settings.version(name)
+            except ValueError:
+                continue  # reported by _check_versions
+            found.setdefault(version, []).append(member.name)
+        if len(found) > 1:
+            listed = "; ".join(f"{v} on {', '.join(names)}" for v, names in sorted(found.items()))
+            allowed = "one version, but for the time of a trial"
+            yield Finding("", f"versions.{info.archive}", listed, allowed, severity="warn")
+
+
+def _check_profiles(site: Site) -> Iterator[Finding]:
+    first = next(iter(site.hosts.values()))
+    for member in site.hosts.values():
+        if member.settings.profile != first.settings.profile:
+            found = f"{member.settings.profile}, while {first.name} has {first.settings.profile}"
+            yield host_finding(member, "profile", found, "one profile for the whole site")
+
+
+def _routes(config: dict) -> Iterator[dict]:
+    todo = [config.get("route", {})]
+    while todo:
+        route = todo.pop()
+        if isinstance(route, dict):
+            yield route
+            todo += _as_list(route.get("routes"))
+
+
+def _check_alertmanagers(site: Site) -> Iterator[Finding]:
+    members = site.members("alertmanager")
+    if not members:
+        return
+    first = members[0]
+    for member in members[1:]:
+        for key in ("alertmanager_config", "alertmanager_templates", "alertmanager_webhook_url"):
+            if getattr(member.settings, key) != getattr(first.settings, key):
+                found = f"another than on {first.name}"
+                allowed = "the same on all: they take turns in sending the same notifications"
+                yield host_finding(member, key, found, allowed)
+    for member in members:
+        yield from _check_routes(member, len(members))
+
+
+def _check_routes(member: Member, count: int) -> Iterator[Finding]:
+    settings, config = member.settings, member.settings.alertmanager_config
+    finding = partial(host_finding, member)
+    if not config.get("receivers") and settings.alertmanager_webhook_url is None:
+        allowed = "this secret, or receivers in alertmanager_config: alerts would go nowhere"
+        yield finding("alertmanager_webhook_url", "nothing", allowed)
+    if "templates" in config:
+        allowed = "the setting alertmanager_templates"
+        yield finding("alertmanager_config.templates", "a list of its own", allowed)
+    timing = settings.timing
+    flags = settings.alertmanager_flags
+    routes = list(_routes(config))
+    try:
+        interval = min(
+            [seconds(r["group_interval"]) for r in routes if "group_interval" in r]
+            or [seconds(timing.group_interval)]
+        )
+        repeat = max(
+            [seconds(r["repeat_interval"]) for r in routes if "repeat_interval" in r]
+            or [seconds(timing.repeat_interval)]
+        )
+        wait = seconds(str(flags.get("cluster.peer-timeout", timing.peer_timeout)))
+        retention = seconds(str(flags.get("data.retention", "120h")))
+    except ValueError as error:
+        yield finding("alertmanager_config", "an interval that is none", str(error))
+        return
+    if (count - 1) * wait * 2 > interval:
+        found = f"a group_interval of {interval:g} s, while the last of {count} Alertmanagers "
+        found += f"waits {(count - 1) * wait:g} s for the others"
+        allowed = "a group_interval of twice that or more, or notifications are sent twice"
+        yield finding("alertmanager_config.route", found, allowed, "warn")
+    if retention < repeat:
+        found = f"{retention:g} s, while repeat_interval is {repeat:g} s"
+        allowed = "at least repeat_interval: a forgotten notification is sent again"
+        yield finding("alertmanager_flags.data.retention", found, allowed)
+
+
+SITE_CHECKS = (
+    _check_addresses,
+    _check_tiers,
+    _check_clusters,
+    _check_versions_agree,
+    _check_profiles,
+    _check_alertmanagers,
+)
+MEMBER_CHECKS = (_check_versions, _check_ports, _check_flags, _check_prometheus)
