@@ -4,15 +4,12 @@ On every host; gates nobody. Limits for login sessions are written as the docume
 reach services, so each unit carries the same ones.
 """
 
+from collections.abc import Iterator
 from pathlib import PurePosixPath
-
-from pyinfra import host
-from pyinfra.api import operation
 
 from deploys import preflight
 from deploys.lib import packages, rollout, topology
 from deploys.lib.component import Component, Directory, File
-from deploys.lib.look import forget, look_at_host
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
 from facts.look import State
@@ -27,27 +24,20 @@ PACKAGES = {
 }
 
 
-@operation()
-def _accounts():
+def accounts(found: State) -> Iterator:
     """Install the few packages a minimal host may lack, and make the system user without home or shell."""
-    found = look_at_host()
-    if found is None:
-        yield rollout.refuse("the look at this host failed")
-        return
     missing = [package for command, package in PACKAGES.items() if command not in found.commands]
     if missing:
         yield from packages.install(missing, found)
     user, group = topology.USER, topology.GROUP
     if group not in found.groups:
         rollout.say(f"group {group}")
-        yield f"groupadd --system {group}"
+        yield rollout.run(f"groupadd --system {group}")
     if user not in found.users:
         rollout.say(f"user {user}")
-        yield f"useradd --system -g {group} -s {topology.SHELL} -M -d /nonexistent {user}"
-    if missing or group not in found.groups or user not in found.users:
-        forget()
-    else:
-        host.noop("packages and accounts are there")
+        yield rollout.run(
+            f"useradd --system -g {group} -s {topology.SHELL} -M -d /nonexistent {user}"
+        )
 
 
 def component(site: Site, member: Member, found: State) -> Component:
@@ -83,8 +73,7 @@ BASE = rollout.Role("base", None, component)
 
 
 def deploy() -> None:
-    _accounts(name="base: packages and accounts")
-    rollout.converge(BASE)
+    rollout.step("base", accounts, rollout.converging(BASE))
 
 
 if __name__ == "builtins":  # as a deploy file of its own

@@ -1,12 +1,10 @@
 """Kernel settings (spec/000 4.2): written for the next boot, set now, and read back."""
 
-from pyinfra import host
-from pyinfra.api import operation
+from collections.abc import Iterator
 
 from deploys import preflight
 from deploys.lib import rollout, topology
 from deploys.lib.component import Component, File
-from deploys.lib.look import forget, look_at_host
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
 from facts.look import State
@@ -20,34 +18,25 @@ def component(site: Site, member: Member, found: State) -> Component:
 KERNEL = rollout.Role("kernel", None, component)
 
 
-@operation()
-def _live():
+def live(found: State) -> Iterator:
     """Set what the running kernel has otherwise, and read it back: a container may not be allowed to."""
-    found = look_at_host()
-    if found is None:
-        yield rollout.refuse("the look at this host failed")
-        return
     wanted = {k: " ".join(str(v).split()) for k, v in rollout.member().settings.sysctl.items()}
     differ = {key: value for key, value in wanted.items() if found.sysctl.get(key) != value}
+    if not differ:
+        return
     for key, value in differ.items():
-        rollout.say(f"{key} is {found.sysctl.get(key, 'unknown to this kernel')}, becomes {value}")
-    if differ:
-        yield f"sysctl -q -p {topology.SYSCTL_FILE}"
-        yield rollout.run(
-            "\n".join(
-                f"""found=$(sysctl -n {key} | tr '\\t' ' '); [ "$found" = '{value}' ] ||
-                {{ echo "{key} stays at $found, wanted {value}" >&2; exit 1; }}"""
-                for key, value in differ.items()
-            )
-        )
-        forget()
-    else:
-        host.noop("the kernel has what is wanted")
+        is_ = found.sysctl.get(key, "unknown to this kernel")
+        rollout.say(f"kernel: {key} is {is_}, becomes {value}")
+    read_back = (
+        f"""found=$(sysctl -n {key} | tr '\\t' ' '); [ "$found" = '{value}' ] ||
+        {{ echo "{key} stays at $found, wanted {value}" >&2; exit 1; }}"""
+        for key, value in differ.items()
+    )
+    yield rollout.run("\n".join(["set -e", f"sysctl -q -p {topology.SYSCTL_FILE}", *read_back]))
 
 
 def deploy() -> None:
-    rollout.converge(KERNEL)
-    _live(name="kernel: live values")
+    rollout.step("kernel", rollout.converging(KERNEL), live)
 
 
 if __name__ == "builtins":  # as a deploy file of its own

@@ -5,56 +5,36 @@ link in /usr/local/bin is switched by the role's turn, and going back is a link 
 unpacked is recorded beside it, and not hashed again on every run.
 """
 
-from pyinfra import host
-from pyinfra.api import FileUploadCommand, operation
+from collections.abc import Iterator
+
+from pyinfra.api import FileUploadCommand
 
 from deploys import preflight
 from deploys.lib import fetch, releases, rollout, topology
-from deploys.lib.look import forget, look_at_host
+from facts.look import State
 
 
-@operation()
-def _archives():
-    found = look_at_host()
-    if found is None:
-        yield rollout.refuse("the look at this host failed")
-        return
+def archives(found: State) -> Iterator:
+    """Each archive is a command of its own, so that a run which takes minutes says what it is at."""
     member = rollout.member()
     settings = member.settings
-    missing = []
     for component in dict.fromkeys(info.archive for info in topology.of_groups(member.groups)):
-        try:
-            archive = releases.archive(component, settings.version(component), found.arch)
-        except ValueError as error:
-            yield rollout.refuse(str(error))
-            return
+        archive = releases.archive(component, settings.version(component), found.arch)
         pin = releases.pinned(archive.name, settings.checksums)
         there = found.installed.get(archive.directory)
         if there and there.names.issuperset(archive.binaries) and pin in (None, there.sha256):
             continue
-        missing.append((archive, pin))
-    if not missing:
-        host.noop("every release is there")
-        return
-    yield f"install -d -m 755 {topology.SOFTWARE_DIR}"
-    for archive, pin in missing:
-        place = f"{topology.SOFTWARE_DIR}/{archive.name}"
         if settings.offline:
-            rollout.say(f"upload {archive.name}")
-            try:
-                path, pin = fetch.cached(archive, settings.base_url, pin)
-            except fetch.FetchError as error:  # an exception here would end the run of every host
-                yield rollout.refuse(str(error))
-                return
-            yield FileUploadCommand(str(path), place)
+            rollout.say(f"software: upload {archive.name}")
+            path, pin = fetch.cached(archive, settings.base_url, pin)
+            yield FileUploadCommand(str(path), f"{topology.SOFTWARE_DIR}/{archive.name}")
         else:
-            rollout.say(f"fetch {archive.url(settings.base_url)}")
+            rollout.say(f"software: fetch {archive.url(settings.base_url)}")
         yield rollout.run(fetch.script(archive, settings.base_url, pin))
-    forget()
 
 
 def deploy() -> None:
-    _archives(name="software: releases")
+    rollout.step("software", archives)
 
 
 if __name__ == "builtins":  # as a deploy file of its own

@@ -18,8 +18,8 @@ from facts import Reading, guarded
 
 MARK = "=== "
 SECTIONS = (
-    *("os", "users", "groups", "paths", "sums", "units"),
-    *("processes", "stamps", "installed", "manifests", "commands", "sysctl"),
+    *("os", "users", "paths", "units", "processes"),
+    *("records", "installed", "commands", "sysctl"),
 )
 """The look's own sections, in the order printed; those of other facts follow."""
 UNIT_PROPERTIES = (
@@ -105,48 +105,43 @@ def _quote(words) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
-def script(roots, paths, units, commands, sysctls, users, extra=None) -> str:
+def script(roots, paths, units, commands, sysctls, users, leaves=(), extra=None) -> str:
     """The look as one POSIX shell script, which exits 0 on a blank host too.
 
-    `roots` are read with all below them, `paths` alone; `extra` is section name to shell snippet of another fact.
+    `roots` and `paths` are read with all below them, except for those `paths` that are `leaves`: directories in
+    which the look has no business. `extra` is section name to shell snippet of another fact. On a small host most of
+    a look's time goes into starting processes, so what the shell can do itself, it does.
     """
-    places = _quote(paths)
+    prune = " -o ".join(f"-path {shlex.quote(leaf)}" for leaf in leaves) or "-false"
     listing = "-printf '%p\\t%y\\t%m\\t%u\\t%g\\t%l\\n'"
-    show = f"systemctl show -p {','.join(UNIT_PROPERTIES)} {_quote(units)} 2>/dev/null"
+    show = f"systemctl show -p {','.join(UNIT_PROPERTIES)} {_quote(units)}"
+    each = "[ -f $i ] && read -r sum <$i || continue"
     snippets = (
         # os
-        '(. /etc/os-release; echo "$ID"; echo "$VERSION_ID"); uname -m; '
-        "systemctl --version 2>/dev/null | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p'",
-        # users, groups
-        f"for u in {_quote(users)}; do getent passwd $u; done",
-        f"for u in {_quote(users)}; do getent group $u; done",
-        # paths, sums; no binary is hashed on every run
-        f"find {_quote(roots)} {listing} 2>/dev/null; find {places} -maxdepth 0 {listing} 2>/dev/null",
-        f"find {_quote(roots)} -type f -exec sha256sum {{}} + 2>/dev/null; "
-        f"find {places} -maxdepth 0 -type f -size -1024k -exec sha256sum {{}} + 2>/dev/null",
-        # units, processes
+        '(. /etc/os-release; echo "$ID"; echo "$VERSION_ID"); uname -m; systemctl --version',
+        # users
+        f"for u in {_quote(users)}; do getent passwd $u; getent group $u; done",
+        # paths, with the hashes of files; no binary is hashed on every run
+        f"find {_quote(roots)} {_quote(paths)} \\( {prune} \\) -prune {listing} -o {listing} "
+        "-type f -size -1024k -exec sha256sum {} +",
+        # units
         f'units=$({show}); echo "$units"',
-        """for pid in $(echo "$units" | sed -n 's/^MainPID=//p'); do [ "$pid" != 0 ] || continue; """
-        'echo "$pid"; readlink /proc/$pid/exe || echo; '
-        'tr "\\0\\n" "\\037 " </proc/$pid/cmdline; echo; done 2>/dev/null',
-        # stamps
-        f"for s in {topology.STAMPS}/*; do [ -f $s ] || continue; "
-        'echo "> ${s##*/}"; cat $s; done',
+        # processes
+        "e=; c=; for u in $units; do case $u in MainPID=0) ;; MainPID=*) "
+        'e="$e /proc/${u#*=}/exe"; c="$c /proc/${u#*=}/cmdline";; esac; done; '
+        "[ -z \"$e\" ] || { find $e -maxdepth 0 -printf '%p:%l\\n'; grep -azH '' $c | tr '\\n\\0' ' \\n'; }",
+        # records: stamps, and lists of what is ours
+        f"grep -rs '' {topology.STAMPS} {topology.STATE}/manifest",
         # installed
-        "for i in /opt/*/.installed; do [ -f $i ] || continue; "
-        'd=${i%/.installed}; echo "${d##*/}" "$(cat $i)" $(ls $d); done',
-        # manifests
-        f"for m in {topology.STATE}/manifest/*; do [ -f $m ] || continue; "
-        'echo "> ${m##*/}"; cat $m; done',
+        f"for i in /opt/*/.installed; do {each}; d=${{i%/.installed}}; echo ${{d##*/}} $sum $d/*; done",
         # commands
         f"for c in {_quote(commands)}; do command -v $c >/dev/null && echo $c; done",
-        # sysctl
-        f"cd /proc/sys; for k in {_quote(sysctls)}; do f=$(echo $k | tr . /); "
-        '[ -r $f ] && echo "$k = $(cat $f)"; done; cd /',
+        # sysctl; not read by the shell, which asks for one byte at a time and gets no second one
+        "cd /proc/sys; grep -sH '' " + _quote(key.replace(".", "/") for key in sysctls) + "; cd /",
     )
     named = [*zip(SECTIONS, snippets, strict=True), *(extra or {}).items()]
     lines = [f"echo '{MARK}{name}'\n{snippet}" for name, snippet in named]
-    return "PATH=$PATH:/usr/sbin:/sbin\n" + "\n".join(lines) + "\nexit 0\n"
+    return "PATH=$PATH:/usr/sbin:/sbin\nexec 2>/dev/null\n" + "\n".join(lines) + "\nexit 0\n"
 
 
 def sections(lines: list[str]) -> dict[str, list[str]]:
@@ -159,20 +154,6 @@ def sections(lines: list[str]) -> dict[str, list[str]]:
         else:
             current.append(line)
     return found
-
-
-def _blocks(lines: list[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for line in lines:
-        if line.startswith("> "):
-            current = found.setdefault(line[2:], [])
-        elif line:
-            current.append(line)
-    return found
-
-
-def _sums(lines: list[str]) -> dict[str, str]:
-    return {name: digest for digest, name in (line.split(None, 1) for line in lines if line)}
 
 
 def _units(lines: list[str]) -> dict[str, dict[str, str]]:
@@ -193,30 +174,59 @@ def parse(lines: list[str]) -> State:
     """The look's output as a `State`; raises `FactProcessError` where it is none."""
     part = sections(lines)
     os, os_version, machine, *systemd = part["os"]
-    state = State(
-        os=os, os_version=os_version, machine=machine, systemd=int(systemd[0]) if systemd else 0
-    )
-    state.users = {line.split(":")[0]: line for line in part["users"]}
-    state.groups = {line.split(":")[0] for line in part["groups"]}
-    digests = _sums(part["sums"])
+    version = systemd[0].split()[1] if systemd else "0"
+    state = State(os=os, os_version=os_version, machine=machine, systemd=int(version))
+    for line in part["users"]:
+        name, *rest = line.split(":")
+        if len(rest) > 3:
+            state.users[name] = line
+        else:
+            state.groups.add(name)
+    listed, digests = {}, {}
     for line in part["paths"]:
-        name, *rest = line.split("\t")
-        state.paths[name] = Path(*rest, sha256=digests.get(name, ""))
+        if "\t" in line:
+            name, *rest = line.split("\t")
+            listed[name] = rest
+        else:
+            digest, name = line.split(None, 1)
+            digests[name] = digest
+    state.paths = {n: Path(*rest, sha256=digests.get(n, "")) for n, rest in listed.items()}
     state.units = _units(part["units"])
-    pids = {properties.get("MainPID"): unit for unit, properties in state.units.items()}
-    rows = iter(part["processes"])
-    for pid, exe, argv in zip(rows, rows, rows, strict=True):
-        state.processes[pids[pid]] = Process(int(pid), exe, tuple(argv.split("\x1f")[:-1]))
-    state.stamps = {name: _sums(rows) for name, rows in _blocks(part["stamps"]).items()}
+    state.processes = _processes(part["processes"], state.units)
+    for line in part["records"]:
+        place, _, line = line.partition(":")
+        directory, _, name = place.rpartition("/")
+        if directory == topology.STAMPS:
+            digest, path = line.split(None, 1)
+            state.stamps.setdefault(name, {})[path] = digest
+        else:
+            state.manifests.setdefault(name, set()).add(line)
     for directory, digest, *names in (line.split() for line in part["installed"]):
-        state.installed[directory] = Installed(digest, frozenset(names))
-    state.manifests = {name: set(rows) for name, rows in _blocks(part["manifests"]).items()}
+        found = frozenset(name.rpartition("/")[2] for name in names)
+        state.installed[directory] = Installed(digest, found)
     state.commands = set(part["commands"])
     for line in part["sysctl"]:
-        key, _, value = line.partition(" = ")
-        state.sysctl[key] = " ".join(value.split())
+        key, _, value = line.partition(":")
+        state.sysctl[key.replace("/", ".")] = " ".join(value.split())
     state.extra = {name: part[name] for name in list(part)[len(SECTIONS) :]}
     return state
+
+
+def _processes(lines: list[str], units: dict[str, dict[str, str]]) -> dict[str, Process]:
+    """`/proc/PID/exe:target` a process, and `/proc/PID/cmdline:word` a word of its command line."""
+    executables, words = {}, {}
+    for line in lines:
+        place, _, rest = line.partition(":")
+        _, _, pid, what = place.split("/")
+        if what == "exe":
+            executables[pid] = rest
+        else:
+            words.setdefault(pid, []).append(rest)
+    return {
+        unit: Process(int(pid), executables[pid], tuple(words.get(pid, ())))
+        for unit, properties in units.items()
+        if (pid := properties.get("MainPID")) in executables
+    }
 
 
 class Look(FactBase):

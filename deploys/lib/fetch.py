@@ -12,7 +12,7 @@ from deploys.lib import releases, topology
 from deploys.lib.releases import Archive
 
 
-class FetchError(RuntimeError):
+class FetchError(ValueError):
     """An archive cannot be had: which, from where, and what was found instead."""
 
 

@@ -30,6 +30,7 @@ def default_script(sysctls=None) -> str:
         if info.data_dir
         for place in (info.data_dir, *_parent(info.data_dir))
     }
+    leaves = {*data, topology.SOFTWARE_DIR, topology.LOG_DIR, topology.STATE}
     return look.script(
         roots=sorted({info.config_dir for info in components if info.config_dir}),
         paths=[
@@ -43,7 +44,7 @@ def default_script(sysctls=None) -> str:
                 topology.RSYSLOG_FILE,
                 topology.RSYSLOG_DROP_IN,
             ),
-            *(topology.STATE, topology.STAMP, str(PurePosixPath(topology.STAMP).parent)),
+            *(topology.STATE, str(PurePosixPath(topology.STAMP).parent)),
         ],
         units=[
             *(info.service for info in components),
@@ -52,7 +53,8 @@ def default_script(sysctls=None) -> str:
         commands=COMMANDS,
         sysctls=sysctls or list(SYSCTL),
         users=[topology.USER],
-        extra={"timesync": f"({timesync.SERVICE_SCRIPT}) 2>/dev/null"},
+        leaves=sorted(leaves),
+        extra={"timesync": timesync.SERVICE_SCRIPT},
     )
 
 

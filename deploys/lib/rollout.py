@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from pyinfra import host, inventory, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
@@ -26,7 +27,6 @@ from deploys.lib.component import (
     Component,
     Service,
     compare,
-    directories_script,
     stage_script,
     swap_script,
 )
@@ -176,79 +176,115 @@ def _ask_others(state, host, gates: list[tuple[str, Gate]], patience: float = PA
         time.sleep(PAUSE)
 
 
-def _component(role: Role, member: Member, found: State) -> Component:
-    """What `role` wants on `member`: nothing at all where the host left the role."""
-    if any(member.name == other.name for other in role.members(site())):
-        return role.component(site(), member, found)
-    return Component(role.name)
+# --- Steps ----------------------------------------------------------------------------------------
 
-
-def _difference(role: Role) -> tuple[Component, Change] | str:
-    """What the role wants here and how the host differs; or why that cannot be told.
-
-    A reason and no exception: one that is raised in an operation ends the run of every host, without a table.
-    """
-    found = look_at_host()
-    if found is None:
-        return "the look at this host failed"
-    try:
-        component = _component(role, member(), found)
-    except ValueError as error:
-        return f"{role.name}: {error}"
-    return component, compare(component, found)
+Part = Callable[[State], Iterator]
+"""Given the look, yields the commands that change what differs: none where nothing does."""
 
 
 @operation()
-def _stage(role: Role):
+def _step(title: str, parts: tuple[Part, ...]):
+    """The one operation of this package: parts, each with a fresh look where the one before it did something."""
+    changed = False
+    for part in parts:
+        found = look_at_host()
+        if found is None:
+            yield refuse("the look at this host failed")
+            return
+        try:
+            for command in part(found):
+                changed = True
+                yield command
+        except ValueError as error:
+            # Let out, it would end the run of every host, without a table.
+            yield refuse(f"{title}: {error}")
+            return
+        if changed:
+            forget()
+    if not changed:
+        host.noop(f"{title} is as wanted")
+
+
+def step(name: str, *parts: Part) -> None:
+    """A step of the run that every host takes. It counts as a change only where a part yields a command."""
+    _step(name=name, title=name, parts=parts)
+
+
+def converge(role: Role) -> None:
+    """Roll a role out on all its hosts at once. For what no other host waits for (exporters, log rotation)."""
+    step(role.name, converging(role))
+
+
+def roll(role: Role) -> None:
+    """Roll a role out: staged and checked on all its hosts at once, activated host by host in inventory order."""
+    step(f"{role.name}: stage and check", partial(_stage, role))
+    members = [member.name for member in role.members(site())]
+    if host.name in members:
+        for name in host.loop(members):  # host.loop gives each turn an identity of its own
+            if name == host.name:
+                step(f"{role.name}: turn of {name}", partial(_turn, role))
+
+
+def converging(role: Role) -> Part:
+    """A part that stages, checks and activates a role at once."""
+    return partial(_converge, role)
+
+
+# --- Parts ----------------------------------------------------------------------------------------
+
+
+def _difference(role: Role, found: State) -> tuple[Component, Change]:
+    """What the role wants here (nothing at all where the host left it), and how the host differs."""
+    if any(member().name == other.name for other in role.members(site())):
+        component = role.component(site(), member(), found)
+    else:
+        component = Component(role.name)
+    return component, compare(component, found)
+
+
+def _converge(role: Role, found: State) -> Iterator:
+    component, change = _difference(role, found)
+    for line in change.lines():
+        say(f"{role.name}: {line}")
+    if change.content or change.directories:
+        yield run(stage_script(component, change))
+    if change.live:
+        yield from _activate(role, component, change)
+
+
+def _stage(role: Role, found: State) -> Iterator:
     """Bring what differs beside the live files, and let the new version's own checkers judge it there."""
-    difference = _difference(role)
-    if isinstance(difference, str):
-        yield refuse(difference)
-        return
-    component, change = difference
+    component, change = _difference(role, found)
     for name in change.foreign:
         say(f"{role.name}: {name} is not ours and is left alone")
-    if _failed((*role.needs, role.group) if role.group else role.needs):
+    if _failed((*role.needs, *([role.group] if role.group else []))):
         host.noop(f"{role.name} is stopped by a failure before it")
         return
     if not component.files:
-        if change.content:  # the role left this host
+        if change.content:
             say(f"{role.name} leaves this host: {'; '.join(change.lines())}")
             yield run(swap_script(component, change))
-            forget()
         return
+    for name in change.directories:
+        say(f"{role.name}: directory {name}")
     if change.content or change.directories:
-        for name in change.directories:
-            say(f"{role.name}: directory {name}")
         yield run(stage_script(component, change))
-        if change.directories:
-            forget()
-    else:
-        host.noop(f"{role.name} is as wanted")
     restarts = change.actions("restart")
     if restarts and role.gate and len(role.members(site())) == 1:
         say(f"{role.name} is a tier of one: an outage of {', '.join(restarts)} follows")
 
 
-@operation()
-def _turn(role: Role):
+def _turn(role: Role, found: State) -> Iterator:
     """A member's turn: swap; start, restart or reload what runs something else; wait until it does its job."""
     stopped = _failed((*role.needs, role.group) if role.gate else ())
     if stopped:
         say(f"{role.name} keeps what it runs: {', '.join(stopped)} failed")
         return
-    difference = _difference(role)
-    if isinstance(difference, str):
-        yield refuse(difference)
-        return
-    component, change = difference
-    if not change.live:
-        host.noop(f"{role.name} is as wanted")
-        return
+    component, change = _difference(role, found)
     for line in change.lines():
         say(f"{role.name}: {line}")
-    yield from _activate(role, component, change)
-    forget()
+    if change.live:
+        yield from _activate(role, component, change)
 
 
 def _activate(role: Role, component: Component, change: Change) -> Iterator:
@@ -307,40 +343,3 @@ def _loaded(state, host, role: Role, member: Member, services: list[str]) -> boo
     stamps = " ".join(f"{topology.STAMPS}/{name}.loaded" for name in services)
     host.get_fact(Probe, script=f"rm -f {stamps}; true")
     return False
-
-
-@operation()
-def _converge(role: Role):
-    """Stage, check and activate at once: for what gates nobody."""
-    difference = _difference(role)
-    if isinstance(difference, str):
-        yield refuse(difference)
-        return
-    component, change = difference
-    if not change:
-        host.noop(f"{role.name} is as wanted")
-        return
-    for line in change.lines():
-        say(f"{role.name}: {line}")
-    if change.content:
-        yield run(stage_script(component, change))
-    elif change.directories:
-        yield run("\n".join(["set -eu", *directories_script(component, change)]))
-    if change.live:
-        yield from _activate(role, component, change)
-    forget()
-
-
-def converge(role: Role) -> None:
-    """Roll a role out on all its hosts at once. For what no other host waits for (base, exporters, log rotation)."""
-    _converge(name=f"{role.name}", role=role)
-
-
-def roll(role: Role) -> None:
-    """Roll a role out: staged and checked on all its hosts at once, activated host by host in inventory order."""
-    _stage(name=f"{role.name}: stage and check", role=role)
-    members = [member.name for member in role.members(site())]
-    if host.name in members:
-        for name in host.loop(members):  # host.loop gives each turn an identity of its own
-            if name == host.name:
-                _turn(name=f"{role.name}: turn of {name}", role=role)

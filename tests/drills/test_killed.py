@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.site import Site
+from deploys.lib.settings import Site
 from tests.drills.mirror import mirror, repack
 from tests.drills.site import (
     ENVIRONMENT,
@@ -77,9 +77,7 @@ def kill_at(host: str, verb: str, *arguments: str, data: dict[str, Any]) -> None
             stderr=subprocess.DEVNULL,
         )
         try:
-            wait_for(
-                f"`systemctl {verb}` on {host}", lambda: reached() or run.poll() is not None, 120
-            )
+            wait_for(f"`systemctl {verb}` on {host}", lambda: reached() or run.poll() is not None, 120)
             assert run.poll() is None, f"the run ended by itself with {run.returncode}"
         finally:
             run.kill()
@@ -88,21 +86,21 @@ def kill_at(host: str, verb: str, *arguments: str, data: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("verb", ["daemon-reload", "restart"])
 def test_between_swap_and_restart(site: Site, verb: str) -> None:
-    data = {"alertmanager_flags": {"data.retention": "119h"}}
-    new = "--data.retention=119h"
+    data = {"querier_timeout": "3m"}
+    new = "--query.timeout=3m"
+    queriers = [member.name for member in site.running("thanos-querier")]
+    first = queriers[0]
     before = units()
-    kill_at("am-1", verb, data=data)
+    kill_at(first, verb, data=data)
     # The premise: the unit is swapped, and nobody runs it.
-    assert new in shell("am-1", "cat /etc/systemd/system/alertmanager.service")
+    assert new in shell(first, "cat /etc/systemd/system/thanos-querier.service")
     assert moved(before) == set()
     run = run_site(data=data)
     assert run.status == 0, str(run)
-    assert "[am-1]" in run.log and "restart alertmanager" in run.log, str(run)
-    for member in site.running("alertmanager"):
-        assert new in argv(member.name, "alertmanager"), member.name
-    assert moved(before) == {
-        (member.name, "alertmanager") for member in site.running("alertmanager")
-    }
+    assert any(f"[{first}]" in line and "restart thanos-querier" in line for line in run.log.splitlines()), str(run)
+    for host in queriers:
+        assert new in argv(host, "thanos-querier"), host
+    assert moved(before) == {(host, "thanos-querier") for host in queriers}
 
 
 def test_between_swap_and_reload(site: Site) -> None:
@@ -137,9 +135,7 @@ def test_between_switching_the_binary_and_the_restart(site: Site, tmp_path) -> N
             run = run_site("--limit", host, data=data)
             assert run.status == 0, str(run)
             assert moved(before) == {(host, "node_exporter")}
-            exe = shell(
-                host, "readlink /proc/$(systemctl show -p MainPID node_exporter | cut -d= -f2)/exe"
-            )
+            exe = shell(host, "readlink /proc/$(systemctl show -p MainPID node_exporter | cut -d= -f2)/exe")
             assert exe.strip() == f"/opt/{directory}/node_exporter"
         finally:
             run_site("--limit", host)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploys.lib.site import Member, Site
+from deploys.lib.settings import Member, Site
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, run_site, shell, units, wait_for
 
@@ -18,9 +18,13 @@ def _booted(host: str, before: str) -> bool:
     return boot != before and state in ("running", "degraded")
 
 
-def _limits(host: str, unit: str) -> dict[str, str]:
-    text = shell(host, f"cat /proc/$(systemctl show -p MainPID {unit} | cut -d= -f2)/limits")
-    return {line[:26].strip(): line[26:].split()[0] for line in text.splitlines()}
+def _settings(member: Member) -> dict[str, list[str]]:
+    """Kernel values of a host, and the limits its daemons run with."""
+    found = {key: shell(member.name, f"sysctl -n {key}").split() for key in member.settings.sysctl}
+    for component in member.components:
+        script = f"grep -E 'open files|processes' /proc/$(systemctl show -p MainPID {component} | cut -d= -f2)/limits"
+        found[component] = shell(member.name, script).split()
+    return found
 
 
 def _is_back(member: Member) -> bool:
@@ -33,25 +37,14 @@ def _is_back(member: Member) -> bool:
 def test_every_host_in_turn(site: Site) -> None:
     with Probe(site) as probe:
         for member in site.hosts.values():
+            before = _settings(member)
+            for key, wanted in member.settings.sysctl.items():
+                assert before[key] == str(wanted).split(), f"{member.name}: {key}"
             boot = shell(member.name, "cat /proc/sys/kernel/random/boot_id").strip()
             shell(member.name, "systemctl reboot", check=False)
-            wait_for(
-                f"{member.name} to boot",
-                lambda member=member, boot=boot: _booted(member.name, boot),
-                60,
-            )
+            wait_for(f"{member.name} to boot", lambda member=member, boot=boot: _booted(member.name, boot), 60)
             wait_for(f"the units of {member.name}", lambda member=member: _is_back(member), 60)
-            settings = member.settings
-            for key, wanted in settings.sysctl.items():
-                assert shell(member.name, f"sysctl -n {key}").split() == str(wanted).split(), key
-            for component in member.components:
-                limits = _limits(member.name, component)
-                assert limits["Max open files"] == str(settings.nofile), (
-                    f"{component} on {member.name}"
-                )
-                assert limits["Max processes"] == str(settings.nproc), (
-                    f"{component} on {member.name}"
-                )
+            assert _settings(member) == before, member.name
             wait_for(f"the site with {member.name} again", lambda: healthy(site), 60)
     run = run_site()
     assert run.status == 0 and run.changed == {}, str(run)

@@ -24,6 +24,7 @@ from pyinfra.context import ctx_state
 from pyinfra_cli.cli import cli
 
 from deploys.lib import rollout
+from deploys.lib.topology import STAMPS, STATE
 from facts.look import MARK, State
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,22 +59,15 @@ BLANK = State(
 
 def print_look(state: State) -> str:
     """The output of the look that its parser reads as `state`."""
-    lines = [f"{MARK}os", state.os, state.os_version, state.machine, str(state.systemd)]
-    lines += [
-        f"{MARK}users",
-        *state.users.values(),
-        f"{MARK}groups",
-        *(f"{g}:x:1:" for g in state.groups),
-    ]
+    version = f"systemd {state.systemd} (recorded)"
+    lines = [f"{MARK}os", state.os, state.os_version, state.machine, version]
+    lines += [f"{MARK}users", *state.users.values(), *(f"{group}:x:1:" for group in state.groups)]
     lines += [f"{MARK}paths"]
     lines += [
         "\t".join((n, p.kind, p.mode, p.owner, p.group, p.target)) for n, p in state.paths.items()
     ]
-    lines += [
-        f"{MARK}sums",
-        *(f"{p.sha256}  {n}" for n, p in state.paths.items() if p.sha256),
-        f"{MARK}units",
-    ]
+    lines += [f"{p.sha256}  {n}" for n, p in state.paths.items() if p.sha256]
+    lines += [f"{MARK}units"]
     for name, unit in state.units.items():
         pid = state.processes[name].pid if name in state.processes else 0
         lines += [
@@ -84,29 +78,21 @@ def print_look(state: State) -> str:
         ]
     lines += [f"{MARK}processes"]
     for process in state.processes.values():
-        lines += [str(process.pid), process.exe, "".join(f"{a}\x1f" for a in process.argv)]
-    lines += [f"{MARK}stamps"]
+        lines += [f"/proc/{process.pid}/exe:{process.exe}"]
+        lines += [f"/proc/{process.pid}/cmdline:{word}" for word in process.argv]
+    lines += [f"{MARK}records"]
     for name, stamp in state.stamps.items():
-        lines += [f"> {name}", *(f"{digest}  {path}" for path, digest in stamp.items())]
-    lines += [f"{MARK}installed"]
-    lines += [f"{d} {i.sha256} {' '.join(sorted(i.names))}" for d, i in state.installed.items()]
-    lines += [f"{MARK}manifests"]
+        lines += [f"{STAMPS}/{name}:{digest}  {path}" for path, digest in stamp.items()]
     for name, paths in state.manifests.items():
-        lines += [f"> {name}", *sorted(paths)]
-    lines += [
-        f"{MARK}commands",
-        *state.commands,
-        f"{MARK}sysctl",
-        *(f"{k} = {v}" for k, v in state.sysctl.items()),
-    ]
-    lines += [
-        f"{MARK}timesync",
-        "==[units]==",
-        "==[container]==",
-        "lxc",
-        "==[capabilities]==",
-        "CapBnd:\t0",
-    ]
+        lines += [f"{STATE}/manifest/{name}:{path}" for path in sorted(paths)]
+    lines += [f"{MARK}installed"]
+    for name, release in state.installed.items():
+        files = " ".join(f"/opt/{name}/{file}" for file in sorted(release.names))
+        lines += [f"{name} {release.sha256} {files}"]
+    lines += [f"{MARK}commands", *state.commands]
+    lines += [f"{MARK}sysctl", *(f"{k.replace('.', '/')}:{v}" for k, v in state.sysctl.items())]
+    lines += [f"{MARK}timesync", "==[units]==", "==[container]==", "lxc"]
+    lines += ["==[capabilities]==", "CapBnd:\t0"]
     return "\n".join(lines)
 
 

@@ -23,7 +23,9 @@ HOSTS = {  # release -> systemd, units that run there
 
 @pytest.fixture(params=HOSTS)
 def recorded(request):
-    return HOSTS[request.param], parse((DATA / f"look_{request.param}.txt").read_text().splitlines())
+    return HOSTS[request.param], parse(
+        (DATA / f"look_{request.param}.txt").read_text().splitlines()
+    )
 
 
 def test_the_host_itself(recorded):
@@ -84,3 +86,10 @@ def test_the_script_is_posix_shell_and_succeeds_anywhere():
     script = default_script()
     done = subprocess.run(["sh"], input=script, capture_output=True, text=True, check=True)
     assert tuple(sections(done.stdout.splitlines()))[: len(SECTIONS)] == SECTIONS
+
+
+def test_what_is_printed_for_recorded_hosts_is_what_the_look_reads(recorded):
+    _, state = recorded
+    again = parse(print_look(state).splitlines())
+    again.extra = state.extra
+    assert again == state

@@ -1,0 +1,77 @@
+"""The whole site goes to another release by one setting, and serves every query meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from deploys.lib import releases, topology
+from deploys.lib.settings import Site
+from tests.drills.mirror import archive
+from tests.drills.probe import Probe
+from tests.drills.site import healthy, on_all, run_site, shell, wait_for
+from tests.lab import plan
+
+OLD = "migration"
+
+
+def _executables(site: Site) -> dict[tuple[str, str], str]:
+    """Host and component -> the file that runs."""
+
+    def look(host: str) -> dict[tuple[str, str], str]:
+        pid = "$(systemctl show -p MainPID {} | cut -d= -f2)"
+        return {
+            (host, component): shell(
+                host, f"readlink /proc/{pid.format(topology.COMPONENTS[component].unit)}/exe"
+            ).strip()
+            for component in site.hosts[host].components
+        }
+
+    return {key: path for found in on_all(look).values() for key, path in found.items()}
+
+
+def _expected(site: Site, release: str) -> dict[tuple[str, str], str]:
+    expected = {}
+    for host, member in site.hosts.items():
+        for component in member.components:
+            info = topology.COMPONENTS[component]
+            made = archive(info.archive, releases.RELEASES[release][info.archive])
+            expected[host, component] = f"{topology.INSTALL_DIR}/{made.directory}/{info.binary}"
+    return expected
+
+
+@pytest.fixture
+def old_site(site: Site, restored: None) -> Iterator[None]:
+    """The site as the older release set has it. Older releases cannot read newer data, so they begin without any."""
+    subprocess.run([sys.executable, plan.ROOT / "tests" / "lab" / "archives.py", "--release", OLD], check=True)
+    wipe = (
+        "for u in thanos-sidecar:prometheus prometheus:prometheus alertmanager:alertmanager; do "
+        "systemctl stop ${u%:*} 2>/dev/null && rm -rf /var/lib/${u#*:}/data/*; done; true"
+    )
+    on_all(lambda host: shell(host, wipe))
+    try:
+        run = run_site(data={"release": OLD, "allow_outage": True})
+        assert run.status == 0, str(run)
+        wait_for("the older site to be healthy", lambda: healthy(site), 120)
+        yield
+    finally:
+        newer = releases.RELEASES[releases.DEFAULT_RELEASE]
+        old = [archive(c, v).directory for c, v in releases.RELEASES[OLD].items() if v != newer[c]]
+        assert run_site().status == 0, "the site does not go back to its release"
+        leftovers = " ".join(f"/opt/{name} /opt/software/{name}.tar.gz" for name in old)
+        on_all(lambda host: shell(host, f"rm -rf {leftovers}"))
+
+
+@pytest.mark.long
+def test_release_change(site: Site, old_site: None) -> None:
+    assert _executables(site) == _expected(site, OLD), "the premise"
+    with Probe(site) as probe:
+        run = run_site()
+    assert run.status == 0, str(run)
+    assert _executables(site) == _expected(site, releases.DEFAULT_RELEASE)
+    assert probe.down_together() == []
+    probe.assert_never_blind()
+    wait_for("the newer site to be healthy", lambda: healthy(site), 60)

@@ -1,0 +1,135 @@
+"""A gate waits as long as there is progress, and no longer.
+
+A write-ahead log that takes minutes to replay is had by a brake: for most of the time the process is stopped.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, repeat
+from typing import Any
+
+import pytest
+
+from deploys.lib import rollout
+from deploys.lib.rollout import Gate, Progress
+from deploys.lib.settings import Site
+from tests.drills.probe import Probe
+from tests.drills.site import argv, healthy, moved, run_site, shell, units, wait_for
+
+PLACE = "/root/.drill"
+
+
+# --- The logic alone: no host, and no time --------------------------------------------------------
+
+
+class _Host:
+    """What a gate needs of pyinfra's host."""
+
+    name = "drill"
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def get_fact(self, fact: type, script: str) -> list[str]:
+        return []
+
+    def log(self, line: str) -> None:
+        self.said.append(line)
+
+    def log_styled(self, line: str, **style: Any) -> None:
+        self.said.append(line)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which passes by sleeping only."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    return now
+
+
+def _wait(seen: Iterator[Progress], host: _Host) -> bool:
+    return rollout.wait(None, host, Gate("", lambda lines: next(seen)), "drill", patience=60)
+
+
+def test_waits_for_as_long_as_there_is_progress(clock: list[float]) -> None:
+    per_segment = int(50 / rollout.PAUSE)  # fifty seconds each: ten times that is far more than the patience
+    segments = (Progress(False, f"segment {number}", number) for number in range(10) for _ in range(per_segment))
+    assert _wait(chain(segments, repeat(Progress(True, "ready"))), _Host())
+    assert clock[0] >= 490
+
+
+def test_gives_up_without_progress(clock: list[float]) -> None:
+    host = _Host()
+    assert not _wait(repeat(Progress(False, "segment 3", 3)), host)
+    assert 60 <= clock[0] <= 62
+    assert host.said[-1] == "drill: no progress for 60 s: segment 3"
+
+
+# --- The real thing -------------------------------------------------------------------------------
+
+HOST = "prom-1"
+NEW = "--storage.tsdb.retention.time=14d"
+_BRAKE = f"""
+pid() {{ systemctl show -p MainPID prometheus | cut -d= -f2; }}
+ready() {{ curl -s -m 1 -f -o /dev/null http://127.0.0.1:9090/-/ready; }}
+old=$(pid)
+touch {PLACE}/on
+while p=$(pid); [ "$p" = "$old" ] || [ "$p" = 0 ]; do sleep 0.02; done
+kill -STOP $p
+while sleep STOP; kill -CONT $p; sleep GO; ! ready; do kill -STOP $p; done
+"""
+
+
+@contextmanager
+def brake(stop: float, go: float) -> Iterator[None]:
+    """The next Prometheus that starts on the host is stopped for `stop` seconds, goes for `go`, and so on, till ready."""
+    script = _BRAKE.replace("STOP;", f"{stop};").replace("GO;", f"{go};")
+    shell(HOST, f"mkdir -m 700 {PLACE}; cat >{PLACE}/brake <<'END'\n{script}END\n")
+    shell(HOST, f"setsid sh {PLACE}/brake </dev/null >/dev/null 2>&1 & echo $! >{PLACE}/pid")
+    try:
+        wait_for("the brake", lambda: shell(HOST, f"ls {PLACE}/on", check=False), 10)
+        yield
+    finally:
+        shell(
+            HOST,
+            f"kill $(cat {PLACE}/pid); kill -CONT $(systemctl show -p MainPID prometheus | cut -d= -f2); "
+            f"rm -rf {PLACE}; true",
+        )
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("restored")
+def test_a_long_replay_is_waited_for(site: Site) -> None:
+    for _ in range(12):  # each start begins a segment of its own
+        shell(HOST, "systemctl restart prometheus; sleep 0.5")
+    wait_for("the site to be healthy", lambda: healthy(site), 90)
+    with Probe(site) as probe, brake(4, 0.02):
+        began = time.monotonic()
+        run = run_site(data={"prometheus_retention_time": "14d"})
+        took = time.monotonic() - began
+    assert run.status == 0, str(run)
+    segments = set(re.findall(r"write-ahead log replayed to segment (\d+) of", run.log))
+    assert len(segments) > 2 and took > rollout.PATIENCE, f"not slow enough: {took:.0f} s, segments {segments}"
+    for member in site.running("prometheus"):
+        assert NEW in argv(member.name, "prometheus"), member.name
+    assert probe.down_together() == []
+    probe.assert_never_blind()
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("restored")
+def test_a_replay_that_stands_still_stops_the_roll(site: Site) -> None:
+    before = units(["prom-2"])
+    with Probe(site) as probe, brake(3600, 0):
+        run = run_site(data={"prometheus_retention_time": "14d"})
+    assert run.status == 1, str(run)
+    assert f"no progress for {rollout.PATIENCE:.0f} s" in run.log, str(run)
+    assert "prometheus keeps what it runs: prom-1 failed" in run.log, str(run)
+    assert moved(before) == set()
+    probe.assert_never_blind()
