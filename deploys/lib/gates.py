@@ -15,6 +15,9 @@ from facts.prometheus import read_wal_replay
 
 _INTERVALS = "prometheus_target_interval_length_seconds_count"
 _TARGETS = "prometheus_target_scrape_pool_targets"
+_READ = """p=$(systemctl show -p MainPID prometheus | cut -d= -f2)
+echo "rchar $(sed -n 's/^rchar: //p' /proc/$p/io 2>/dev/null)\"
+"""
 SCRAPES = 2
 """Scrape intervals that a Prometheus must have scraped before the next one may go (deckhouse#11694)."""
 
@@ -23,6 +26,8 @@ def prometheus(site: Site, member: Member, asked_by: Member) -> Gate:
     """Ready, its write-ahead log replayed, two intervals scraped since its start, and seen by its sidecar."""
     questions = "\n".join(
         [
+            # Segments are large, and a checkpoint is not even counted: what was read from disk moves all the time.
+            *([_READ] if member.name == asked_by.name else []),
             script(
                 site.endpoint("prometheus", member).url,
                 [
@@ -44,10 +49,14 @@ def prometheus(site: Site, member: Member, asked_by: Member) -> Gate:
         answers = split(lines)
         ready = answers.get("ready", NO_ANSWER)
         if not ready.ok:
+            # In mebibytes: what questions like this one make it read is not progress.
+            read = next(
+                (int(line[6:] or 0) >> 20 for line in lines if line.startswith("rchar ")), 0
+            )
             replay = read_wal_replay(answers, {})
             if replay and not replay.done:
                 says = f"write-ahead log replayed to segment {replay.current} of {replay.last}"
-                return Progress(False, says, replay.current)
+                return Progress(False, says, (replay.current, read))
             return Progress(False, f"not ready: {ready.problem}", ready.status or None)
         samples = metrics(answers.get("metrics", NO_ANSWER).body)
         targets = sum(

@@ -140,7 +140,7 @@ def wait(state, host, gate: Gate, purpose: str) -> bool:
             host.log(f"{purpose}: {progress.says}")
             return True
         now = time.monotonic()
-        if progress.measure != measure:
+        if progress.measure not in (None, measure):  # no answer is no progress
             measure, since = progress.measure, now
         if progress.says != said and now - told >= TELL:
             said, told = progress.says, now

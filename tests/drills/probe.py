@@ -13,7 +13,7 @@ from typing import Self
 
 import requests
 
-from deploys.lib.settings import Member, Site
+from deploys.lib.site import Member, Site
 from tests.drills.site import interval, query, value
 
 PERIOD = 0.2
@@ -57,7 +57,9 @@ class Probe:
         self._clock.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._clock.join()
         self._pool.shutdown(wait=True)
@@ -120,16 +122,26 @@ class Probe:
         window = round(self.ended - self.began + 2 * interval(self.site))
         answer = query(self.site, f'up{{job="node_exporter"}}[{window}s]', time=self.ended)
         series = [[when for when, _ in found["values"]] for found in answer["result"]]
-        assert len(series) == len(self.site.hosts), f"{len(series)} series of {len(self.site.hosts)}: {answer}"
-        edges = ([min(self.began, stamps[0]), *stamps, max(self.ended, stamps[-1])] for stamps in series)
+        assert len(series) == len(self.site.hosts), (
+            f"{len(series)} series of {len(self.site.hosts)}: {answer}"
+        )
+        edges = (
+            [min(self.began, stamps[0]), *stamps, max(self.ended, stamps[-1])] for stamps in series
+        )
         return max(later - earlier for stamps in edges for earlier, later in pairwise(stamps))
 
-    def assert_never_blind(self) -> None:
-        """No query refused, and no gap over three scrape intervals and a second."""
-        refused = self.refused()
-        assert not refused, f"{len(refused)} of {len(self.rounds)} queries refused, the first: {refused[0]}"
+    def assert_no_gap(self) -> None:
+        """No gap in a deduplicated series over three scrape intervals and a second."""
         allowed = 3 * interval(self.site) + 1
         assert (gap := self.gap()) <= allowed, f"a gap of {gap:.1f} s, allowed are {allowed:.1f} s"
+
+    def assert_never_blind(self) -> None:
+        """No query refused, and no gap."""
+        refused = self.refused()
+        assert not refused, (
+            f"{len(refused)} of {len(self.rounds)} queries refused, the first: {refused[0]}"
+        )
+        self.assert_no_gap()
 
 
 def until(probe: Probe, holds: Callable[[Round], bool]) -> bool:

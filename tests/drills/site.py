@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import requests
 
 from deploys.lib import topology
-from deploys.lib.settings import Member, Site, seconds, site_from_dicts
+from deploys.lib.settings import seconds
+from deploys.lib.site import Member, Site, site_from_dicts
 from tests.lab import hosts as lab_hosts
 from tests.lab import plan
 
@@ -56,12 +57,19 @@ class Run:
         return {o["name"]: sorted(o["error"]) for o in self.operations if o["error"]}
 
     def __str__(self) -> str:
-        return f"exit {self.status}, changed {self.changed}, failed {self.failed}\n{self.log[-6000:]}"
+        return (
+            f"exit {self.status}, changed {self.changed}, failed {self.failed}\n{self.log[-6000:]}"
+        )
 
 
-def command(*arguments: str, data: Mapping[str, Any] | None = None, deploy: str = SITE) -> list[str]:
+def command(
+    *arguments: str, data: Mapping[str, Any] | None = None, deploy: str = SITE
+) -> list[str]:
     """The command line of a run; `data` becomes `--data`, above all files of settings."""
-    given = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in (data or {}).items()]
+    given = [
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in (data or {}).items()
+    ]
     options = [option for pair in given for option in ("--data", pair)]
     return [str(PYINFRA), "-y", "--json", *arguments, *options, "inventory.py", deploy]
 
@@ -124,7 +132,9 @@ def shell(host: str, script: str, check: bool = True) -> str:
     """What `script` prints on `host`, run as root."""
     root = "" if plan.HOSTS[host].user == "root" else "sudo -n "
     done = lab_hosts.ssh(plan.LAB, host, f"{root}sh -c {shlex.quote(script)}", timeout=60)
-    assert not check or done.returncode == 0, f"{host}: {script!r} ended with {done.returncode}: {done.stderr}"
+    assert not check or done.returncode == 0, (
+        f"{host}: {script!r} ended with {done.returncode}: {done.stderr}"
+    )
     return done.stdout
 
 
@@ -143,9 +153,16 @@ def wait_for(what: str, ask: Callable[[], T], timeout: float = 30, pause: float 
             last = ask()
             if last:
                 return last
-        except (OSError, AssertionError, LookupError, ValueError) as error:  # OSError: requests' errors are some
+        except (
+            OSError,
+            AssertionError,
+            LookupError,
+            ValueError,
+        ) as error:  # OSError: requests' errors are some
             last = error
-        assert time.monotonic() < deadline, f"waited {timeout:.0f} s for {what}; last seen: {last!r}"
+        assert time.monotonic() < deadline, (
+            f"waited {timeout:.0f} s for {what}; last seen: {last!r}"
+        )
         time.sleep(pause)
 
 
@@ -165,7 +182,9 @@ _UNITS = [info.service for info in topology.COMPONENTS.values()]
 def units(names: Iterable[str] = plan.HOSTS) -> dict[tuple[str, str], Unit]:
     """Our units on the hosts, by host and unit."""
     properties = "Id,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic"
-    script = f"cat /proc/sys/kernel/random/boot_id; systemctl show -p {properties} {' '.join(_UNITS)}"
+    script = (
+        f"cat /proc/sys/kernel/random/boot_id; systemctl show -p {properties} {' '.join(_UNITS)}"
+    )
 
     def look(host: str) -> dict[tuple[str, str], Unit]:
         boot, *lines = shell(host, script).splitlines()
@@ -173,7 +192,9 @@ def units(names: Iterable[str] = plan.HOSTS) -> dict[tuple[str, str], Unit]:
         for block in "\n".join(lines).split("\n\n"):
             row = dict(line.split("=", 1) for line in block.splitlines())
             if row.get("LoadState") == "loaded":
-                unit = Unit(row["ActiveState"], row["MainPID"], row["ExecMainStartTimestampMonotonic"], boot)
+                unit = Unit(
+                    row["ActiveState"], row["MainPID"], row["ExecMainStartTimestampMonotonic"], boot
+                )
                 found[host, row["Id"].removesuffix(".service")] = unit
         return found
 
@@ -213,7 +234,11 @@ def get(url: str, **parameters: Any) -> Any:
 
 
 def query(
-    site: Site, expression: str, dedup: bool = True, member: Member | None = None, time: float | None = None
+    site: Site,
+    expression: str,
+    dedup: bool = True,
+    member: Member | None = None,
+    time: float | None = None,
 ) -> dict[str, Any]:
     """What a querier (the first one) answers of now, or of `time`: `result` and `warnings`."""
     querier = member or site.running("thanos-querier")[0]
@@ -241,7 +266,10 @@ def reloads(site: Site) -> dict[tuple[str, str], float]:
     """When each Prometheus and Alertmanager last loaded its configuration."""
     return {
         (member.name, component): metric(
-            site, component, member.name, f"{component}_config_last_reload_success_timestamp_seconds"
+            site,
+            component,
+            member.name,
+            f"{component}_config_last_reload_success_timestamp_seconds",
         )
         for component in ("prometheus", "alertmanager")
         for member in site.running(component)
@@ -254,7 +282,9 @@ def healthy(site: Site) -> bool:
         answer = query(site, 'up{job="node_exporter"}', dedup=False, member=querier)
         assert not answer["warnings"], f"{querier.name}: {answer['warnings']}"
         expected = len(site.hosts) * len(site.running("prometheus"))
-        assert len(answer["result"]) == expected, f"{querier.name}: {len(answer['result'])} of {expected} series"
+        assert len(answer["result"]) == expected, (
+            f"{querier.name}: {len(answer['result'])} of {expected} series"
+        )
     members = site.running("alertmanager")
     for member in members:
         status = get(f"{site.endpoint('alertmanager', member).url}/api/v2/status")["cluster"]

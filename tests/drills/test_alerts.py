@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.settings import Member, Site, seconds
+from deploys.lib.settings import seconds
+from deploys.lib.site import Member, Site
 from tests.drills.site import get, rules, run_site, stopped, wait_for
 from tests.lab import plan
 
@@ -22,7 +23,10 @@ def _notifications(name: str) -> Counter[str]:
     text = plan.LAB.sink_file.read_text() if plan.LAB.sink_file.exists() else ""
     bodies = [json.loads(line)["body"] for line in text.splitlines() if name in line]
     return Counter(
-        alert["status"] for body in bodies for alert in body["alerts"] if alert["labels"]["alertname"] == name
+        alert["status"]
+        for body in bodies
+        for alert in body["alerts"]
+        if alert["labels"]["alertname"] == name
     )
 
 
@@ -47,7 +51,9 @@ def test_one_notification(site: Site, down: str | None) -> None:
     with stopped(down, "alertmanager") if down else nullcontext():
         rule("vector(1)")
         for member in living:
-            found = wait_for(f"the alert on {member.name}", lambda member=member: _alerts(site, member, name))
+            found = wait_for(
+                f"the alert on {member.name}", lambda member=member: _alerts(site, member, name)
+            )
             assert len(found) == 1, f"{member.name}: {found}"
             assert "replica" not in found[0]["labels"], f"{member.name}: {found}"
         wait_for("the notification", lambda: _notifications(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploys.lib.settings import Site
+from deploys.lib.site import Site
 from tests.drills.probe import Probe
 from tests.drills.site import argv, get, moved, reloads, rules, run_site, shell, units, wait_for
 
@@ -23,7 +23,9 @@ def test_config_change_reloads(site: Site) -> None:
     data = {
         "prometheus_rules": RULES,
         "prometheus_config": {"scrape_configs": [job]},
-        "alertmanager_config": {"route": {"routes": [{"receiver": "web.hook", "matchers": ['drill="yes"']}]}},
+        "alertmanager_config": {
+            "route": {"routes": [{"receiver": "web.hook", "matchers": ['drill="yes"']}]}
+        },
     }
     before, loaded = units(), reloads(site)
     run = run_site(data=data)
@@ -72,7 +74,9 @@ def test_flag_change_restarts_one_replica_at_a_time(site: Site) -> None:
         "alertmanager": ("alertmanager_flags", {"data.retention": "119h"}, "--data.retention=119h"),
         "thanos-querier": ("querier_timeout", "3m", "--query.timeout=3m"),
     }
-    restarted = {(member.name, component) for component in changed for member in site.running(component)}
+    restarted = {
+        (member.name, component) for component in changed for member in site.running(component)
+    }
     before = units()
     started = {key: _starts(*key) for key in restarted}
     with Probe(site) as probe:
@@ -81,7 +85,9 @@ def test_flag_change_restarts_one_replica_at_a_time(site: Site) -> None:
     assert moved(before) == restarted
     for host, component in restarted:
         assert changed[component][2] in argv(host, component), f"{component} on {host}"
-        assert _starts(host, component) == started[host, component] + 1, f"{component} on {host}: more than one restart"
+        assert _starts(host, component) == started[host, component] + 1, (
+            f"{component} on {host}: more than one restart"
+        )
     # A querier is back within the probe's period; the others must have been seen down, or the probe sees nothing.
     slow = {(host, component) for host, component in restarted if component != "thanos-querier"}
     assert slow <= probe.went_down() <= restarted, f"seen down: {probe.went_down()}"

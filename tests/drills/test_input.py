@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.settings import Site
+from deploys.lib.site import Site
 from tests.drills.mirror import archive, mirror, repack
 from tests.drills.site import live_files, moved, run_site, shell, units
 from tests.lab import plan
@@ -30,20 +30,31 @@ class Case:
 
 _ADDRESS = plan.LAB.address("prom-1")
 REFUSED = {
-    "--limit that matches nothing": Case(("--limit", "'prom-11'", "prom-1"), ("--limit", "prom-11")),
-    "--limit to a misspelt group": Case(("--limit", "'promtheus'", "prometheus"), ("--limit", "promtheus")),
-    "unknown setting": Case(("prometheus_prot", "unknown setting", "prometheus_port"), data={"prometheus_prot": 1}),
-    "unknown setting in a file": Case(("all.py", "querier_time", "querier_timeout"), file="querier_time = '2m'\n"),
+    "--limit that matches nothing": Case(
+        ("--limit", "'prom-11'", "prom-1"), ("--limit", "prom-11")
+    ),
+    "--limit to a misspelt group": Case(
+        ("--limit", "'promtheus'", "prometheus"), ("--limit", "promtheus")
+    ),
+    "unknown setting": Case(
+        ("prometheus_prot", "unknown setting", "prometheus_port"), data={"prometheus_prot": 1}
+    ),
+    "unknown setting in a file": Case(
+        ("all.py", "querier_time", "querier_timeout"), file="querier_time = '2m'\n"
+    ),
     "a value of the wrong kind": Case(("nofile", "'many'"), data={"nofile": "many"}),
     "an unknown release": Case(("release", "'curent'", "current"), data={"release": "curent"}),
     "equal replicas": Case(("prom-2", "replica", "same"), data={"replica": "same"}),
     "an address twice": Case(("prom-2", _ADDRESS), data={"service_address": _ADDRESS}),
     "releases that do not go together": Case(
-        ("prometheus 3.15.0 and thanos 0.35.1 do not go together", "0.37.0"), data={"versions": {"thanos": "0.35.1"}}
+        ("prometheus 3.15.0 and thanos 0.35.1 do not go together", "0.37.0"),
+        data={"versions": {"thanos": "0.35.1"}},
     ),
     "a literal secret": Case(
         ("bucket_config.config.secret_key", "secret:env:"),
-        data={"bucket_config": {"type": "S3", "config": {"bucket": "thanos", "secret_key": SECRET}}},
+        data={
+            "bucket_config": {"type": "S3", "config": {"bucket": "thanos", "secret_key": SECRET}}
+        },
     ),
     "a secret that is not there": Case(
         ("alertmanager_webhook_url", "secret:env:DRILL_NOT_SET"),
@@ -101,7 +112,10 @@ def _cut(content: bytes) -> bytes:
 ARCHIVES: dict[str, tuple[dict[str, Any], str]] = {
     "truncated": ({"spoil": _cut}, "cannot be unpacked"),
     "without the binary": ({"leave_out": "node_exporter"}, "holds no executable"),
-    "no archive at all": ({"spoil": lambda content: b"<html>Not found</html>"}, "cannot be unpacked"),
+    "no archive at all": (
+        {"spoil": lambda content: b"<html>Not found</html>"},
+        "cannot be unpacked",
+    ),
 }
 
 
@@ -143,7 +157,9 @@ def test_full_disk(site: Site, tmp_path: Path, where: str) -> None:
 
 
 def _refused(url: str, directory: str, says: str, data: dict[str, Any] | None = None) -> None:
-    mirror_data: dict[str, Any] = {"versions": {"node_exporter": VERSION}, "base_url": url} if url else {}
+    mirror_data: dict[str, Any] = (
+        {"versions": {"node_exporter": VERSION}, "base_url": url} if url else {}
+    )
     run = run_site("--limit", HOST, data={**mirror_data, **(data or {})})
     assert run.status != 0, str(run)
     lines = [line for line in run.log.splitlines() if f"[{HOST}]" in line]
@@ -158,7 +174,8 @@ def _small_disk(where: str) -> Iterator[None]:
         umount = "umount /opt/software"
     else:
         mount = (
-            "set -e; mkdir /root/.drill; mount --bind /opt /root/.drill; mount --make-private /root/.drill; mount -t tmpfs -o size=8m,mode=755 drill /opt; "
+            "set -e; mkdir /root/.drill; mount --bind /opt /root/.drill; mount --make-private /root/.drill; "
+            "mount -t tmpfs -o size=8m,mode=755 drill /opt; "
             "cd /root/.drill; for d in *; do mkdir /opt/$d; mount --bind $d /opt/$d; done"
         )
         umount = "umount -R /opt; umount /root/.drill; rmdir /root/.drill"

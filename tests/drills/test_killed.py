@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.settings import Site
+from deploys.lib.site import Site
 from tests.drills.mirror import mirror, repack
 from tests.drills.site import (
     ENVIRONMENT,
@@ -77,7 +77,9 @@ def kill_at(host: str, verb: str, *arguments: str, data: dict[str, Any]) -> None
             stderr=subprocess.DEVNULL,
         )
         try:
-            wait_for(f"`systemctl {verb}` on {host}", lambda: reached() or run.poll() is not None, 120)
+            wait_for(
+                f"`systemctl {verb}` on {host}", lambda: reached() or run.poll() is not None, 120
+            )
             assert run.poll() is None, f"the run ended by itself with {run.returncode}"
         finally:
             run.kill()
@@ -97,7 +99,9 @@ def test_between_swap_and_restart(site: Site, verb: str) -> None:
     assert moved(before) == set()
     run = run_site(data=data)
     assert run.status == 0, str(run)
-    assert any(f"[{first}]" in line and "restart thanos-querier" in line for line in run.log.splitlines()), str(run)
+    assert any(
+        f"[{first}]" in line and "restart thanos-querier" in line for line in run.log.splitlines()
+    ), str(run)
     for host in queriers:
         assert new in argv(host, "thanos-querier"), host
     assert moved(before) == {(host, "thanos-querier") for host in queriers}
@@ -135,7 +139,9 @@ def test_between_switching_the_binary_and_the_restart(site: Site, tmp_path) -> N
             run = run_site("--limit", host, data=data)
             assert run.status == 0, str(run)
             assert moved(before) == {(host, "node_exporter")}
-            exe = shell(host, "readlink /proc/$(systemctl show -p MainPID node_exporter | cut -d= -f2)/exe")
+            exe = shell(
+                host, "readlink /proc/$(systemctl show -p MainPID node_exporter | cut -d= -f2)/exe"
+            )
             assert exe.strip() == f"/opt/{directory}/node_exporter"
         finally:
             run_site("--limit", host)

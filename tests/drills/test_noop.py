@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from deploys.lib.settings import Site
+from deploys.lib.site import Site
 from tests.drills.site import live_files, moved, run_site, units
 
 LOOKS = 4
@@ -29,5 +29,9 @@ def test_every_unit_runs_what_is_on_disk(site: Site) -> None:
     """The premise of the drills: each host runs the units of its groups, and no other."""
     found = units()
     assert {unit.state for unit in found.values()} == {"active"}, str(found)
-    wanted = {(member.name, component) for member in site.hosts.values() for component in member.components}
+    wanted = {
+        (member.name, component)
+        for member in site.hosts.values()
+        for component in member.components
+    }
     assert set(found) == wanted

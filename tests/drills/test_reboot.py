@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploys.lib.settings import Member, Site
+from deploys.lib.site import Member, Site
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, run_site, shell, units, wait_for
 
@@ -42,7 +42,11 @@ def test_every_host_in_turn(site: Site) -> None:
                 assert before[key] == str(wanted).split(), f"{member.name}: {key}"
             boot = shell(member.name, "cat /proc/sys/kernel/random/boot_id").strip()
             shell(member.name, "systemctl reboot", check=False)
-            wait_for(f"{member.name} to boot", lambda member=member, boot=boot: _booted(member.name, boot), 60)
+            wait_for(
+                f"{member.name} to boot",
+                lambda member=member, boot=boot: _booted(member.name, boot),
+                60,
+            )
             wait_for(f"the units of {member.name}", lambda member=member: _is_back(member), 60)
             assert _settings(member) == before, member.name
             wait_for(f"the site with {member.name} again", lambda: healthy(site), 60)

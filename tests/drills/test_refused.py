@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.settings import Site
+from deploys.lib.site import Site
 from tests.drills.site import live_files, moved, rules, run_site, units
 
 pytestmark = pytest.mark.usefixtures("restored")
@@ -25,7 +25,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, set[str]]] = {
         {"prom-1", "prom-2"},
     ),
     "Alertmanager config": (
-        {"alertmanager_config": {"route": {"routes": [{"receiver": "nobody", "matchers": ['a="b"']}]}}},
+        {
+            "alertmanager_config": {
+                "route": {"routes": [{"receiver": "nobody", "matchers": ['a="b"']}]}
+            }
+        },
         'undefined receiver "nobody" used in route',
         "alertmanager: stage and check",
         {"am-1", "am-2", "am-3"},

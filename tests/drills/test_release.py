@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploys.lib import releases, topology
-from deploys.lib.settings import Site
+from deploys.lib.site import Site
 from tests.drills.mirror import archive
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, on_all, run_site, shell, wait_for
@@ -46,7 +46,9 @@ def _expected(site: Site, release: str) -> dict[tuple[str, str], str]:
 @pytest.fixture
 def old_site(site: Site, restored: None) -> Iterator[None]:
     """The site as the older release set has it. Older releases cannot read newer data, so they begin without any."""
-    subprocess.run([sys.executable, plan.ROOT / "tests" / "lab" / "archives.py", "--release", OLD], check=True)
+    subprocess.run(
+        [sys.executable, plan.ROOT / "tests" / "lab" / "archives.py", "--release", OLD], check=True
+    )
     wipe = (
         "for u in thanos-sidecar:prometheus prometheus:prometheus alertmanager:alertmanager; do "
         "systemctl stop ${u%:*} 2>/dev/null && rm -rf /var/lib/${u#*:}/data/*; done; true"
@@ -65,7 +67,6 @@ def old_site(site: Site, restored: None) -> Iterator[None]:
         on_all(lambda host: shell(host, f"rm -rf {leftovers}"))
 
 
-@pytest.mark.long
 def test_release_change(site: Site, old_site: None) -> None:
     assert _executables(site) == _expected(site, OLD), "the premise"
     with Probe(site) as probe:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import pytest
 
 from deploys.lib import topology
-from deploys.lib.settings import STARTER_RULES, Site
+from deploys.lib.settings import STARTER_RULES
+from deploys.lib.site import Site
 from tests.drills.site import Run, converge, moved, reloads, run_site, shell, units
 
 RULES = f"{topology.RULES_DIR}/{STARTER_RULES}"
@@ -46,7 +47,9 @@ def mended(site: Site) -> Iterator[Mended]:
         loaded = reloads(others)
         run = run_site()
         after = reloads(others)
-        yield Mended(run, moved(before), {key for key, when in loaded.items() if after[key] != when})
+        yield Mended(
+            run, moved(before), {key for key, when in loaded.items() if after[key] != when}
+        )
     finally:
         converge()
 

