@@ -361,7 +361,9 @@ def _resolve(state, host, alert: Alert) -> bool:
 
 
 class Queries:
-    """Queries through all queriers, again and again, and what was wrong with the answers."""
+    """Queries through all queriers, again and again, and what was wrong with the answers. A gate."""
+
+    patience = rollout.PATIENCE
 
     def __init__(self, site: Site, interval: float):
         self.queriers = {

@@ -5,6 +5,7 @@ link in /usr/local/bin is switched by the role's turn, and going back is a link 
 unpacked is recorded beside it, and not hashed again on every run.
 """
 
+import re
 from collections.abc import Iterator
 
 from pyinfra.api import FileUploadCommand
@@ -18,6 +19,11 @@ def archives(found: State) -> Iterator:
     """Each archive is a command of its own, so that a run which takes minutes says what it is at."""
     member = rollout.member()
     settings = member.settings
+    for info in topology.of_groups(member.groups):
+        running = _running(info, found)
+        wanted = settings.version(info.archive)
+        if running and (problems := releases.check_change(info.archive, running, wanted)):
+            raise ValueError("; ".join(problems))
     for component in dict.fromkeys(info.archive for info in topology.of_groups(member.groups)):
         archive = releases.archive(component, settings.version(component), found.arch)
         pin = releases.pinned(archive.name, settings.checksums)
@@ -31,6 +37,15 @@ def archives(found: State) -> Iterator:
         else:
             rollout.say(f"software: fetch {archive.url(settings.base_url)}")
         yield rollout.run(fetch.script(archive, settings.base_url, pin))
+
+
+def _running(info: topology.ComponentInfo, found: State) -> str | None:
+    """The version of the release that a daemon runs from; None where it does not run, or not from ours."""
+    process = found.processes.get(info.unit)
+    match = re.match(
+        rf"{topology.INSTALL_DIR}/{info.archive}-(.+)\.linux-", process.exe if process else ""
+    )
+    return match[1] if match else None
 
 
 def deploy() -> None:

@@ -15,7 +15,12 @@ STATE = Path("/run/pyinfra-prometheus-ha")
 
 # Kernel settings that are the machine's and not a host's, and that a host of the lab changes: vm.*
 # by the deploy under test, fs.* by systemd as it starts. (net.* belong to each host's namespace.)
-SYSCTLS = ("vm.overcommit_memory", "vm.swappiness", "fs.file-max", "fs.nr_open")
+SYSCTLS = (
+    *("vm.overcommit_memory", "vm.swappiness", "fs.file-max", "fs.nr_open"),
+    "fs.inotify.max_user_instances",
+)
+INOTIFY = ("fs.inotify.max_user_instances", 1024)
+"""Every systemd and every daemon that watches files takes some of these, and all hosts have one root user."""
 
 TOOLS = {  # Debian package -> what shows that it is there
     "iproute2": "ip",
@@ -93,6 +98,9 @@ def register(root: Path) -> Lab:
         saved = STATE / "sysctl.json"
         if not saved.exists():
             _write(saved, {name: _sysctl(name).read_text().strip() for name in SYSCTLS})
+        name, least = INOTIFY
+        if int(_sysctl(name).read_text()) < least:
+            _sysctl(name).write_text(str(least))
         _write(lab.dir / "plan.json", {"attempt": lab.attempt, "id": lab.id})
         _write(_entry(lab), {"root": str(root), "attempt": lab.attempt})
         if not (STATE / "netns").exists() and not os.path.ismount(net.NETNS):

@@ -142,6 +142,9 @@ def run_site(
                 )
             commands.setdefault(self.host.name, []).append(script)
             files.setdefault(self.host.name, {}).update(files_in(script))
+            if script.endswith("END\nexit 1"):  # rollout.refuse
+                said = script.splitlines()[1:-2]
+                return False, CommandOutput([OutputLine("stderr", line) for line in said])
             return not (fail and fail(self.host.name, script)), CommandOutput([])
 
     (tmp_path / "group_data").mkdir(exist_ok=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
-from tests.unit.recorded import run_site
+from facts.look import Process
+from tests.unit.recorded import BLANK, run_site
 
 ROLE_OF = {"prom": "prometheus", "am": "alertmanager", "query": "querier"}
 
@@ -133,3 +136,13 @@ def test_bad_settings_end_the_run_before_any_command(run):
     done = run(data="prometheus_retentoin_time = '15d'\n")
     assert done.rc == 1
     assert "prometheus_retention_time is the nearest setting" in done.output and not done.commands
+
+
+def test_a_release_that_cannot_read_the_data_is_refused(run):
+    exe = "/opt/prometheus-3.15.0.linux-amd64/prometheus"
+    state = replace(BLANK, processes={"prometheus": Process(7, exe, ("prometheus",))})
+    state.units = {"prometheus": {"ActiveState": "active"}}
+    done = run(deploy="prometheus", data="release = 'migration'\n", states={"prom-2": state})
+    assert done.rc == 1
+    assert "prometheus 2.47.2 cannot read the data of 3.15.0" in done.output
+    assert not any("curl" in command for command in done.commands["prom-2"])
