@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -260,6 +261,18 @@ def metric(site: Site, component: str, host: str, name: str) -> float:
         if line.startswith(f"{name} "):
             return float(line.split()[1])
     raise LookupError(f"{url} has no {name}")
+
+
+def notifications(name: str) -> Counter[str]:
+    """How often the sink was told of an alert, by status."""
+    text = plan.LAB.sink_file.read_text() if plan.LAB.sink_file.exists() else ""
+    bodies = [json.loads(line)["body"] for line in text.splitlines() if name in line]
+    return Counter(
+        alert["status"]
+        for body in bodies
+        for alert in body["alerts"]
+        if alert["labels"]["alertname"] == name
+    )
 
 
 def reloads(site: Site) -> dict[tuple[str, str], float]:

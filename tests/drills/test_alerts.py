@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,22 +10,9 @@ import pytest
 
 from deploys.lib.settings import seconds
 from deploys.lib.site import Member, Site
-from tests.drills.site import get, rules, run_site, stopped, wait_for
-from tests.lab import plan
+from tests.drills.site import get, notifications, rules, run_site, stopped, wait_for
 
 pytestmark = pytest.mark.usefixtures("restored")
-
-
-def _notifications(name: str) -> Counter[str]:
-    """How often the sink was told of an alert, by status."""
-    text = plan.LAB.sink_file.read_text() if plan.LAB.sink_file.exists() else ""
-    bodies = [json.loads(line)["body"] for line in text.splitlines() if name in line]
-    return Counter(
-        alert["status"]
-        for body in bodies
-        for alert in body["alerts"]
-        if alert["labels"]["alertname"] == name
-    )
 
 
 def _alerts(site: Site, member: Member, name: str) -> list[dict[str, Any]]:
@@ -56,14 +41,14 @@ def test_one_notification(site: Site, down: str | None) -> None:
             )
             assert len(found) == 1, f"{member.name}: {found}"
             assert "replica" not in found[0]["labels"], f"{member.name}: {found}"
-        wait_for("the notification", lambda: _notifications(name))
+        wait_for("the notification", lambda: notifications(name))
         time.sleep(quiet)
-        assert _notifications(name) == {"firing": 1}
+        assert notifications(name) == {"firing": 1}
         rule("vector(1) == 0")
-        wait_for("the notification of its end", lambda: _notifications(name)["resolved"])
+        wait_for("the notification of its end", lambda: notifications(name)["resolved"])
         time.sleep(quiet)
-        assert _notifications(name) == {"firing": 1, "resolved": 1}
+        assert notifications(name) == {"firing": 1, "resolved": 1}
     # The one that comes back learns what was sent, and does not send it again.
     if down:
         time.sleep(quiet)
-        assert _notifications(name) == {"firing": 1, "resolved": 1}
+        assert notifications(name) == {"firing": 1, "resolved": 1}

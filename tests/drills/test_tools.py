@@ -1,0 +1,51 @@
+"""The two deploys that prove a site, on one's own hosts too: verify looks, drill breaks something and mends it."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploys.lib.site import Site
+from tests.drills.site import live_files, moved, notifications, run_site, stopped, units
+
+VERIFY, DRILL = "deploys/verify.py", "deploys/drill.py"
+ALERT = "DrillTestAlert"
+
+
+def test_verify_passes_and_changes_nothing(site: Site) -> None:
+    before, files = units(), live_files()
+    run = run_site(deploy=VERIFY)
+    assert run.status == 0 and not run.changed, str(run)
+    assert "checks failed: 0" in run.log
+    for member in site.hosts.values():
+        for component in member.components:
+            assert site.endpoint(component, member).url in run.log, (member.name, component)
+    assert not moved(before) and live_files() == files
+
+
+def test_verify_names_what_is_down(site: Site) -> None:
+    with stopped("am-3", "alertmanager"):
+        run = run_site(deploy=VERIFY)
+    assert run.status == 1, str(run)
+    failed = [line for line in run.log.splitlines() if "fail" in line]
+    assert any("A1" in line and "am-3" in line for line in failed), str(run)
+    # The others miss a peer.
+    assert any("A17" in line for line in failed), str(run)
+
+
+def test_drill_asks_first(site: Site) -> None:
+    """Nobody is at the terminal, and nobody said yes."""
+    before = units()
+    run = run_site(deploy=DRILL)
+    assert run.status == 1 and "yes=true" in run.log, str(run)
+    assert not moved(before)
+
+
+@pytest.mark.usefixtures("restored")
+def test_drill_finds_one_notification_and_no_failed_query(site: Site) -> None:
+    before, told = units(), notifications(ALERT)
+    run = run_site(deploy=DRILL, data={"yes": True})
+    assert run.status == 0, str(run)
+    # What was stopped is back, and nothing else was touched.
+    assert moved(before) == {(site.running("prometheus")[0].name, "prometheus")}
+    assert all(unit.state == "active" for unit in units().values())
+    assert notifications(ALERT) - told == {"firing": 1, "resolved": 1}
