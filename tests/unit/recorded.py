@@ -46,6 +46,8 @@ bucket_config = {
                "secret_key": "secret:env:S3_KEY"},
 }
 """
+CONTAINER = ["==[units]==", "==[container]==", "lxc", "==[capabilities]==", "CapBnd:\t0"]
+"""A clock that belongs to the machine around the container."""
 BLANK = State(
     os="debian",
     os_version="12",
@@ -91,8 +93,7 @@ def print_look(state: State) -> str:
         lines += [f"{name} {release.sha256} {files}"]
     lines += [f"{MARK}commands", *state.commands]
     lines += [f"{MARK}sysctl", *(f"{k.replace('.', '/')}:{v}" for k, v in state.sysctl.items())]
-    lines += [f"{MARK}timesync", "==[units]==", "==[container]==", "lxc"]
-    lines += ["==[capabilities]==", "CapBnd:\t0"]
+    lines += [f"{MARK}timesync", *state.extra.get("timesync", CONTAINER)]
     return "\n".join(lines)
 
 

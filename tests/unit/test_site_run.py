@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from facts.look import Process
+from facts.look import Path, Process
 from tests.unit.recorded import BLANK, run_site
 
 ROLE_OF = {"prom": "prometheus", "am": "alertmanager", "query": "querier"}
@@ -146,3 +146,92 @@ def test_a_release_that_cannot_read_the_data_is_refused(run):
     assert done.rc == 1
     assert "prometheus 2.47.2 cannot read the data of 3.15.0" in done.output
     assert not any("curl" in command for command in done.commands["prom-2"])
+
+
+def clock(*units: str, container: str = "none", capabilities: str = "ffffffffff") -> dict:
+    """What a host says of its clock: `units` are `name=state` of the time services that it has."""
+    lines = ["==[units]=="]
+    for unit in units:
+        name, state = unit.split("=")
+        lines += [f"Id={name}.service", "LoadState=loaded", f"ActiveState={state}", ""]
+    lines += ["==[container]==", container, "==[capabilities]==", f"CapBnd:\t{capabilities}"]
+    return {"timesync": lines}
+
+
+@pytest.mark.parametrize(
+    ("extra", "commands", "os", "wanted"),
+    [
+        (clock("chrony=active"), {"chronyd"}, "debian", []),
+        (clock("systemd-timesyncd=active"), set(), "debian", []),
+        (clock(container="lxc", capabilities="0"), set(), "debian", []),
+        (clock("chrony=inactive"), {"chronyd"}, "debian", ["systemctl enable --now chrony"]),
+        (
+            clock(),
+            set(),
+            "debian",
+            ["apt-get -qq -y --no-install-recommends install chrony", "enable --now chrony"],
+        ),
+        # From the distribution's documentation, not from a run.
+        (clock(), set(), "rocky", ["dnf -q -y install chrony", "enable --now chronyd"]),
+    ],
+    ids=["chrony", "timesyncd", "container", "stopped", "none", "none on RHEL's family"],
+)
+def test_a_clock_is_kept(run, extra, commands, os, wanted):
+    state = replace(BLANK, extra=extra, os=os, commands=(BLANK.commands - {"chronyd"}) | commands)
+    done = run("--limit", "am-1", deploy="timesync", states={"am-1": state})
+    assert done.rc == 0, done.output
+    _, *scripts = done.commands["am-1"]
+    scripts = [script for script in scripts if script != "look"]
+    assert len(scripts) == len(wanted)
+    for script, part in zip(scripts, wanted, strict=True):
+        assert part in script
+
+
+def test_the_documents_time_service_can_be_insisted_on(run):
+    state = replace(BLANK, extra=clock("systemd-timesyncd=active"))
+    done = run(
+        "--limit", "am-1", deploy="timesync", states={"am-1": state}, data="timesync = 'chrony'\n"
+    )
+    assert "enable --now chrony" in done.commands["am-1"][1]
+
+
+def test_a_minimal_host_gets_packages_and_an_account(run):
+    state = replace(BLANK, users={}, groups=set(), commands={"tar", "unshare", "logrotate"})
+    done = run("--limit", "am-1", deploy="base", states={"am-1": state})
+    assert done.rc == 0, done.output
+    scripts = "\n".join(done.commands["am-1"])
+    assert "install curl rsyslog" in scripts
+    assert "groupadd --system prometheus" in scripts
+    assert "useradd --system -g prometheus -s /sbin/nologin -M" in scripts
+
+
+def test_a_role_that_left_a_host_is_stopped_and_removed(run):
+    unit = "/etc/systemd/system/thanos-querier.service"
+    state = replace(
+        BLANK,
+        manifests={"querier": {unit, "/etc/thanos/endpoints.yml"}},
+        paths={
+            unit: Path("f", "644", "root", "root", sha256="x"),
+            "/etc/thanos/endpoints.yml": Path("f", "640", "root", "prometheus", sha256="y"),
+        },
+    )
+    done = run("--limit", "am-1", deploy="querier", states={"am-1": state})
+    assert done.rc == 0, done.output
+    script = done.commands["am-1"][-1]
+    assert "systemctl disable --now thanos-querier.service" in script
+    assert f"rm -f {unit}" in script and "rm -f /etc/thanos/endpoints.yml" in script
+    assert "querier leaves this host" in done.output
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"machine": "riscv64"}, "architecture: found 'riscv64'"),
+        ({"systemd": 219}, "found systemd 219; allowed: 240 and newer"),
+    ],
+)
+def test_a_host_that_cannot_be_served_is_named(run, change, said):
+    state = replace(BLANK, **change)
+    done = run("--limit", "am-1", deploy="alertmanager", states={"am-1": state})
+    assert done.rc == 1 and said in done.output, done.output
+    assert not any("systemctl restart" in script for script in done.commands["am-1"])
