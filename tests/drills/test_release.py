@@ -14,8 +14,7 @@ from tests.drills.mirror import archive
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, on_all, run_site, shell, wait_for
 from tests.lab import plan
-
-OLD = "migration"
+from tests.lab.archives import stand_in
 
 
 def _executables(site: Site) -> dict[tuple[str, str], str]:
@@ -33,21 +32,28 @@ def _executables(site: Site) -> dict[tuple[str, str], str]:
     return {key: path for found in on_all(look).values() for key, path in found.items()}
 
 
+def _versions(release: str) -> dict[str, str]:
+    """The release set as the lab can build it."""
+    return {c: stand_in(c, v) for c, v in releases.RELEASES[release].items()}
+
+
 def _expected(site: Site, release: str) -> dict[tuple[str, str], str]:
     expected = {}
+    versions = _versions(release)
     for host, member in site.hosts.items():
         for component in member.components:
             info = topology.COMPONENTS[component]
-            made = archive(info.archive, releases.RELEASES[release][info.archive])
+            made = archive(info.archive, versions[info.archive])
             expected[host, component] = f"{topology.INSTALL_DIR}/{made.directory}/{info.binary}"
     return expected
 
 
-@pytest.fixture
-def old_site(site: Site, restored: None) -> Iterator[None]:
+@pytest.fixture(params=["migration", pytest.param("reference", marks=pytest.mark.long)])
+def old_site(request: pytest.FixtureRequest, site: Site, restored: None) -> Iterator[str]:
     """The site as the older release set has it. Older releases cannot read newer data, so they begin without any."""
+    old = request.param
     subprocess.run(
-        [sys.executable, plan.ROOT / "tests" / "lab" / "archives.py", "--release", OLD], check=True
+        [sys.executable, plan.ROOT / "tests" / "lab" / "archives.py", "--release", old], check=True
     )
     wipe = (
         "for u in thanos-sidecar:prometheus prometheus:prometheus alertmanager:alertmanager; do "
@@ -55,20 +61,20 @@ def old_site(site: Site, restored: None) -> Iterator[None]:
     )
     on_all(lambda host: shell(host, wipe))
     try:
-        run = run_site(data={"release": OLD, "allow_outage": True})
+        run = run_site(env={"RELEASE": old}, data={"allow_outage": True})
         assert run.status == 0, str(run)
         wait_for("the older site to be healthy", lambda: healthy(site), 120)
-        yield
+        yield old
     finally:
-        newer = releases.RELEASES[releases.DEFAULT_RELEASE]
-        old = [archive(c, v).directory for c, v in releases.RELEASES[OLD].items() if v != newer[c]]
+        newer = _versions(releases.DEFAULT_RELEASE)
+        trees = [archive(c, v).directory for c, v in _versions(old).items() if v != newer[c]]
         assert run_site().status == 0, "the site does not go back to its release"
-        leftovers = " ".join(f"/opt/{name} /opt/software/{name}.tar.gz" for name in old)
+        leftovers = " ".join(f"/opt/{name} /opt/software/{name}.tar.gz" for name in trees)
         on_all(lambda host: shell(host, f"rm -rf {leftovers}"))
 
 
-def test_release_change(site: Site, old_site: None) -> None:
-    assert _executables(site) == _expected(site, OLD), "the premise"
+def test_release_change(site: Site, old_site: str) -> None:
+    assert _executables(site) == _expected(site, old_site), "the premise"
     with Probe(site) as probe:
         run = run_site()
     assert run.status == 0, str(run)

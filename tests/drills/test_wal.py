@@ -5,78 +5,18 @@ A write-ahead log that takes minutes to replay is had by a brake: for most of th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain, repeat
-from typing import Any
 
 import pytest
 
 from deploys.lib import rollout
-from deploys.lib.rollout import Gate, Progress
 from deploys.lib.site import Site
 from tests.drills.probe import Probe
 from tests.drills.site import argv, healthy, moved, run_site, shell, units, wait_for
 
 PLACE = "/root/.drill"
 
-
-# --- The logic alone: no host, and no time --------------------------------------------------------
-
-
-class _Host:
-    """What a gate needs of pyinfra's host."""
-
-    name = "drill"
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def get_fact(self, fact: type, script: str) -> list[str]:
-        return []
-
-    def log(self, line: str) -> None:
-        self.said.append(line)
-
-    def log_styled(self, line: str, **style: Any) -> None:
-        self.said.append(line)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, which passes by sleeping only."""
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    return now
-
-
-def _wait(seen: Iterator[Progress], host: _Host) -> bool:
-    return rollout.wait(None, host, Gate("", lambda lines: next(seen)), "drill", patience=60)
-
-
-def test_waits_for_as_long_as_there_is_progress(clock: list[float]) -> None:
-    per_segment = int(
-        50 / rollout.PAUSE
-    )  # fifty seconds each: ten times that is far more than the patience
-    segments = (
-        Progress(False, f"segment {number}", number)
-        for number in range(10)
-        for _ in range(per_segment)
-    )
-    assert _wait(chain(segments, repeat(Progress(True, "ready"))), _Host())
-    assert clock[0] >= 490
-
-
-def test_gives_up_without_progress(clock: list[float]) -> None:
-    host = _Host()
-    assert not _wait(repeat(Progress(False, "segment 3", 3)), host)
-    assert 60 <= clock[0] <= 62
-    assert host.said[-1] == "drill: no progress for 60 s: segment 3"
-
-
-# --- The real thing -------------------------------------------------------------------------------
 
 HOST = "prom-1"
 NEW = "--storage.tsdb.retention.time=14d"

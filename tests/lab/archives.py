@@ -40,7 +40,7 @@ from typing import Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from deploys.lib import releases
+from deploys.lib import releases, topology
 
 UPSTREAM = "https://github.com"
 TIMEOUT = 5
@@ -81,10 +81,13 @@ def stand_in(component: str, version: str) -> str:
 
 
 def wanted(names: Iterable[str], only: Iterable[str] = ()) -> list[Pair]:
-    """The (component, version) pairs of the release sets `names`, each once, in table order."""
-    only = set(only)
+    """The (component, version) pairs of the release sets `names`, each once, in table order.
+
+    Without `only`, those that some role runs: what nothing installs need not be built.
+    """
+    only = set(only) or {info.archive for info in topology.COMPONENTS.values()}
     pairs = [pair for name in names for pair in releases.RELEASES[name].items()]
-    return [pair for pair in dict.fromkeys(pairs) if not only or pair[0] in only]
+    return [pair for pair in dict.fromkeys(pairs) if pair[0] in only]
 
 
 def cache_dir() -> Path:

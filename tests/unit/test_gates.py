@@ -64,6 +64,15 @@ def test_a_replaying_log_is_progress(site):
     assert one.says == "write-ahead log replayed to segment 3 of 9"
 
 
+def test_what_was_read_from_disk_is_progress_within_a_segment(site):
+    judge = gate(site, gates.prometheus, "prom-1").judge
+    one, two, same = (
+        judge([f"rchar {mebibytes << 20}", *prometheus(ready=503, replay=(0, 9, 3))])
+        for mebibytes in (100, 101, 101)
+    )
+    assert one.measure != two.measure == same.measure
+
+
 def test_a_prometheus_that_does_not_answer_is_no_progress(site):
     judge = gate(site, gates.prometheus, "prom-1").judge
     seen = judge([*refused("ready"), *refused("sidecar")])
@@ -181,6 +190,14 @@ def test_waiting_ends_when_nothing_moves(monkeypatch):
     assert not rollout.wait(None, host, gate, "it works")
     assert 60 < clock.now < 62
     assert said[-1] == "it works: no progress for 60 s: stuck at segment 3"
+
+
+def test_no_answer_is_no_progress(monkeypatch):
+    clock = Clock(monkeypatch)
+    flapping = [Progress(False, "segment 3", 3), Progress(False, "no answer")] * 500
+    host, _, gate = polled(monkeypatch, flapping)
+    assert not rollout.wait(None, host, gate, "it works")
+    assert 60 < clock.now < 62
 
 
 def test_nobody_is_taken_down_while_no_other_does_its_job(monkeypatch):
