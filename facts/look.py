@@ -92,12 +92,12 @@ class State(Reading):
         return {"x86_64": "amd64", "aarch64": "arm64"}.get(self.machine, self.machine)
 
     def below(self, *roots: str) -> dict[str, str]:
-        """Path and hash of every regular file at or below `roots`, links followed by name only."""
+        """Path and hash of every regular file that was seen at or below `roots`."""
         return {
             name: path.sha256
             for name, path in self.paths.items()
             if path.kind == "f"
-            and any(name == root or name.startswith(f"{root}/") for root in roots)
+            and any(name == root or name.startswith(f"{root.rstrip('/')}/") for root in roots)
         }
 
 

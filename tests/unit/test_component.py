@@ -146,6 +146,15 @@ def test_what_left_the_inventory_is_purged_and_what_is_foreign_is_left(component
     assert f"rm -f {gone}" in script and foreign not in script
 
 
+def test_a_foreign_rule_that_was_loaded_is_no_reason_to_reload(component, state):
+    foreign = "/etc/prometheus/rules/foreign.yml"
+    state.paths[foreign] = Path("f", "640", "root", "prometheus", sha256="x")
+    assert c.compare(component, state).due["prometheus"].action == "reload"
+    state.stamps["prometheus.loaded"][foreign] = "x"
+    change = c.compare(component, state)
+    assert change.foreign == [foreign] and not change
+
+
 def test_a_role_that_left_is_stopped_and_removed_and_its_links_stay(component, state):
     change = c.compare(c.Component("prometheus"), state)
     script = c.swap_script(c.Component("prometheus"), change)
