@@ -57,7 +57,7 @@ def test_a_long_replay_is_waited_for(site: Site) -> None:
     for _ in range(12):  # each start begins a segment of its own
         shell(HOST, "systemctl restart prometheus; sleep 0.5")
     wait_for("the site to be healthy", lambda: healthy(site), 90)
-    with Probe(site) as probe, brake(4, 0.01):
+    with Probe(site) as probe, brake(6, 0.01):
         run = run_site(data={"prometheus_retention_time": "14d"})
         took = int(shell(HOST, f"cat {PLACE}/took 2>/dev/null || echo 0"))
     assert run.status == 0, str(run)
