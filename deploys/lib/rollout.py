@@ -19,6 +19,7 @@ from functools import partial
 
 from pyinfra import host, inventory, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
+from pyinfra.api.exceptions import FactProcessError
 from pyinfra.context import ctx_state
 
 from deploys.lib import topology
@@ -130,12 +131,20 @@ def say(message: str) -> None:
         host.log(message)
 
 
+def _see(host, gate: Gate) -> Progress:
+    """What the gate sees now. An answer that cannot be read (the connection broke) is no progress."""
+    try:
+        return gate.judge(host.get_fact(Probe, script=gate.script))
+    except FactProcessError as error:
+        return Progress(False, str(error))
+
+
 def wait(state, host, gate: Gate, purpose: str) -> bool:
     """Look until the gate opens. Fails once nothing has moved for its patience: a large write-ahead log may
     take minutes to replay, and does so visibly."""
     measure, since, said, told = None, time.monotonic(), "", -TELL
     while True:
-        progress = gate.judge(host.get_fact(Probe, script=gate.script))
+        progress = _see(host, gate)
         if progress.ok:
             host.log(f"{purpose}: {progress.says}")
             return True
@@ -157,9 +166,7 @@ def _ask_others(state, host, gates: list[tuple[str, Gate]], patience: float = PA
     """Never the last one: is there another member that does its job? One that is about to (replaying) is waited for."""
     measure, since = None, time.monotonic()
     while True:
-        seen = [
-            (name, gate.judge(host.get_fact(Probe, script=gate.script))) for name, gate in gates
-        ]
+        seen = [(name, _see(host, gate)) for name, gate in gates]
         if any(progress.ok for _, progress in seen):
             return True
         now = time.monotonic()

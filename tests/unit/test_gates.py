@@ -200,6 +200,14 @@ def test_no_answer_is_no_progress(monkeypatch):
     assert 60 < clock.now < 62
 
 
+def test_an_answer_that_cannot_be_read_is_waited_over(monkeypatch, site):
+    Clock(monkeypatch)
+    host, said, _ = polled(monkeypatch, [Progress(True, "unused")])
+    gate_ = gate(site, gates.alertmanagers, "am-1")  # the host answers with nothing at all
+    assert not rollout.wait(None, host, gate_, "it works")
+    assert "no answers in" in said[-1]
+
+
 def test_nobody_is_taken_down_while_no_other_does_its_job(monkeypatch):
     Clock(monkeypatch)
     host, said, gate = polled(monkeypatch, [Progress(False, "not ready: refused")])
