@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import requests
@@ -61,10 +62,13 @@ mv -T "$new/$tree" "$top/$tree"
 """
 
 
-def cache_directory() -> Path:
-    """Where the control machine keeps archives: below the user's cache directory."""
+def cache_directory(base_url: str) -> Path:
+    """Where the control machine keeps archives from `base_url`: below the user's cache directory.
+
+    Each source has its own: a mirror may build an archive itself, under upstream's name.
+    """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "pyinfra-prometheus-ha" / "archives"
+    return base / "pyinfra-prometheus-ha" / "archives" / re.sub(r"\W+", "-", base_url)
 
 
 def cached(archive: Archive, base_url: str, pin: str | None) -> tuple[Path, str]:
@@ -72,7 +76,7 @@ def cached(archive: Archive, base_url: str, pin: str | None) -> tuple[Path, str]
 
     Raises `FetchError` naming the archive, where it was sought and what was found.
     """
-    place = cache_directory() / archive.name
+    place = cache_directory(base_url) / archive.name
     place.parent.mkdir(parents=True, exist_ok=True)
     sums = place.with_name(place.name + ".sha256")
     try:

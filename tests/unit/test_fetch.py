@@ -71,7 +71,7 @@ def test_what_cannot_be_had_is_named_and_leaves_nothing(mirror, spoil, said):
     with pytest.raises(fetch.FetchError, match=ARCHIVE.name) as raised:
         fetch.cached(ARCHIVE, url, None)
     assert said in str(raised.value)
-    assert [path.name for path in fetch.cache_directory().iterdir()] == []
+    assert [path.name for path in fetch.cache_directory(url).iterdir()] == []
 
 
 def test_a_pin_goes_before_the_releases_own_sums(mirror):
@@ -82,4 +82,12 @@ def test_a_pin_goes_before_the_releases_own_sums(mirror):
 
 def test_nobody_there_is_an_error(mirror):
     with pytest.raises(fetch.FetchError, match=ARCHIVE.name):
+        fetch.cached(ARCHIVE, "http://127.0.0.1:1", None)
+
+
+def test_sources_do_not_mix(mirror):
+    """What a mirror built itself must not be taken for upstream's archive of the same name."""
+    url, _ = mirror
+    fetch.cached(ARCHIVE, url, None)
+    with pytest.raises(fetch.FetchError):
         fetch.cached(ARCHIVE, "http://127.0.0.1:1", None)
