@@ -112,11 +112,7 @@ def _unfit(site: Site, me: Member) -> str:
 
 
 def _does_its_job(site: Site, member: Member, asked_by: Member) -> bool:
-    gate = gates.prometheus(site, member, asked_by)
-    try:
-        progress = gate.judge(host.get_fact(Probe, script=gate.script))
-    except FactProcessError as error:
-        progress = Progress(False, str(error))
+    progress = rollout.see(host, gates.prometheus(site, member, asked_by))
     if not progress.ok:
         rollout.say(f"{member.name}: {progress.says}")
     return progress.ok

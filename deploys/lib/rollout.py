@@ -131,7 +131,7 @@ def say(message: str) -> None:
         host.log(message)
 
 
-def _see(host, gate: Gate) -> Progress:
+def see(host, gate: Gate) -> Progress:
     """What the gate sees now. An answer that cannot be read (the connection broke) is no progress."""
     try:
         return gate.judge(host.get_fact(Probe, script=gate.script))
@@ -144,7 +144,7 @@ def wait(state, host, gate: Gate, purpose: str) -> bool:
     take minutes to replay, and does so visibly."""
     measure, since, said, told = None, time.monotonic(), "", -TELL
     while True:
-        progress = _see(host, gate)
+        progress = see(host, gate)
         if progress.ok:
             host.log(f"{purpose}: {progress.says}")
             return True
@@ -166,7 +166,7 @@ def _ask_others(state, host, gates: list[tuple[str, Gate]], patience: float = PA
     """Never the last one: is there another member that does its job? One that is about to (replaying) is waited for."""
     measure, since = None, time.monotonic()
     while True:
-        seen = [(name, _see(host, gate)) for name, gate in gates]
+        seen = [(name, see(host, gate)) for name, gate in gates]
         if any(progress.ok for _, progress in seen):
             return True
         now = time.monotonic()
