@@ -8,10 +8,15 @@ LAB := tests/lab/lab
 RUFF := $(VENV)/bin/ruff
 LINT := --line-length 120 --target-version py311 --select E,F,I,B,UP,RET,SIM --ignore SIM105,RET503
 
+TLS_DRILLS := noop
+# What these look at is the same with TLS as without.
+TLS_SITE = $(filter-out $(patsubst %,tests/site/test_%.py,base kernel logs software),$(wildcard tests/site/test_*.py))
+
 export RELEASE ?= current
 export PROFILE ?= production
+export WEB ?=
 
-.PHONY: site deploy verify test unit lint lab archives drills bench down
+.PHONY: site deploy verify test test-tls unit lint lab archives drills bench down
 
 ## Hosts, archives, the platform on them, and a table of what stands.
 site: lab deploy verify
@@ -25,7 +30,13 @@ verify: $(VENV)/made
 ## All tests that CI runs: brings up what it needs, with the drill profile's short intervals.
 test: export PROFILE = drill
 test: lint unit lab deploy verify
-	$(PYTEST) tests/site tests/drills -m "not long"
+	$(PYTEST) tests/site tests/drills -m "not long" --durations=20
+	$(PYTEST) tests/odd
+	$(MAKE) WEB=tls test-tls
+
+## The suites once more, on a site with TLS and a password on every port. `WEB=tls make drills` has all drills, too.
+test-tls: deploy verify
+	$(PYTEST) $(TLS_SITE) $(TLS_DRILLS:%=tests/drills/test_%.py) -m "not long"
 
 ## Tests that need no host and no root.
 unit: $(VENV)/made
@@ -46,8 +57,11 @@ drills: export PROFILE = drill
 drills: lab deploy
 	$(PYTEST) tests/drills
 
+## What a run without change costs, and what each layer of a query does: on a deployed site, with nothing else running.
+bench: export PROFILE = drill
 bench: $(VENV)/made
 	$(VENV)/bin/python tests/bench/noop.py
+	$(VENV)/bin/python -m tests.bench.queries
 
 down:
 	$(LAB) down

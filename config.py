@@ -1,19 +1,40 @@
 """Read by pyinfra before every run: before the inventory, and before any connection.
 
 Refused here is what pyinfra would take for success, or find out host by host: `--limit` or
-`--exclude` that matches no host, `--no-wait`, and settings that cannot be deployed.
+`--exclude` that matches no host, `--no-wait`, `--serial`, and settings that cannot be deployed. And whatever the
+run prints goes through a stream that hides its secrets.
 """
 
+import inspect
+import sys
+from functools import partial
+from getpass import getpass
+
 import click
+import pyinfra.api.util
+import pyinfra_cli.cli
 from pyinfra import config, state
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.connectors import util as connectors
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import parse_cli_arg
 
-from deploys.lib.findings import SettingsErrors, describe
+from deploys.lib import plan
+from deploys.lib.findings import SettingsErrors, describe, refusal
+from deploys.lib.secrets import Redacting
 from deploys.lib.site import check_limit, load_site
 
 config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
+
+# Before a run without -y, and with --dry, pyinfra prints operations and counts of hosts; an operator
+# wants to know files, restarts and their order. The function is private, and there is no hook in its
+# place: the version above is bound, and a test sees that the plan is printed.
+pyinfra_cli.cli.print_meta = plan.print_with(pyinfra_cli.cli.print_meta)
+
+# To know the line that calls an operation, pyinfra reads the source of every frame on the way: most of
+# the time of a run with nothing to change. File and number are all it uses.
+for _name in ("stack", "getframeinfo"):
+    setattr(pyinfra.api.util, _name, partial(getattr(inspect, _name), context=0))
 
 
 def _check(options):
@@ -34,14 +55,42 @@ def _check(options):
     # Facts, commands and debug-inventory are how one looks into a site that cannot be deployed.
     if not options["operations"][0].startswith("deploys"):
         return
+    if options["serial"]:
+        raise PyinfraError(
+            "--serial: each host would pass all steps alone, before the next is even looked at; "
+            "hosts take their turns in the order of the inventory without it"
+        )
     try:
         site = load_site(inventory)
     except SettingsErrors as errors:
-        raise PyinfraError(f"nothing was done:\n{errors}") from None
+        raise PyinfraError(refusal(errors)) from None
     for line in describe(site.findings):
         click.echo(f"    {line}", err=True)
 
 
+_unanswered = set()
+
+
+def _ask(prompt):
+    """pyinfra's question where sudo wants a password. Where nobody is there to answer it, its own one ends the run of
+    all hosts in a traceback; so the host alone fails, and says what to do."""
+    if prompt in _unanswered:
+        return ""
+    try:
+        return getpass(prompt)
+    except EOFError:
+        _unanswered.add(prompt)
+        click.echo(
+            f"{prompt}none given. Run with --same-sudo-password (asks once, on the terminal or stdin), "
+            "or let this user use sudo without one (NOPASSWD)",
+            err=True,
+        )
+        return ""
+
+
+connectors.getpass = _ask
+
 _context = click.get_current_context(silent=True)
 if _context is not None:
+    sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)
     _check(_context.params)

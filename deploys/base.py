@@ -29,14 +29,17 @@ def accounts(found: State) -> Iterator:
     missing = [package for command, package in PACKAGES.items() if command not in found.commands]
     if missing:
         yield from packages.install(missing, found)
-    user, group = topology.USER, topology.GROUP
-    if group not in found.groups:
-        rollout.say(f"group {group}")
-        yield rollout.run(f"groupadd --system {group}")
+    user, own = topology.USER, topology.GROUP
+    # One more for each component with a key to the bucket: the file of that key is for its members alone.
+    keys = [name for name in rollout.member().components if name in topology.BUCKET_GROUPS]
+    for group in (own, *keys):
+        if group not in found.groups:
+            rollout.say(f"group {group}")
+            yield rollout.run(f"groupadd --system {group}")
     if user not in found.users:
         rollout.say(f"user {user}")
         yield rollout.run(
-            f"useradd --system -g {group} -s {topology.SHELL} -M -d /nonexistent {user}"
+            f"useradd --system -g {own} -s {topology.SHELL} -M -d /nonexistent {user}"
         )
 
 
@@ -49,7 +52,7 @@ def component(site: Site, member: Member, found: State) -> Component:
             str(PurePosixPath(topology.STAMP).parent): Directory("755", group="root"),
             topology.SOFTWARE_DIR: Directory("755", group="root"),
             # root's rsyslog writes here: were it the service user's, a planted link would aim those writes.
-            topology.LOG_DIR: Directory("750"),
+            topology.logs(member.components)[0]: Directory("750"),
         },
         files={
             topology.STAMP: File(

@@ -41,12 +41,13 @@ from pyinfra.api.exceptions import FactProcessError
 from pyinfra.context import ctx_state
 
 from deploys import preflight
-from deploys.lib import checks, gates, rollout, topology
+from deploys.lib import checks, gates, notifications, rollout, topology
+from deploys.lib.ask import script
 from deploys.lib.rollout import Gate, Progress
 from deploys.lib.settings import seconds
 from deploys.lib.site import Member, Site
 from facts import alertmanager
-from facts.http import NO_ANSWER, Call, script, split
+from facts.http import NO_ANSWER, Call, split
 from facts.look import sections
 from facts.probe import Probe
 
@@ -151,7 +152,7 @@ def _confirm(state, host) -> bool:
     if rollout.member().settings.yes:
         return True
     question = (
-        f"The drill sends a test alert to all receivers that a {checks.DRILL_ALERT} is routed to, "
+        f"The drill sends a test alert to all receivers that a {notifications.DRILL_ALERT} is routed to, "
         f"then stops Prometheus on {host.name} for about a minute."
     )
     if not sys.stdin.isatty():
@@ -198,8 +199,8 @@ class Alert:
         self.site, self.me, self.drill = site, me, secrets.token_hex(4)
         self.started, self.offset = clock, clock - time.time()
         self.resend = seconds(me.settings.timing.resend_delay)
-        self.before: dict[str, checks.Mailbox] = {}
-        self.after: dict[str, checks.Mailbox] = {}
+        self.before: dict[str, notifications.Mailbox] = {}
+        self.after: dict[str, notifications.Mailbox] = {}
         self.others: set[tuple[str, str]] = set()
         self.begun = self.posted = self.notified = 0.0
 
@@ -214,9 +215,7 @@ class Alert:
     def questions(self) -> dict[str, str]:
         """What every Alertmanager is asked, by its host."""
         return {
-            m.name: script(
-                self.site.endpoint("alertmanager", m).url, (*alertmanager.CALLS, checks.SENT)
-            )
+            m.name: script(self.site, m, "alertmanager", (*alertmanager.CALLS, notifications.SENT))
             for m in self.site.members("alertmanager")
         }
 
@@ -224,10 +223,10 @@ class Alert:
         """The alert for all Alertmanagers, as a Prometheus posts it, firing for `lives` seconds."""
         body = {
             "labels": {
-                "alertname": checks.DRILL_ALERT,
+                "alertname": notifications.DRILL_ALERT,
                 "cluster": self.me.settings.cluster,
                 "severity": "info",
-                checks.DRILL_LABEL: self.drill,
+                notifications.DRILL_LABEL: self.drill,
             },
             "annotations": {"summary": "A drill of the alerting pipeline. Nothing is to be done."},
             "startsAt": _rfc3339(self.started),
@@ -236,9 +235,7 @@ class Alert:
         options = ("-H", "Content-Type: application/json", "-d", json.dumps([body]))
         return {
             f"post {m.name}": script(
-                self.site.endpoint("alertmanager", m).url,
-                [Call("post", "/api/v2/alerts")],
-                options,
+                *(self.site, m, "alertmanager"), [Call("post", "/api/v2/alerts")], options
             )
             for m in self.site.members("alertmanager")
         }
@@ -272,19 +269,19 @@ class Alert:
         return Progress(True, took, "done")
 
     @property
-    def result(self) -> checks.Notified:
+    def result(self) -> notifications.Notified:
         """How many notifications it has made so far."""
-        return checks.notified(self.before, self.after, self.drill, self.others)
+        return notifications.notified(self.before, self.after, self.drill, self.others)
 
     def _read(self, lines: list[str]) -> list[str]:
         parts, silent = sections(lines), []
         for name in self.questions:
-            box = checks.read_mailbox(parts[name]) if parts.get(name) else None
+            box = notifications.read_mailbox(parts[name]) if parts.get(name) else None
             if box is not None and box.report.ready and box.sent:
                 self.after[name] = box
             else:
                 silent.append(name)
-        self.others |= checks.other_alerts(self.after.values(), self.drill)
+        self.others |= notifications.other_alerts(self.after.values(), self.drill)
         return silent
 
 
@@ -292,7 +289,7 @@ def _rfc3339(when: float) -> str:
     return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")
 
 
-def _waits(site: Site, boxes: dict[str, checks.Mailbox]) -> tuple[float, float]:
+def _waits(site: Site, boxes: dict[str, notifications.Mailbox]) -> tuple[float, float]:
     """Seconds: how long the notification may take, and after it a second one from another member.
 
     A group that still stands from a drill before waits for the next group_interval, not group_wait.
@@ -343,7 +340,7 @@ def _resolve(state, host, alert: Alert) -> bool:
 
     def judge(lines: list[str]) -> Progress:
         parts = sections(lines)
-        boxes = {n: checks.read_mailbox(parts[n]) for n in alert.questions if parts.get(n)}
+        boxes = {n: notifications.read_mailbox(parts[n]) for n in alert.questions if parts.get(n)}
         left = [name for name, box in boxes.items() if box.alerts(alert.drill)]
         return Progress(
             not left, f"still on {', '.join(left)}" if left else "resolved", tuple(left)
@@ -362,13 +359,14 @@ class Queries:
     patience = rollout.PATIENCE
 
     def __init__(self, site: Site, interval: float):
-        self.queriers = {
-            m.name: site.endpoint("thanos-querier", m).url for m in site.members("querier")
-        }
+        self.queriers = {m.name: m for m in site.members("querier")}
         self.script = checks.sectioned(
             {
                 "unit": f"systemctl is-active {UNIT} || true",
-                **{name: script(url, checks.QUERIES) for name, url in self.queriers.items()},
+                **{
+                    name: script(site, querier, "thanos-querier", checks.QUERIES)
+                    for name, querier in self.queriers.items()
+                },
             }
         )
         self.needed = INTERVALS * interval
@@ -504,5 +502,7 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
+    preflight.settings()
+    rollout.begin()
+    rollout.lock(name="lock: no other run is at work")
     deploy()

@@ -1,5 +1,6 @@
 """Kernel settings (spec/000 4.2): written for the next boot, set now, and read back."""
 
+import shlex
 from collections.abc import Iterator
 
 from deploys import preflight
@@ -28,8 +29,8 @@ def live(found: State) -> Iterator:
         is_ = found.sysctl.get(key, "unknown to this kernel")
         rollout.say(f"kernel: {key} is {is_}, becomes {value}")
     read_back = (
-        f"""found=$(sysctl -n {key} | tr '\\t' ' '); [ "$found" = '{value}' ] ||
-        {{ echo "{key} stays at $found, wanted {value}" >&2; exit 1; }}"""
+        f"""wanted={shlex.quote(value)} found=$(sysctl -n {key} | tr '\\t' ' ')
+        [ "$found" = "$wanted" ] || {{ echo "{key} stays at $found, wanted $wanted" >&2; exit 1; }}"""
         for key, value in differ.items()
     )
     yield rollout.run("\n".join(["set -e", f"sysctl -q -p {topology.SYSCTL_FILE}", *read_back]))

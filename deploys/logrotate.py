@@ -13,7 +13,11 @@ from facts.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    daemons = [info.unit for info in topology.COMPONENTS.values()]
+    log_dir, rotation = topology.logs(member.components)
+    daemons = list(topology.UNITS)
+    if log_dir != topology.LOG_DIR:
+        # The lines of somebody else's daemon by a name of ours are not ours.
+        daemons = [info.unit for info in topology.of_groups(member.groups)]
     reads = (topology.RSYSLOG_FILE, topology.RSYSLOG_DROP_IN)
 
     def file(text: str) -> File:
@@ -22,10 +26,8 @@ def component(site: Site, member: Member, found: State) -> Component:
     return Component(
         name="logrotate",
         files={
-            topology.LOGROTATE_FILE: file(template("logrotate.j2", log_dir=topology.LOG_DIR)),
-            topology.RSYSLOG_FILE: file(
-                template("rsyslog.j2", log_dir=topology.LOG_DIR, daemons=daemons)
-            ),
+            rotation: file(template("logrotate.j2", log_dir=log_dir)),
+            topology.RSYSLOG_FILE: file(template("rsyslog.j2", log_dir=log_dir, daemons=daemons)),
             topology.RSYSLOG_DROP_IN: file(
                 template("stamped.conf.j2", stamp=topology.STAMP, unit="rsyslog", paths=reads)
             ),
@@ -33,7 +35,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         directories={},
         services=(Service("rsyslog", started=reads),),
         checks=(
-            "logrotate --debug {staged}" + f"{topology.LOGROTATE_FILE} 2>&1 || exit 1",
+            "logrotate --debug {staged}" + f"{rotation} 2>&1 || exit 1",
             "rsyslogd -N1 -f {staged}" + f"{topology.RSYSLOG_FILE}",
         ),
     )

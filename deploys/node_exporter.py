@@ -1,6 +1,6 @@
 """node_exporter on every host. It gates nobody: a host without its metrics is still a host that works."""
 
-from deploys import preflight, software
+from deploys import preflight, software, web
 from deploys.lib import rollout
 from deploys.lib.service import daemons
 from deploys.lib.site import Member, Site
@@ -21,4 +21,5 @@ def deploy() -> None:
 if __name__ == "builtins":  # as a deploy file of its own
     preflight.deploy()
     software.deploy()
+    web.deploy()
     deploy()

@@ -1,19 +1,106 @@
-"""Refuse before anything changes: the inventory and all hosts' settings are checked, whichever the run touches.
+"""Refuse before anything changes: settings first, then what the hosts are (spec/000 1.1, 2, 12).
 
-`config.py` does so before pyinfra connects; this is for runs that were not started beside it.
+    pyinfra -y inventory.py deploys/preflight.py     # alone: read-only, one table of findings
+
+`config.py` refuses bad settings before pyinfra connects; `settings` is for runs that were not started beside it. Then
+every host of the run is asked, in the run's own look, and what all said is judged together (lib/preflight.py) and
+printed once. One `fail` ends the run on all hosts. Peers are the inventory's, also under `--limit`.
 """
 
-from pyinfra.api.exceptions import PyinfraError
+from pyinfra import host, inventory, logger, state
+from pyinfra.api import operation
+from pyinfra.api.exceptions import FactProcessError, PyinfraError
+from pyinfra.api.output import format_text
+from pyinfra.context import ctx_state
 
-from deploys.lib import rollout
-from deploys.lib.findings import SettingsErrors, describe
+from deploys.lib import preflight, rollout
+from deploys.lib.findings import SettingsErrors, refusal
+from deploys.lib.results import Result
+from facts import survey
+
+COLOURS = {"fail": "red", "warn": "yellow"}
 
 
-def deploy() -> None:
+def settings() -> None:
     """Ends the run, for all hosts and with all findings at once, where the site cannot be deployed."""
     try:
         rollout.site()
     except SettingsErrors as error:
-        raise PyinfraError(
-            "nothing was changed:\n  " + "\n  ".join(describe(error.findings))
-        ) from None
+        raise PyinfraError(refusal(error)) from None
+
+
+def _memory() -> dict:
+    """What this stage of the run has seen, kept on pyinfra's state so that it ends with the run."""
+    kept = ctx_state.get().__dict__.setdefault("_monitoring_preflight", {})
+    return kept.setdefault(
+        state.is_executing, {"seen": {}, "looks": {}, "failed": {}, "said": set()}
+    )
+
+
+def _results() -> list[Result]:
+    memory = _memory()
+    site = rollout.site()
+    seen = {name: memory["seen"][name] for name in site.hosts if name in memory["seen"]}
+    return preflight.judge(preflight.View(site, seen, memory["looks"], rollout.dead()))
+
+
+def _print(results: list[Result]) -> None:
+    """What has not been printed in this stage of the run."""
+    said = _memory()["said"]
+    new = [one for one in results if one not in said]
+    said.update(new)
+    for line in preflight.table(rollout.site(), new):
+        logger.info(format_text(line, fg=COLOURS.get(line[:4])))
+
+
+@operation()
+def _survey():
+    """Ask the host, in the same command as the look that the steps share. Nothing is changed."""
+    memory, member = _memory(), rollout.member()
+    try:
+        found = rollout.first_look({"survey": preflight.questions(rollout.site(), member)})
+        if found is None:
+            memory["failed"][host.name] = "the look at this host failed"
+        else:
+            memory["looks"][host.name] = found
+            memory["seen"][host.name] = survey.parse(found.extra["survey"])
+    except FactProcessError as error:
+        memory["failed"][host.name] = str(error)
+    if host.name in memory["failed"]:
+        yield rollout.refuse(memory["failed"][host.name])
+    if not state.is_executing:
+        # While the run is planned, hosts pass by at their own pace: whoever is last speaks for all.
+        asked = {*memory["seen"], *memory["failed"]}
+        if asked >= {one.name for one in inventory.get_active_hosts()}:
+            _print(results := _results())
+            if failed := [one for one in results if one.severity == "fail"]:
+                raise PyinfraError(_refusal(failed))
+
+
+@operation()
+def _report():
+    """Judge what all hosts said. The first to come here prints it; each refuses where one finding is a failure."""
+    if not state.is_executing:
+        return
+    _print(results := _results())
+    if failed := [one for one in results if one.severity == "fail"]:
+        yield rollout.refuse(_refusal(failed))
+
+
+def _refusal(failed: list[Result]) -> str:
+    checks = ", ".join(dict.fromkeys(one.check for one in failed))
+    return f"preflight: nothing was changed; mend what the table above says of: {checks}"
+
+
+def deploy(changes: bool = True) -> None:
+    """Look at every host of the run, and refuse for all of them before anything changes. A run that `changes` hosts
+    takes their locks with it."""
+    settings()
+    if changes:
+        rollout.begin()
+    _survey(name="preflight: look at every host")
+    _report(name="preflight: judge")
+
+
+if __name__ == "builtins":  # as a deploy file of its own
+    deploy(changes=False)

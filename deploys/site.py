@@ -5,25 +5,48 @@ each is also a deploy file of its own, and `--limit` renders the same files as a
 from deploys import (
     alertmanager,
     base,
+    bucket_web,
+    compactor,
+    firewall,
     kernel,
     logrotate,
     node_exporter,
     preflight,
     prometheus,
     querier,
+    query_frontend,
+    receive,
+    rule,
+    seaweedfs,
+    sidecar,
     software,
+    store,
     timesync,
+    upper,
+    web,
 )
 
 preflight.deploy()  # refuse what can be refused before any change
 base.deploy()  # account, directories, limits
+firewall.deploy()  # the host's own, where it is told to open
 kernel.deploy()  # sysctl
 timesync.deploy()  # a clock that is kept
 software.deploy()  # releases, fetched and verified on all hosts at once; nothing goes live yet
+web.deploy()  # certificates, users and passwords of every HTTP port: read again by themselves
 
 # One explicit line a role: each is staged and checked on all its hosts, then goes live host by host.
 logrotate.deploy()  # before the daemons, whose first lines it keeps
 node_exporter.deploy()
 alertmanager.deploy()
+seaweedfs.deploy()
+store.deploy()
+receive.deploy()  # before those that write to it
 prometheus.deploy()
+sidecar.deploy()
 querier.deploy()
+rule.deploy()  # asks the queriers
+query_frontend.deploy()
+compactor.deploy()
+bucket_web.deploy()
+upper.deploy()
+web.finish()  # what the daemons were started with before, and read no more

@@ -5,14 +5,14 @@ link in /usr/local/bin is switched by the role's turn, and going back is a link 
 unpacked is recorded beside it, and not hashed again on every run.
 """
 
-import re
 from collections.abc import Iterator
 
 from pyinfra.api import FileUploadCommand
 
 from deploys import preflight
 from deploys.lib import fetch, releases, rollout, topology
-from facts.look import State
+from deploys.lib.service import running_version
+from facts.look import Installed, State
 
 
 def archives(found: State) -> Iterator:
@@ -20,7 +20,7 @@ def archives(found: State) -> Iterator:
     member = rollout.member()
     settings = member.settings
     for info in topology.of_groups(member.groups):
-        running = _running(info, found)
+        running = running_version(info, found)
         wanted = settings.version(info.archive)
         if running and (problems := releases.check_change(info.archive, running, wanted)):
             raise ValueError("; ".join(problems))
@@ -32,20 +32,13 @@ def archives(found: State) -> Iterator:
             continue
         if settings.offline:
             rollout.say(f"software: upload {archive.name}")
-            path, pin = fetch.cached(archive, settings.base_url, pin)
-            yield FileUploadCommand(str(path), f"{topology.SOFTWARE_DIR}/{archive.name}")
+            if not rollout.planning():  # which downloads nothing, not even to the control machine
+                path, pin = fetch.cached(archive, settings.base_url, pin)
+                yield FileUploadCommand(str(path), f"{topology.SOFTWARE_DIR}/{archive.name}")
         else:
             rollout.say(f"software: fetch {archive.url(settings.base_url)}")
         yield rollout.run(fetch.script(archive, settings.base_url, pin))
-
-
-def _running(info: topology.ComponentInfo, found: State) -> str | None:
-    """The version of the release that a daemon runs from; None where it does not run, or not from ours."""
-    process = found.processes.get(info.unit)
-    match = re.match(
-        rf"{topology.INSTALL_DIR}/{info.archive}-(.+)\.linux-", process.exe if process else ""
-    )
-    return match[1] if match else None
+        found.installed[archive.directory] = Installed(pin or "", frozenset(archive.binaries))
 
 
 def deploy() -> None:

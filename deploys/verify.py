@@ -19,6 +19,7 @@ from pyinfra.context import ctx_state
 from deploys import preflight
 from deploys.lib import checks, rollout
 from deploys.lib.look import look_at_host
+from deploys.lib.results import some
 from deploys.lib.rollout import Gate, Progress
 from deploys.lib.settings import seconds
 from facts.probe import Probe
@@ -32,11 +33,13 @@ def _seen() -> dict[str, checks.Seen]:
 @operation()
 def _ask():
     """Look at the host and ask its daemons. Nothing is changed, so nothing is yielded."""
-    yield from ()
     if not state.is_executing:
         return
     member, begun = rollout.member(), time.monotonic()
     found = look_at_host()
+    if found is None:
+        yield rollout.refuse("the look at this host failed")
+        return
     # A target may miss one scrape, or be too new to have had one: that is no reason to fail yet.
     patience = 2 * seconds(member.settings.scrape_interval) + 5
 
@@ -44,7 +47,7 @@ def _ask():
         seen = _seen()[host.name] = checks.read(member, found, lines)
         wrong = checks.targets_not_up(seen)
         waited = time.monotonic() - begun
-        says = f"not up: {checks.some(wrong)}" if wrong else "all up"
+        says = f"not up: {some(wrong)}" if wrong else "all up"
         return Progress(not wrong or waited > patience, says, waited)
 
     gate = Gate(checks.questions(rollout.site(), member), judge)
@@ -87,5 +90,5 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
+    preflight.settings()
     deploy()

@@ -119,7 +119,7 @@ def split(lines: Iterable[str]) -> dict[str, Answer]:
             close()
             name, status, code, body = mark["value"], 0, "", []
         elif mark["what"] == "status":
-            status = int(mark["value"])
+            status = int(mark["value"]) if mark["value"].isdecimal() else 0  # cut off
         else:
             code = mark["value"]
     close()
@@ -172,7 +172,10 @@ def metrics(text: str) -> list[Sample]:
             )
             for label in _LABEL.finditer(match["labels"] or "")
         }
-        samples.append(Sample(match["name"], labels, float(match["value"])))
+        try:
+            samples.append(Sample(match["name"], labels, float(match["value"])))
+        except ValueError:
+            continue
     return samples
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
+from math import prod
 
 from pyinfra.api import FactBase
 
@@ -19,9 +20,9 @@ from facts import Reading, guarded
 MARK = "=== "
 SECTIONS = (
     *("os", "users", "paths", "units", "processes"),
-    *("records", "installed", "commands", "sysctl"),
+    *("records", "installed", "commands", "sysctl", "resources"),
 )
-"""The look's own sections, in the order printed; those of other facts follow."""
+"""The look's own sections, in the order printed, after those of other facts."""
 UNIT_PROPERTIES = (
     "Id",
     "LoadState",
@@ -83,6 +84,10 @@ class State(Reading):
     installed: dict[str, Installed] = field(default_factory=dict)
     commands: set[str] = field(default_factory=set)
     sysctl: dict[str, str] = field(default_factory=dict)
+    memory: int = 0
+    """Bytes of the machine's memory."""
+    disk: int = 0
+    """Bytes of the file system that holds the data of Prometheus, or will; 0 where it does not say."""
     manifests: dict[str, set[str]] = field(default_factory=dict)
     extra: dict[str, list[str]] = field(default_factory=dict)
 
@@ -109,8 +114,9 @@ def script(roots, paths, units, commands, sysctls, users, leaves=(), extra=None)
     """The look as one POSIX shell script, which exits 0 on a blank host too.
 
     `roots` and `paths` are read with all below them, except for those `paths` that are `leaves`: directories in
-    which the look has no business. `extra` is section name to shell snippet of another fact. On a small host most of
-    a look's time goes into starting processes, so what the shell can do itself, it does.
+    which the look has no business. `extra` is section name to shell snippet of another fact; these go first, as one of
+    them may be the host's lock. On a small host most of a look's time goes into starting processes, so what the shell
+    can do itself, it does.
     """
     prune = " -o ".join(f"-path {shlex.quote(leaf)}" for leaf in leaves) or "-false"
     listing = "-printf '%p\\t%y\\t%m\\t%u\\t%g\\t%l\\n'"
@@ -120,7 +126,7 @@ def script(roots, paths, units, commands, sysctls, users, leaves=(), extra=None)
         # os
         '(. /etc/os-release; echo "$ID"; echo "$VERSION_ID"); uname -m; systemctl --version',
         # users
-        f"for u in {_quote(users)}; do getent passwd $u; getent group $u; done",
+        f"getent passwd {_quote(users)}; getent group {_quote(users)}",
         # paths, with the hashes of files; no binary is hashed on every run
         f"find {_quote(roots)} {_quote(paths)} \\( {prune} \\) -prune {listing} -o {listing} "
         "-type f -size -1024k -exec sha256sum {} +",
@@ -138,8 +144,11 @@ def script(roots, paths, units, commands, sysctls, users, leaves=(), extra=None)
         f"for c in {_quote(commands)}; do command -v $c >/dev/null && echo $c; done",
         # sysctl; not read by the shell, which asks for one byte at a time and gets no second one
         "cd /proc/sys; grep -sH '' " + _quote(key.replace(".", "/") for key in sysctls) + "; cd /",
+        # resources; of the nearest directory that there is: on a blank host, the data's own is still to be made
+        f"d={topology.PROMETHEUS_DATA}; while [ ! -d $d/ ]; do d=${{d%/*}}; done; "
+        "read -r _ kilobytes _ </proc/meminfo; echo $kilobytes $(stat -f -c '%S %b' $d/)",
     )
-    named = [*zip(SECTIONS, snippets, strict=True), *(extra or {}).items()]
+    named = [*(extra or {}).items(), *zip(SECTIONS, snippets, strict=True)]
     lines = [f"echo '{MARK}{name}'\n{snippet}" for name, snippet in named]
     return "PATH=$PATH:/usr/sbin:/sbin\nexec 2>/dev/null\n" + "\n".join(lines) + "\nexit 0\n"
 
@@ -208,7 +217,9 @@ def parse(lines: list[str]) -> State:
     for line in part["sysctl"]:
         key, _, value = line.partition(":")
         state.sysctl[key.replace("/", ".")] = " ".join(value.split())
-    state.extra = {name: part[name] for name in list(part)[len(SECTIONS) :]}
+    kilobytes, *blocks = map(int, part["resources"][0].split())
+    state.memory, state.disk = kilobytes * 1024, prod(blocks) if blocks else 0
+    state.extra = {name: lines for name, lines in part.items() if name not in SECTIONS}
     return state
 
 
@@ -229,6 +240,13 @@ def _processes(lines: list[str], units: dict[str, dict[str, str]]) -> dict[str, 
     }
 
 
+class Script(str):
+    """The look's script, of which pyinfra does not show ten lines where it says that the look failed."""
+
+    def __str__(self) -> str:
+        return "..."
+
+
 class Look(FactBase):
     """A host as one command sees it, as a `State`; `None` where the look failed."""
 
@@ -237,7 +255,7 @@ class Look(FactBase):
             from deploys.lib.look import default_script
 
             script = default_script()
-        return script
+        return "".join(script)
 
     def process(self, output):
         return parse(output)

@@ -11,7 +11,18 @@ import yaml
 from pyinfra.api import FactBase
 
 from facts import Reading, guarded
-from facts.http import NO_ANSWER, Answer, Call, data, script, split
+from facts.http import (
+    NO_ANSWER,
+    Answer,
+    Call,
+    Sample,
+    data,
+    metric,
+    metrics,
+    only_metrics,
+    script,
+    split,
+)
 
 DEFAULT_URL = "http://127.0.0.1:9090"
 
@@ -19,6 +30,13 @@ DEFAULT_URL = "http://127.0.0.1:9090"
 _STRING = r'"[^"\\]*(\\.[^"\\]*)*"'
 _WITHOUT_DISCOVERED = 'sed -E \'s/"discoveredLabels":\\{(' + f"{_STRING}:{_STRING}" + ",?)*\\},//g'"
 
+_STORAGE = "prometheus_remote_storage"
+_SCRAPED = f"{_STORAGE}_highest_timestamp_in_seconds"
+_SENT = f"{_STORAGE}_queue_highest_sent_timestamp_seconds"
+_REMOTE_WRITE = (
+    *(_SCRAPED, _SENT, f"{_STORAGE}_samples_pending"),
+    *(f"{_STORAGE}_samples_failed_total", f"{_STORAGE}_samples_retried_total"),
+)
 CALLS = (
     Call("ready", "/-/ready"),
     Call("walreplay", "/api/v1/status/walreplay"),
@@ -30,7 +48,18 @@ CALLS = (
     Call("alertmanagers", "/api/v1/alertmanagers"),
     # Releases that do not know the parameter ignore it.
     Call("rules", "/api/v1/rules?exclude_alerts=true"),
+    Call("remote write", "/metrics", only_metrics(*_REMOTE_WRITE)),
 )
+
+
+ATTACHED_CALLS = (
+    # Absent before 2.14, which still say their version in a metric.
+    Call("buildinfo", "/api/v1/status/buildinfo"),
+    Call("flags", "/api/v1/status/flags"),
+    Call("config", "/api/v1/status/config"),
+    Call("metrics", "/metrics", only_metrics("prometheus_build_info")),
+)
+"""What is asked of somebody else's Prometheus, before a sidecar is attached to it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +85,20 @@ class Rule(Reading):
     kind: str
     health: str
     last_error: str
+
+
+@dataclass(frozen=True)
+class RemoteWrite(Reading):
+    """A receiver, and how its queue stands: ``behind`` in seconds (None before the first sample
+    arrived there), samples that are ``pending``, and since the start those that were refused for
+    good (``failed``) and tried again (``retried``)."""
+
+    name: str
+    url: str
+    behind: float | None
+    pending: float
+    failed: float
+    retried: float
 
 
 @dataclass(frozen=True)
@@ -93,6 +136,7 @@ class Report(Reading):
     started: float | None = None
     wal_corruptions: int | None = None
     wal_replay: WalReplay | None = None
+    remote_write: list[RemoteWrite] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -123,6 +167,46 @@ def read_wal_replay(answers: Mapping[str, Answer], errors: dict[str, str]) -> Wa
     return found and WalReplay(int(found["min"]), int(found["max"]), int(found["current"]))
 
 
+def read_remote_write(samples: list[Sample]) -> list[RemoteWrite]:
+    """The queues of a metrics page, in its order."""
+    scraped = metric(samples, _SCRAPED) or 0.0
+    queues = []
+    for sample in samples:
+        if sample.name != _SENT:
+            continue
+
+        def count(what: str, labels: dict[str, str] = sample.labels) -> float:
+            return metric(samples, f"{_STORAGE}_samples_{what}", **labels) or 0.0
+
+        queues.append(
+            RemoteWrite(
+                name=sample.labels.get("remote_name", ""),
+                url=sample.labels.get("url", ""),
+                behind=max(0.0, scraped - sample.value) if sample.value else None,
+                pending=count("pending"),
+                failed=count("failed_total"),
+                retried=count("retried_total"),
+            )
+        )
+    return queues
+
+
+def rules_of(answer: Any) -> list[Rule]:
+    """The rules in an answer of ``/api/v1/rules``, of a Prometheus or a Thanos ruler."""
+    return [
+        Rule(
+            group=group["name"],
+            file=group["file"],
+            name=rule["name"],
+            kind=rule["type"],
+            health=rule["health"],
+            last_error=rule.get("lastError", ""),
+        )
+        for group in (answer or {}).get("groups") or []
+        for rule in group["rules"] or []
+    ]
+
+
 @guarded
 def parse(lines: Iterable[str]) -> Report:
     """Read the answers to ``CALLS``, as printed by ``facts.http.script``."""
@@ -138,7 +222,6 @@ def parse(lines: Iterable[str]) -> Report:
     config = data(answers, "config", errors) or {}
     targets = data(answers, "targets", errors) or {}
     alertmanagers = data(answers, "alertmanagers", errors) or {}
-    groups = (data(answers, "rules", errors) or {}).get("groups") or []
     return Report(
         ready=ready.ok,
         version=build.get("version"),
@@ -160,23 +243,38 @@ def parse(lines: Iterable[str]) -> Report:
         dropped_alertmanagers=[
             one["url"] for one in alertmanagers.get("droppedAlertmanagers") or []
         ],
-        rules=[
-            Rule(
-                group=group["name"],
-                file=group["file"],
-                name=rule["name"],
-                kind=rule["type"],
-                health=rule["health"],
-                last_error=rule.get("lastError", ""),
-            )
-            for group in groups
-            for rule in group["rules"]
-        ],
+        rules=rules_of(data(answers, "rules", errors)),
         reload_success=runtime.get("reloadConfigSuccess"),
         last_reload=unix_time(runtime.get("lastConfigTime")),
         started=unix_time(runtime.get("startTime")),
         wal_corruptions=runtime.get("corruptionCount"),
         wal_replay=read_wal_replay(answers, errors),
+        remote_write=read_remote_write(metrics(answers.get("remote write", NO_ANSWER).body)),
+        errors=errors,
+    )
+
+
+@guarded
+def parse_attached(lines: Iterable[str]) -> Report:
+    """Read the answers to ``ATTACHED_CALLS``: version, flags and config; ``ready`` says that somebody answered as a
+    Prometheus does."""
+    answers, errors = split(lines), {}
+    build = answers.get("buildinfo", NO_ANSWER)
+    if not build.status:
+        return Report(ready=False, errors={"ready": build.problem})
+    version = (data(answers, "buildinfo", errors) or {}).get("version")
+    if version is None:
+        for sample in metrics(answers.get("metrics", NO_ANSWER).body):
+            version = sample.labels.get("version", version)
+    config = data(answers, "config", errors) or {}
+    given = data(answers, "flags", errors)
+    if given is None:
+        errors["ready"] = answers.get("flags", NO_ANSWER).problem
+    return Report(
+        ready=given is not None,
+        version=version,
+        config=yaml.safe_load(config.get("yaml", "")) or {},
+        flags=given or {},
         errors=errors,
     )
 

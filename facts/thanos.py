@@ -20,7 +20,7 @@ from facts.http import (
     script,
     split,
 )
-from facts.prometheus import unix_time
+from facts.prometheus import Rule, rules_of, unix_time
 
 QUERIER_URL = "http://127.0.0.1:10903"
 SIDECAR_URL = "http://127.0.0.1:10902"
@@ -35,6 +35,10 @@ QUERIER_CALLS = (
     ),
 )
 
+BUCKET_FAILURES = "thanos_objstore_bucket_operation_failures_total"
+"""Not `thanos_shipper_upload_failures_total`: a sidecar first asks whether a block is there, and counts no upload where
+nobody answers."""
+
 SIDECAR_CALLS = (
     Call("ready", "/-/ready"),
     Call(
@@ -45,10 +49,58 @@ SIDECAR_CALLS = (
             "thanos_sidecar_prometheus_up",
             "thanos_shipper_uploads_total",
             "thanos_shipper_upload_failures_total",
+            BUCKET_FAILURES,
             "thanos_objstore_bucket_last_successful_upload_time",
         ),
     ),
 )
+
+
+BLOCKS_LOADED = "thanos_bucket_store_blocks_loaded"
+BLOCKS_FAILED = "thanos_bucket_store_block_load_failures_total"
+HALTED = "thanos_compact_halted"
+ITERATIONS = "thanos_compact_iterations_total"
+RULES_LOADED = "thanos_rule_config_last_reload_successful"
+ALERTS_LOST = (
+    "thanos_alert_queue_alerts_dropped_total",
+    "thanos_alert_sender_alerts_dropped_total",
+)
+RING_HASH = "thanos_receive_config_hash"
+RING_LOADED = "thanos_receive_config_last_reload_successful"
+RING_NODES = "thanos_receive_hashring_nodes"
+RING_COPIES = "thanos_receive_replication_factor"
+
+
+def calls(*names: str, ready: str = "/-/ready") -> tuple[Call, ...]:
+    """The questions to a component of which readiness, version and these metrics are asked."""
+    return (
+        Call("ready", ready),
+        Call("metrics", "/metrics", only_metrics("thanos_build_info", *names)),
+    )
+
+
+STORE_CALLS = calls(BLOCKS_LOADED, BLOCKS_FAILED)
+COMPACTOR_CALLS = calls(HALTED, ITERATIONS)
+FRONTEND_CALLS = (*calls(ready="/-/healthy"), Call("query", "/api/v1/query?query=vector(1)"))
+"""It asks its querier whether that is ready, without the password that it passes on with queries: where one is needed
+it never calls itself ready. What counts is a query."""
+RULE_CALLS = (
+    *calls(RULES_LOADED, *ALERTS_LOST),
+    Call("rules", "/api/v1/rules"),
+)
+RECEIVE_CALLS = calls(RING_HASH, RING_LOADED, RING_NODES, RING_COPIES)
+
+
+@dataclass(frozen=True)
+class Report(Reading):
+    """A component of which readiness, version and some metrics were asked: ``values`` is metric -> sum of its samples,
+    ``answers`` are those to further questions."""
+
+    ready: bool
+    version: str | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +118,11 @@ class Store(Reading):
     min_time: int
     max_time: int
     last_check: float | None = None
+
+    @property
+    def address(self) -> str:
+        """`HOST:PORT`, or that name of a group: without the scheme that gRPC looks it up by."""
+        return self.name.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -91,8 +148,14 @@ class SidecarReport(Reading):
     prometheus_up: bool | None = None
     uploads: int | None = None
     upload_failures: int | None = None
+    bucket_failures: int | None = None
     last_upload: float | None = None
     errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """Operations on the bucket that failed since it was started."""
+        return (self.upload_failures or 0) + (self.bucket_failures or 0)
 
 
 def _samples(answers: Mapping[str, Answer], errors: dict[str, str]) -> list[Sample]:
@@ -110,6 +173,29 @@ def _version(samples: list[Sample]) -> str | None:
 
 def _int(value: float | None) -> int | None:
     return None if value is None else int(value)
+
+
+@guarded
+def parse(lines: Iterable[str]) -> Report:
+    """Read the answers to ``calls`` and further questions, as printed by ``facts.http.script``."""
+    answers = split(lines)
+    ready = answers.get("ready", NO_ANSWER)
+    errors = {} if ready.ok else {"ready": ready.problem}
+    if not ready.status:
+        return Report(ready=False, errors=errors)
+    values: dict[str, float] = {}
+    samples = _samples(answers, errors)
+    for sample in samples:
+        values[sample.name] = values.get(sample.name, 0) + sample.value
+    more = {name: answer for name, answer in answers.items() if name not in ("ready", "metrics")}
+    return Report(ready.ok, _version(samples), values, more, errors)
+
+
+def rules(report: Report) -> list[Rule] | str:
+    """The rules in a ruler's answer to ``RULE_CALLS``, or why it told none."""
+    errors: dict[str, str] = {}
+    found = data(report.answers, "rules", errors)
+    return errors.get("rules") or rules_of(found)
 
 
 @guarded
@@ -158,9 +244,28 @@ def parse_sidecar(lines: Iterable[str]) -> SidecarReport:
         prometheus_up=None if connected is None else connected == 1,
         uploads=_int(metric(samples, "thanos_shipper_uploads_total")),
         upload_failures=_int(metric(samples, "thanos_shipper_upload_failures_total")),
+        bucket_failures=_int(metric(samples, BUCKET_FAILURES)),
         last_upload=metric(samples, "thanos_objstore_bucket_last_successful_upload_time") or None,
         errors=errors,
     )
+
+
+class Component(FactBase[Report]):
+    """A Thanos component of this host: readiness, version and the metrics that tell how it is.
+
+    :param url: where it is asked, from the host itself, as http://127.0.0.1:10906.
+    :param extra: more curl options (see ``facts.http.script``).
+    """
+
+    @staticmethod
+    def default() -> Report:
+        return Report(ready=False, errors={"ready": "no answer from the host"})
+
+    def command(self, url: str, extra: Sequence[str] = ()) -> str:
+        return script(url, calls(BLOCKS_LOADED, BLOCKS_FAILED, HALTED, ITERATIONS), extra)
+
+    def process(self, output: list[str]) -> Report:
+        return parse(output)
 
 
 class Querier(FactBase[QuerierReport]):

@@ -20,18 +20,39 @@ prometheus_retention_time = "15d"
 #           }
 #       ],
 #   }
+#
+# Files that those name (password_file, ca_file, cert_file, key_file), below /etc/prometheus/secrets.
+# They are read whenever they are needed: a change of content takes neither reload nor restart.
+#
+#   prometheus_secret_files = {"client.key": "secret:file:secrets/client.key"}
 
 # --- The lab's own values: replace them for your own hosts. ---------------------------------------
 
-# Object storage for the sidecar's uploads, in the keys of Thanos. A change restarts the sidecars.
-# Without it nothing is uploaded.
-bucket_config = {
-    "type": "S3",
-    "config": {
-        "bucket": "thanos",
-        "endpoint": plan.S3_ENDPOINT,
-        "access_key": "secret:file:secrets/s3_access_key",
-        "secret_key": "secret:file:secrets/s3_secret_key",
-        "insecure": True,
-    },
+# Remote write (spec/000 7) to the lab's receiver, which has TLS and a password.
+prometheus_secret_files = {
+    "ca.crt": "secret:file:secrets/tls/ca.crt",
+    "remote_write_password": "secret:file:secrets/remote_write_password",
+}
+prometheus_config = {
+    "remote_write": [
+        {
+            "url": plan.REMOTE_WRITE_URL,
+            "queue_config": {"max_shards": 200, "capacity": 2500, "max_samples_per_send": 500},
+            "basic_auth": {
+                "username": "writer",
+                "password_file": "/etc/prometheus/secrets/remote_write_password",
+            },
+            "tls_config": {"ca_file": "/etc/prometheus/secrets/ca.crt"},
+            "write_relabel_configs": [
+                {"source_labels": ["__name__"], "regex": "^go_.*", "action": "drop"}
+            ],
+        },
+        # A little of it to the lab's hashring too.
+        {
+            "url": plan.RING_URL,
+            "write_relabel_configs": [
+                {"source_labels": ["__name__"], "regex": "node_load1", "action": "keep"}
+            ],
+        },
+    ]
 }

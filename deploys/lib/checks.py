@@ -4,26 +4,30 @@ Nothing here touches a host: `questions` is the script that a host is asked, `re
 what it printed, `judge` compares all of them with the inventory and `table` prints the lot. The
 checks are named as in the list of assertions that upstream's own tests led to: A1 (units and
 releases), A2 (last reload), A3 (external labels), A4 (flags), A5 (targets), A6 (stores), A7
-(deduplication), A17 (gossip), A18 (Prometheus knows all Alertmanagers); or by their chapter of
-spec/000.
+(deduplication), A17 (gossip), A18 (Prometheus knows all Alertmanagers), A25 (rulers); or by their
+chapter of spec/000.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import flags, topology
+from deploys.lib import config, flags, storage_checks, topology, web
+from deploys.lib.ask import script
+from deploys.lib.findings import printable
+from deploys.lib.results import Result, aligned, listed_results, some
 from deploys.lib.service import installed
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
 from facts import alertmanager, look, prometheus, thanos, timesync
-from facts.http import NO_ANSWER, Answer, Call, metrics, only_metrics, script, split
+from facts.http import NO_ANSWER, Answer, Call, metrics, only_metrics, split
 from facts.look import MARK, sections
 
 CLOCK_OFFSET = 0.05
@@ -31,6 +35,10 @@ CLOCK_OFFSET = 0.05
 
 
 # --- Asking ---------------------------------------------------------------------------------------
+
+
+PROMETHEUS = ("prometheus", "prometheus-upper")
+"""The components that are a Prometheus, of which a host runs at most one."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,14 @@ class Query:
     vector: tuple[tuple[dict[str, str], float], ...] = ()
 
 
-PROMETHEUS_UP = f'count(up{{job="{topology.COMPONENTS["prometheus"].job_name}"}})'
+# By cluster: somebody else's Prometheus, to which a sidecar is attached, may have a job of this name as well.
+PROMETHEUS_UP = (
+    f'count by ({CLUSTER_LABEL}) (up{{job="{topology.COMPONENTS["prometheus"].job_name}"}})'
+)
+# What was scraped, not what came by remote write: a receiver can have the same series.
+SCRAPED = ",".join(f'{label}=""' for label in topology.REPLICA_LABELS.values())
 # Counted by the querier: the series themselves would be megabytes on a large site.
-COUNTED_UP = f"count by ({CLUSTER_LABEL},{REPLICA_LABEL}) (up)"
+COUNTED_UP = f"count by ({CLUSTER_LABEL},{REPLICA_LABEL}) (up{{{SCRAPED}}})"
 
 
 def query_call(name: str, query: str, dedup: bool = True) -> Call:
@@ -76,29 +89,50 @@ QUERIES = (
     query_call("up", COUNTED_UP),
     query_call("prometheus-up", PROMETHEUS_UP),
 )
-_BUILD_INFO = "node_exporter_build_info"
+
+
+def _plain_calls(component: str) -> tuple[Call, ...]:
+    metric = topology.COMPONENTS[component].version_metric
+    return (Call("ready", "/metrics", only_metrics(metric)),)
+
 
 _CALLS: dict[str, tuple[Call, ...]] = {
     "prometheus": prometheus.CALLS,
-    "thanos-sidecar": thanos.SIDECAR_CALLS,
+    "prometheus-upper": prometheus.CALLS,
+    **dict.fromkeys(topology.SIDECARS, thanos.SIDECAR_CALLS),
     "alertmanager": alertmanager.CALLS,
     "thanos-querier": (*thanos.QUERIER_CALLS, *QUERIES),
-    "node_exporter": (Call("ready", "/metrics", only_metrics(_BUILD_INFO)),),
+    "thanos-query-frontend": thanos.FRONTEND_CALLS,
+    "thanos-store": thanos.STORE_CALLS,
+    "thanos-compactor": thanos.COMPACTOR_CALLS,
+    "thanos-rule": thanos.RULE_CALLS,
+    "thanos-receive": thanos.RECEIVE_CALLS,
+    "thanos-bucket-web": thanos.calls(),
+    "seaweedfs": _plain_calls("seaweedfs"),
+    "node_exporter": _plain_calls("node_exporter"),
 }
 
 
 def _plain(lines: list[str]) -> Plain:
     answer = split(lines).get("ready", NO_ANSWER)
-    builds = [s for s in metrics(answer.body) if s.name == _BUILD_INFO]
+    builds = [s for s in metrics(answer.body) if s.name.endswith("_build_info")]
     version = builds[0].labels.get("version") if builds else None
     return Plain(answer.ok, version, {} if answer.ok else {"ready": answer.problem})
 
 
 _PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "prometheus": prometheus.parse,
-    "thanos-sidecar": thanos.parse_sidecar,
+    "prometheus-upper": prometheus.parse,
+    **dict.fromkeys(topology.SIDECARS, thanos.parse_sidecar),
     "alertmanager": alertmanager.parse,
     "thanos-querier": thanos.parse_querier,
+    "thanos-query-frontend": thanos.parse,
+    "thanos-store": thanos.parse,
+    "thanos-compactor": thanos.parse,
+    "thanos-rule": thanos.parse,
+    "thanos-receive": thanos.parse,
+    "thanos-bucket-web": thanos.parse,
+    "seaweedfs": _plain,
     "node_exporter": _plain,
 }
 
@@ -111,9 +145,7 @@ def sectioned(scripts: Mapping[str, str]) -> str:
 
 def questions(site: Site, member: Member) -> str:
     """The script that asks every daemon of a host, in one command."""
-    return sectioned(
-        {name: script(site.endpoint(name, member).url, _CALLS[name]) for name in member.components}
-    )
+    return sectioned({name: script(site, member, name, _CALLS[name]) for name in member.components})
 
 
 def read(member: Member, found: look.State | None, lines: Iterable[str]) -> Seen:
@@ -153,19 +185,6 @@ def read_query(answer: Answer) -> Query:
 
 
 @dataclass(frozen=True)
-class Result:
-    """A check that failed, or that a person should look at (`warn`)."""
-
-    host: str
-    """A host that was asked; a site-wide failure has the first one of its group."""
-    check: str
-    found: str
-    wanted: str
-    advice: str
-    severity: Literal["fail", "warn"] = "fail"
-
-
-@dataclass(frozen=True)
 class View:
     """The site beside what was seen of it. Hosts in neither `seen` nor `dead` were not asked."""
 
@@ -181,6 +200,14 @@ class View:
             if member.name in self.seen and component in self.seen[member.name].daemons
         ]
 
+    def prometheus(self) -> list[tuple[Member, Any]]:
+        """The asked Prometheus, replicas and upper ones."""
+        return [found for component in PROMETHEUS for found in self.reports(component)]
+
+    def sidecars(self) -> list[tuple[Member, Any]]:
+        """The asked sidecars, whosever Prometheus they stand beside."""
+        return [found for component in topology.SIDECARS for found in self.reports(component)]
+
     def clusters(self) -> dict[str, list[tuple[Member, prometheus.Report]]]:
         """The Prometheus that reported what they scrape, by cluster."""
         found: dict[str, list[tuple[Member, prometheus.Report]]] = {}
@@ -195,17 +222,14 @@ class View:
         return [name for name in self.site.hosts if name not in self.seen and name not in self.dead]
 
 
-def some(names: Iterable[str], most: int = 4) -> str:
-    """A few of the names, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
-
-
 def targets_not_up(seen: Seen) -> list[str]:
     """The targets that this host's Prometheus did not reach, or has not asked yet."""
-    targets = getattr(seen.daemons.get("prometheus"), "targets", [])
-    return [f"{target.job} {target.instance}" for target in targets if target.health != "up"]
+    return [
+        f"{target.job} {target.instance}"
+        for name in PROMETHEUS
+        for target in getattr(seen.daemons.get(name), "targets", [])
+        if target.health != "up"
+    ]
 
 
 def _labels(labels: Mapping[str, str]) -> str:
@@ -270,7 +294,7 @@ def _activity(unit: Mapping[str, str]) -> str:
 
 def _check_reloads(view: View) -> Iterator[Result]:
     """A2: what is on disk was accepted when it was last loaded; rules can be evaluated."""
-    for component in ("prometheus", "alertmanager"):
+    for component in (*PROMETHEUS, "alertmanager"):
         for member, report in view.reports(component):
             if report.ready and report.reload_success is False:
                 yield Result(
@@ -280,7 +304,7 @@ def _check_reloads(view: View) -> Iterator[Result]:
                     "the last reload successful",
                     _journal(topology.COMPONENTS[component].unit) + "; then deploy again",
                 )
-    for member, report in view.reports("prometheus"):
+    for member, report in view.prometheus():
         broken = [f"{rule.group}/{rule.name}" for rule in report.rules if rule.health == "err"]
         if broken:
             found = f"rules that cannot be evaluated: {some(broken)}"
@@ -340,11 +364,13 @@ def _unanswered(member: Member, check: str, component: str, call: str, report: A
 
 
 _A4 = (
+    "storage.tsdb.retention.size",
     "storage.tsdb.min-block-duration",
     "storage.tsdb.max-block-duration",
     "storage.tsdb.delay-compact-file.path",
     "web.enable-admin-api",
     "web.enable-lifecycle",
+    "web.enable-remote-write-receiver",
 )
 _SWITCHES = {
     "web.enable-admin-api": "prometheus_admin_api",
@@ -352,11 +378,18 @@ _SWITCHES = {
 }
 
 
-def _wanted_flags(site: Site, member: Member) -> dict[str, str]:
+def size(text: str) -> int:
+    """Bytes of a size as Prometheus takes and reports it: 1200GB is 1TiB176GiB; 0 for others."""
+    parts = re.findall(r"(\d+)([KMGTPE]?)i?B", text)
+    return sum(int(number) << 10 * " KMGTPE".index(unit or " ") for number, unit in parts)
+
+
+def _wanted_flags(site: Site, member: Member, found: look.State) -> dict[str, str]:
     """The flags of A4 as Prometheus should report them; absent ones are free."""
+    component = next(name for name in PROMETHEUS if name in member.components)
     pairs = (
         word.removeprefix("--").partition("=")
-        for word in flags.argv("prometheus", site, member)[1:]
+        for word in flags.argv(component, site, member, found)[1:]
     )
     given = {name: value if equals else "true" for name, equals, value in pairs}
     wanted = {name: given[name] for name in _A4 if name in given}
@@ -365,15 +398,16 @@ def _wanted_flags(site: Site, member: Member) -> dict[str, str]:
 
 def _check_flags(view: View) -> Iterator[Result]:
     """A4: compaction as the sidecar's uploads need it; admin and lifecycle API as intended."""
-    for member, report in view.reports("prometheus"):
+    for member, report in view.prometheus():
         if not report.ready:
             continue
         if "flags" in report.errors:
             yield _unanswered(member, "A4", "prometheus", "flags", report)
             continue
-        for name, wanted in _wanted_flags(view.site, member).items():
+        host = view.seen[member.name].look
+        for name, wanted in (_wanted_flags(view.site, member, host) if host else {}).items():
             found = report.flags.get(name, "nothing")
-            if found != wanted:
+            if found != wanted and not (name.endswith(".size") and size(found) == size(wanted)):
                 yield Result(
                     member.name,
                     "A4",
@@ -382,7 +416,9 @@ def _check_flags(view: View) -> Iterator[Result]:
                     "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
                 )
         open_ = [name for name in _SWITCHES if report.flags.get(name) == "true"]
-        if open_ and not report.flags.get("web.config.file"):
+        if open_ and not (
+            web.asks_password(member.settings) or web.asks_certificate(member.settings)
+        ):
             found = ", ".join(f"--{name}" for name in open_)
             settings = " and ".join(_SWITCHES[name] for name in open_)
             yield Result(
@@ -390,7 +426,7 @@ def _check_flags(view: View) -> Iterator[Result]:
                 "A4",
                 f"{found}: whoever reaches the port can use them, without credentials",
                 "credentials, or the APIs off",
-                f"let only the site's hosts reach the port, or set {settings} to False",
+                f"set web_config, or {settings} to False; or let only the site's hosts reach the port",
                 "warn",
             )
 
@@ -417,16 +453,73 @@ def _check_targets(view: View) -> Iterator[Result]:
                     f"those of {first[0]}: deduplication takes replicas for one",
                     "set scrape jobs and targets for the group, not for a host; deploy both",
                 )
-            down = [t for t in report.targets if t.health == "down"]
-            if down:
-                named = some(f"{t.job} {t.instance} ({t.last_error or 'no reason'})" for t in down)
-                found = f"{len(down)} of {len(report.targets)} targets down: {named}"
-                advice = "on that host: does the service run, and can its port be reached?"
-                yield Result(member.name, "A5", found, "all up", advice)
-            new = [(t.job, t.instance) for t in report.targets if t.health == "unknown"]
-            if new:
-                found = f"not scraped yet: {_targets(sorted(new))}"
-                yield Result(member.name, "A5", found, "all up", "ask again in a minute", "warn")
+            yield from _check_up(member, report)
+    for member, report in view.reports("prometheus-upper"):
+        if not report.ready:
+            continue
+        if "targets" in report.errors:
+            yield _unanswered(member, "A5", "prometheus-upper", "targets", report)
+            continue
+        yield from _check_up(member, report)
+        yield from _check_federation(view.site, member, report)
+
+
+def _check_up(member: Member, report: prometheus.Report) -> Iterator[Result]:
+    down = [t for t in report.targets if t.health == "down"]
+    if down:
+        named = some(f"{t.job} {t.instance} ({t.last_error or 'no reason'})" for t in down)
+        found = f"{len(down)} of {len(report.targets)} targets down: {named}"
+        advice = "on that host: does the service run, and can its port be reached?"
+        yield Result(member.name, "A5", found, "all up", advice)
+    new = [(t.job, t.instance) for t in report.targets if t.health == "unknown"]
+    if new:
+        found = f"not scraped yet: {_targets(sorted(new))}"
+        yield Result(member.name, "A5", found, "all up", "ask again in a minute", "warn")
+
+
+def _check_federation(site: Site, member: Member, report: prometheus.Report) -> Iterator[Result]:
+    """spec/000 8: every replica of every cluster is federated."""
+    wanted = {
+        (job["job_name"], target)
+        for job in config.federation_jobs(site, member)
+        for group in job["static_configs"]
+        for target in group["targets"]
+    }
+    found = {(t.job, t.instance) for t in report.targets}
+    if missing := sorted(wanted - found):
+        yield Result(
+            member.name,
+            "spec/000 8",
+            f"does not federate {_targets(missing)}",
+            f"all {len(wanted)} replicas of the site",
+            "the deploy mends it: pyinfra inventory.py deploys/upper.py",
+        )
+
+
+def _check_remote_write(view: View) -> Iterator[Result]:
+    """spec/000 7: what is scraped reaches the receivers."""
+    for member, report in view.prometheus():
+        if not report.ready:
+            continue
+        urls = {queue.url for queue in report.remote_write}
+        for entry in member.settings.prometheus_config.get("remote_write", []):
+            if entry.get("url") not in urls:
+                yield Result(
+                    member.name,
+                    "spec/000 7",
+                    f"no remote write to {entry.get('url')}",
+                    "a queue for every receiver",
+                    "the deploy mends it: pyinfra inventory.py deploys/site.py",
+                )
+        for queue in report.remote_write:
+            if queue.behind is not None and queue.behind <= config.BEHIND:
+                continue
+            says = "nothing sent yet" if queue.behind is None else f"{queue.behind:.0f} s behind"
+            found = f"remote write to {queue.url}: {says}, {queue.pending:.0f} samples wait"
+            found += f", {queue.failed:.0f} were refused" if queue.failed else ""
+            wanted = f"at most {config.BEHIND:.0f} s behind"
+            advice = f"its error is in {_journal('prometheus')}: receiver, port, CA or password?"
+            yield Result(member.name, "spec/000 7", found, wanted, advice)
 
 
 def _targets(pairs: Iterable[tuple[str, str]]) -> str:
@@ -434,40 +527,48 @@ def _targets(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _check_stores(view: View) -> Iterator[Result]:
-    """A6: every querier lists every sidecar, without error and with its labels."""
-    wanted = {
-        view.site.endpoint("thanos-sidecar", member, "grpc").target: member
-        for member in view.site.running("thanos-sidecar")
-    }
+    """A6: every querier lists every StoreAPI, without error and with its labels."""
+    wanted = {flags.store_target(view.site, name, m): (name, m) for name, m in view.site.stores()}
     for member, report in view.reports("thanos-querier"):
         if not report.ready:
             continue
         if "stores" in report.errors:
             yield _unanswered(member, "A6", "thanos-querier", "stores", report)
             continue
-        stores = {store.name: store for store in report.stores}
-        for target, other in wanted.items():
+        stores = {store.address: store for store in report.stores}
+        for entry in member.settings.querier_endpoints:
+            target = entry["address"]
+            if "+" in target:  # listed as what it stands for
+                continue
             store = stores.pop(target, None)
-            labels = {
-                CLUSTER_LABEL: other.settings.cluster,
-                REPLICA_LABEL: str(other.settings.replica),
-            }
-            sidecar = f"the sidecar of {other.name} ({target})"
-            advice = f"on {other.name}: {_journal('thanos-sidecar')}; is the port open from here?"
+            if store is None or store.last_error:
+                yield Result(
+                    member.name,
+                    "A6",
+                    f"querier_endpoints: {target}: {store.last_error if store else 'is not listed'}",
+                    "listed, without error",
+                    "is it up, is its gRPC port open from here, and does it speak gRPC without TLS?",
+                )
+        for target, (component, other) in wanted.items():
+            store = stores.pop(target, None)
+            labels = flags.store_labels(component, other)
+            what = f"{component} of {other.name} ({target})"
+            advice = f"on {other.name}: {_journal(topology.COMPONENTS[component].unit)}; "
+            advice += "is the port open from here?"
             if store is None:
-                yield Result(member.name, "A6", f"{sidecar} is not listed", "listed", advice)
+                yield Result(member.name, "A6", f"{what} is not listed", "listed", advice)
             elif store.last_error:
-                found = f"{sidecar}: {store.last_error}"
+                found = f"{what}: {store.last_error}"
                 yield Result(member.name, "A6", found, "no error", advice)
-            elif not any(labels.items() <= one.items() for one in store.label_sets):
-                found = f"{sidecar} has {some(map(_labels, store.label_sets)) or 'no labels'}"
+            elif labels and not any(labels.items() <= one.items() for one in store.label_sets):
+                found = f"{what} has {some(map(_labels, store.label_sets)) or 'no labels'}"
                 yield Result(member.name, "A6", found, _labels(labels), advice)
-        if stores:
+        if stores and not any("+" in e["address"] for e in member.settings.querier_endpoints):
             yield Result(
                 member.name,
                 "A6",
                 f"stores that the inventory does not have: {some(sorted(stores))}",
-                f"the {len(wanted)} sidecars of the site",
+                f"the {len(wanted)} of the site",
                 "deploy again; a store of your own belongs in the inventory",
                 "warn",
             )
@@ -532,7 +633,8 @@ def _judge_deduplication(
                 f"`up` of cluster {cluster}, dedup on: {shown or 'nothing'}",
                 f"{wanted:g} series without the label {REPLICA_LABEL}",
             )
-    count = sum(value for _, value in answers["prometheus-up"].vector)
+    counted = _counted(answers["prometheus-up"])
+    count = sum(value for (cluster, _), value in counted.items() if cluster in replicas)
     # Every Prometheus scrapes all of the site's, so each cluster has a series for each.
     wanted = prometheus_count * len(replicas)
     if count != wanted:
@@ -602,7 +704,7 @@ def _check_discovered(view: View) -> Iterator[Result]:
         view.site.endpoint("alertmanager", member).target: member.name
         for member in view.site.members("alertmanager")
     }
-    for member, report in view.reports("prometheus"):
+    for member, report in view.prometheus():
         if not report.ready:
             continue
         if "alertmanagers" in report.errors:
@@ -622,7 +724,7 @@ def _check_discovered(view: View) -> Iterator[Result]:
 
 def _check_sidecars(view: View) -> Iterator[Result]:
     """spec/000 5: the sidecar sees its Prometheus."""
-    for member, report in view.reports("thanos-sidecar"):
+    for member, report in view.sidecars():
         if report.ready and report.prometheus_up is False:
             yield Result(
                 member.name,
@@ -631,6 +733,72 @@ def _check_sidecars(view: View) -> Iterator[Result]:
                 "thanos_sidecar_prometheus_up 1",
                 _journal("thanos-sidecar"),
             )
+
+
+def _check_rulers(view: View) -> Iterator[Result]:
+    """A25: the rulers loaded what is on their disks, can evaluate it, and have lost no alert."""
+    unit = topology.COMPONENTS["thanos-rule"].unit
+    for member, report in view.reports("thanos-rule"):
+        if not report.ready:
+            continue
+        rules = thanos.rules(report)
+        if isinstance(rules, str):
+            found = f"thanos-rule did not answer for its rules: {rules}"
+            yield Result(member.name, "A25", found, "an answer", _journal(unit))
+            continue
+        if report.values.get(thanos.RULES_LOADED) == 0:
+            found = "thanos-rule refused its rules when it last loaded them"
+            advice = f"{_journal(unit)}; then deploy again"
+            yield Result(member.name, "A2", found, "the last reload successful", advice)
+        broken = [f"{r.group}/{r.name} ({r.last_error})" for r in rules if r.health == "err"]
+        if broken:
+            found = f"rules that cannot be evaluated: {some(broken)}"
+            advice = "do the queriers answer (A6, A7)? " + _journal(unit)
+            yield Result(member.name, "A25", found, "none", advice, "warn")
+        wanted = {one for file in member.settings.rule_rules.values() for one in _named(file)}
+        missing = wanted - {(rule.group, rule.name) for rule in rules}
+        if missing:
+            found = f"rules that are not loaded: {some('/'.join(one) for one in sorted(missing))}"
+            advice = "the deploy mends it: pyinfra inventory.py deploys/rule.py"
+            yield Result(member.name, "A25", found, "all of rule_rules", advice)
+        if lost := sum(report.values.get(name, 0) for name in thanos.ALERTS_LOST):
+            found = f"{lost:.0f} alerts reached no Alertmanager since its start"
+            advice = f"do the Alertmanagers answer from here? {_journal(unit)}"
+            yield Result(member.name, "A25", found, "0", advice, "warn")
+
+
+def _named(rules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Group and name of the rules in a file."""
+    for group in rules["groups"]:
+        for rule in group.get("rules") or []:
+            yield str(group.get("name")), str(rule.get("alert") or rule.get("record"))
+
+
+def _check_hashring(view: View) -> Iterator[Result]:
+    """All receivers have loaded the same hashring, which is that of the inventory."""
+    size = len(view.site.running("thanos-receive"))
+    first: tuple[str, float | None] | None = None
+    for member, report in view.reports("thanos-receive"):
+        if not report.ready:
+            continue
+        if "metrics" in report.errors:
+            yield _unanswered(member, "hashring", "thanos-receive", "metrics", report)
+            continue
+        seen, advice = report.values, f"it reads a new file by itself: {_journal('thanos-receive')}"
+        nodes, loaded = seen.get(thanos.RING_NODES, 0), seen.get(thanos.RING_HASH)
+        if nodes != size or seen.get(thanos.RING_LOADED) == 0:
+            found = f"a hashring of {nodes:.0f} members is loaded"
+            yield Result(member.name, "hashring", found, f"one of {size}", advice)
+        elif first is None:
+            first = member.name, loaded
+        elif loaded != first[1]:
+            found = f"another hashring is loaded than on {first[0]}"
+            yield Result(member.name, "hashring", found, "the same on all", advice)
+        wanted = member.settings.receive_replication
+        if (copies := seen.get(thanos.RING_COPIES, wanted)) != wanted:
+            found = f"each sample is kept by {copies:.0f} members"
+            advice = "the deploy mends it: pyinfra inventory.py deploys/receive.py"
+            yield Result(member.name, "hashring", found, f"{wanted}", advice)
 
 
 def _check_clocks(view: View) -> Iterator[Result]:
@@ -688,11 +856,15 @@ CHECKS = (
     _check_external_labels,
     _check_flags,
     _check_targets,
+    _check_remote_write,
     _check_sidecars,
     _check_stores,
     _check_deduplication,
+    *storage_checks.CHECKS,
     _check_gossip,
     _check_discovered,
+    _check_rulers,
+    _check_hashring,
     _check_clocks,
     _check_kernel,
     _check_settings,
@@ -747,8 +919,7 @@ def rows(view: View) -> list[Row]:
 
 def _address(site: Site, member: Member, component: str) -> str:
     """Where a person opens it."""
-    external = getattr(member.settings, f"{component}_external_url", None)
-    return external or site.endpoint(component, member).url
+    return flags.external_url(component, member) or site.endpoint(component, member).url
 
 
 def _state(view: View, name: str, component: str) -> tuple[str, str]:
@@ -776,136 +947,13 @@ def table(view: View, results: Iterable[Result]) -> list[str]:
     cells = [
         (row.host, row.component, row.version, row.health, row.address) for row in [head, *listed]
     ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
+    lines = aligned(cells)
     results = list(results)
-    lines += [""] if results else []
-    for hosts, one in _merged(results):
-        lines.append(f"{one.severity}  {one.check}  {some(hosts)}: {one.found}")
-        lines.append(f"      wanted: {one.wanted}; to do: {one.advice}")
+    lines += listed_results(results)
     failed = [result for result in results if result.severity == "fail"]
     asked = f"{len(listed)} daemons on {len({row.host for row in listed})} hosts"
     dead = [name for name in view.site.hosts if name in view.dead]
     lines += ["", f"{asked}; checks failed: {len(failed)}, warnings: {len(results) - len(failed)}"]
     lines += [f"unreachable: {', '.join(dead)}"] if dead else []
     lines += [f"not asked (--limit): {', '.join(view.not_asked)}"] if view.not_asked else []
-    return lines
-
-
-def _merged(results: Iterable[Result]) -> list[tuple[list[str], Result]]:
-    """The same thing said of several hosts is said once."""
-    found: dict[tuple[str, ...], tuple[list[str], Result]] = {}
-    for result in results:
-        key = (result.severity, result.check, result.found, result.wanted, result.advice)
-        hosts = found.setdefault(key, ([], result))[0]
-        if result.host not in hosts:
-            hosts.append(result.host)
-    return list(found.values())
-
-
-# --- The drill's notifications --------------------------------------------------------------------
-
-SENT = Call("sent", "/metrics", only_metrics("alertmanager_notifications_total"))
-DRILL_ALERT = "DrillTestAlert"
-DRILL_LABEL = "drill"
-
-
-@dataclass(frozen=True)
-class Mailbox:
-    """What one Alertmanager says while a test alert is under way."""
-
-    report: alertmanager.Report
-    sent: Mapping[tuple[str, str], float]
-    """Notifications since its start, by integration and by receiver (empty where it does not say)."""
-
-    def alerts(self, drill: str) -> list[alertmanager.Alert]:
-        """The alerts of this drill."""
-        return [alert for alert in self.report.alerts if alert.labels.get(DRILL_LABEL) == drill]
-
-
-def read_mailbox(lines: list[str]) -> Mailbox:
-    """The answers to `alertmanager.CALLS` and `SENT`. Raises FactProcessError for other text."""
-    sent: dict[tuple[str, str], float] = {}
-    for sample in metrics(split(lines).get("sent", NO_ANSWER).body):
-        key = sample.labels.get("integration", ""), sample.labels.get("receiver_name", "")
-        sent[key] = sent.get(key, 0) + sample.value
-    return Mailbox(alertmanager.parse(lines), sent)
-
-
-@dataclass(frozen=True)
-class Notified:
-    """Notifications of a test alert. `others` are alerts whose own could be among `count`."""
-
-    count: int
-    wanted: int
-    others: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Exactly as many as wanted; at least as many, where others' cannot be told from them."""
-        return self.count >= self.wanted if self.others else self.count == self.wanted
-
-    def __str__(self) -> str:
-        if not self.others:
-            return f"{self.count} sent in all, {self.wanted} wanted"
-        return (
-            f"{self.count} sent in all, at least {self.wanted} wanted: those of "
-            f"{some(self.others)} cannot be told from the drill's"
-        )
-
-
-def notified(
-    before: Mapping[str, Mailbox],
-    after: Mapping[str, Mailbox],
-    drill: str,
-    others: set[tuple[str, str]],
-) -> Notified:
-    """How many notifications the test alert made, over all Alertmanagers.
-
-    From 0.27 on with `--enable-feature=receiver-name-in-metrics`, only those of the test alert's
-    receivers are counted, and only other alerts of these receivers can be among them. Without it
-    the counter is one for each integration, and any other alert's can be. `others` are name and
-    receiver of all other alerts that were active meanwhile.
-    """
-    boxes = list(after.values())
-    receivers = {name for box in boxes for alert in box.alerts(drill) for name in alert.receivers}
-    named = all(receiver for box in boxes for _, receiver in box.sent)
-    count = sum(
-        value - before[name].sent.get(key, 0)
-        for name, box in after.items()
-        if name in before
-        for key, value in box.sent.items()
-        if not named or key[1] in receivers
-    )
-    mixed = {alert for alert, receiver in others if not named or receiver in receivers}
-    return Notified(round(count), _integrations(boxes, receivers), tuple(sorted(mixed)))
-
-
-def other_alerts(boxes: Iterable[Mailbox], drill: str) -> set[tuple[str, str]]:
-    """Name and receiver of the alerts besides the drill's that may notify."""
-    return {
-        (alert.labels.get("alertname", "an alert without name"), receiver)
-        for box in boxes
-        for alert in box.report.alerts
-        if alert.labels.get(DRILL_LABEL) != drill and alert.state != "suppressed"
-        for receiver in alert.receivers
-    }
-
-
-def _integrations(boxes: list[Mailbox], receivers: set[str]) -> int:
-    """How many notifications one alert makes: one for each integration of its receivers."""
-    for box in boxes:
-        defined = [
-            r for r in box.report.config.get("receivers") or [] if r.get("name") in receivers
-        ]
-        if defined:
-            return sum(
-                len(value or ())
-                for receiver in defined
-                for key, value in receiver.items()
-                if key.endswith("_configs")
-            )
-    return 1
+    return [printable(line) for line in lines]  # what a daemon says is printed, and not obeyed

@@ -17,12 +17,16 @@ import hashlib
 import io
 import shlex
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from deploys.lib.topology import STAMPS, STATE
+from deploys.lib.topology import INSTALL_DIR, STAMPS, STATE
 from deploys.lib.topology import UNIT_DIR as UNITS
-from facts.look import State
+from facts.look import Path, Process, State
+
+SAVED = f"{STATE}/replaced"
+"""Where files of somebody else are kept, that ours took the place of."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,15 @@ class Directory:
 @dataclass(frozen=True)
 class Service:
     """A systemd service: its `argv` (empty where the unit is not ours), and the paths it reads when it starts and
-    when it is reloaded. The unit stamps both, see `templates/unit.service.j2`."""
+    when it is reloaded. The unit stamps both, see `templates/unit.service.j2`. A `oneshot` has no process once it is
+    done; `replaces` are units of others that are stopped and masked, as this one takes their place."""
 
     name: str
     argv: tuple[str, ...] = ()
     started: tuple[str, ...] = ()
     loaded: tuple[str, ...] = ()
+    oneshot: bool = False
+    replaces: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -74,6 +81,11 @@ class Component:
     links: dict[str, str] = field(default_factory=dict)
     services: tuple[Service, ...] = ()
     checks: tuple[str, ...] = ()
+    trials: dict[str, Callable[[], str]] = field(default_factory=dict)
+    """File -> makes the script that tries it against what it is for (a key against its bucket), before it goes live for
+    the first time. Only then: what it is for may be down at any other time, which must not stop a change."""
+    kept: frozenset[str] = frozenset()
+    """Files that left the inventory, and that a running process still reads: purged by a later comparison."""
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -104,6 +116,10 @@ class Change:
     manifest: bool = False
     due: dict[str, Due] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+    """Files of somebody else that ours take the place of."""
+    replaced: list[str] = field(default_factory=list)
+    """Units of somebody else that ours take the place of."""
 
     @property
     def content(self) -> bool:
@@ -120,6 +136,7 @@ class Change:
             or self.daemon_reload
             or self.manifest
             or self.due
+            or self.replaced
         )
 
     def __bool__(self) -> bool:
@@ -133,6 +150,8 @@ class Change:
         said += [f"link {name}" for name in self.links]
         said += [f"remove {name}" for name in self.purge]
         said += [f"enable {name}" for name in self.enable]
+        said += [f"keep what was {name} below {SAVED}" for name in self.saved]
+        said += [f"stop and mask {name}, whose place ours takes" for name in self.replaced]
         said += ["daemon-reload"] if self.daemon_reload else []
         said += ["record of what is ours"] if self.manifest else []
         said += [f"{due.action} {name}: {', '.join(due.reasons)}" for name, due in self.due.items()]
@@ -160,12 +179,15 @@ def _due(
     """What `service` needs, given `after`, the hash of each file below our roots once the change is live."""
     unit = state.units.get(service.name, {})
     process = state.processes.get(service.name)
-    if process is None:
+    if process is None and not (service.oneshot and unit.get("ActiveState") == "active"):
         return Due("start", (f"it is {unit.get('ActiveState', 'absent')}",))
 
     def below(paths):
         return {n: h for n, h in after.items() if any(n == p or _inside(n, p) for p in paths)}
 
+    if service.argv and not _inside(process.exe, INSTALL_DIR):
+        # Somebody else's daemon by our name: no member of the tier, so nobody waits for another one.
+        return Due("start", (f"it is {process.exe}, which is not ours",))
     reasons = []
     if service.argv and process.exe != (executable := links.get(service.argv[0], service.argv[0])):
         reasons.append(f"it runs {process.exe}, not {executable}")
@@ -213,18 +235,20 @@ def compare(component: Component, state: State) -> Change:
             change.links.append(name)
     wanted_names = {*component.files, *component.links}
     ours = state.manifests.get(component.name, set())
+    # A host that changed its part (replica, upper Prometheus): what its new role has is not the old one's to remove.
+    others = set().union(*(m for name, m in state.manifests.items() if name != component.name))
     # Links are shared by the roles of a host (thanos), so one that left this role may be another's: it stays.
-    change.purge = sorted(
-        n for n in ours - wanted_names if n in state.paths and state.paths[n].kind != "l"
-    )
-    change.manifest = ours != wanted_names
+    left = ours - others - wanted_names - component.kept
+    change.purge = sorted(n for n in left if n in state.paths and state.paths[n].kind != "l")
+    change.manifest = ours != wanted_names | (ours & component.kept)
     change.foreign = sorted(
         name
         for name, path in state.paths.items()
         if path.kind != "d"
-        and name not in wanted_names | ours
+        and name not in wanted_names | ours | others
         and any(_inside(name, r) for r in component.roots)
     )
+    change.saved = [name for name in change.files if name in state.paths and name not in ours]
     after = {n: h for n, h in state.below("/").items() if n not in change.purge}
     after.update({name: file.sha256 for name, file in component.files.items()})
     for service in component.services:
@@ -233,6 +257,10 @@ def compare(component: Component, state: State) -> Change:
             change.enable.append(service.name)
         if unit.get("NeedDaemonReload") == "yes" or service.path in change.files:
             change.daemon_reload = True
+        for name in service.replaces:
+            other = state.units.get(name, {})
+            if other.get("ActiveState") == "active" or other.get("UnitFileState") == "enabled":
+                change.replaced.append(name)
         due = _due(service, after, component.links, state)
         if due:
             change.due[service.name] = due
@@ -242,6 +270,46 @@ def compare(component: Component, state: State) -> Change:
     if any(_inside(name, UNITS) for name in [*change.files, *change.purge]):
         change.daemon_reload = True
     return change
+
+
+def foresee(component: Component, change: Change, state: State) -> None:
+    """Let `state` be what a look would find once `change` is made: a plan has one look, and later steps of the run
+    build on what earlier ones did (a link or directory that two roles share is made by the first)."""
+    foresee_directories(component, change, state)
+    for name in (*change.files, *change.modes):
+        file = component.files[name]
+        state.paths[name] = Path("f", file.mode, file.owner, file.group, sha256=file.sha256)
+    for name in change.links:
+        state.paths[name] = Path("l", "777", "root", "root", component.links[name])
+    for name in change.purge:
+        del state.paths[name]
+        if _inside(name, UNITS):
+            state.units.pop(PurePosixPath(name).stem, None)
+            state.processes.pop(PurePosixPath(name).stem, None)
+    if change.manifest:
+        state.manifests[component.name] = {*component.files, *component.links}
+    if change.daemon_reload:
+        for unit in state.units.values():
+            unit["NeedDaemonReload"] = "no"
+    for service in component.services:
+        unit = state.units.setdefault(service.name, {})
+        if service.name in change.enable:
+            unit["UnitFileState"] = "enabled"
+        action = change.due[service.name].action if service.name in change.due else None
+        if action and service.loaded:
+            state.stamps[f"{service.name}.loaded"] = state.below(*service.loaded)
+        if action in ("start", "restart"):
+            unit["ActiveState"] = "active"
+            exe = component.links.get(service.argv[0], service.argv[0]) if service.argv else ""
+            state.processes[service.name] = Process(0, exe, service.argv)
+            state.stamps[f"{service.name}.started"] = state.below(service.path, *service.started)
+
+
+def foresee_directories(component: Component, change: Change, state: State) -> None:
+    """The part of `foresee` that staging makes."""
+    for name in change.directories:
+        wanted = component.directories[name]
+        state.paths[name] = Path("d", wanted.mode, wanted.owner, wanted.group)
 
 
 def _payload(files: dict[str, File]) -> str:
@@ -266,6 +334,18 @@ def staged(component: Component) -> str:
     return f"{STATE}/staged/{component.name}"
 
 
+def _parent(name: str) -> str:
+    return str(PurePosixPath(name).parent)
+
+
+def restore(*names: str) -> list[str]:
+    """Give files the contexts that SELinux's policy has for them, where it is there: a rename brings their old ones."""
+    if not names:
+        return []
+    tool = "[ ! -e /sys/fs/selinux/enforce ] || ! command -v restorecon >/dev/null"
+    return [f"{tool} || restorecon -RF {_q(*names)}"]
+
+
 def directories_script(component: Component, change: Change) -> list[str]:
     """Make directories, and mend their mode and owner. Nothing can be broken by it, so it needs no turn."""
     lines = []
@@ -276,7 +356,8 @@ def directories_script(component: Component, change: Change) -> list[str]:
             f"chown {_q(f'{wanted.owner}:{wanted.group}', name)}",
             f"chmod {wanted.mode} {_q(name)}",
         ]
-    return lines
+    # Not below: of a data directory only the daemon knows the size.
+    return lines + [line.replace(" -RF ", " -F ") for line in restore(*change.directories)]
 
 
 def stage_script(component: Component, change: Change) -> str:
@@ -297,10 +378,12 @@ def stage_script(component: Component, change: Change) -> str:
         lines += [f"rm -f {_q(top + name)}" for name in change.purge]
         # -m: the host's time. systemd sees a changed unit (NeedDaemonReload) by its age alone.
         lines += [f"base64 -d <<'END' | tar -x -p -m -C {top}", _payload(component.files) + "END"]
-    if change.content and component.checks:
+    trials = [make() for path, make in component.trials.items() if path in change.files]
+    if change.content and (component.checks or trials):
         lines += ["unshare -m sh -eu <<'CHECK'"]
         lines += [f"mount --bind {_q(top + root, root)}" for root in component.roots]
         lines += [check.replace("{staged}", top) for check in component.checks]
+        lines += [f"(\n{trial}\n)" for trial in trials]
         lines += ["CHECK"]
     return "\n".join(lines) + "\n"
 
@@ -322,6 +405,16 @@ def swap_script(component: Component, change: Change) -> str:
             stamps += [f"rm -f {_q(*(f'{STAMPS}/{service.name}.{kind}' for kind in kinds))}"]
     parents = sorted({str(PurePosixPath(name).parent) for name in [*change.files, *change.links]})
     lines = ["set -eu", *stamps, *([f"mkdir -p {_q(*parents)}"] if parents else [])]
+    for name in change.saved:
+        kept = _q(SAVED + name)
+        lines += [
+            f"[ -e {kept} ] || {{ mkdir -p {_q(SAVED + _parent(name))}; cp -a {_q(name)} {kept}; }}"
+        ]
+    for name in change.replaced:
+        lines += [
+            f"systemctl disable --quiet --now {_q(name)}",
+            f"systemctl mask --quiet {_q(name)} || true",
+        ]
     for name in sorted(change.files, key=_order):
         lines += [f"mv -fT {_q(top + name, name)}"]
     for name in change.modes:
@@ -339,8 +432,9 @@ def swap_script(component: Component, change: Change) -> str:
             f"ln -sfn {_q(component.links[name], name + '.new')}",
             f"mv -fT {_q(name + '.new', name)}",
         ]
+    lines += restore(*change.files, *change.links)
     if change.manifest:
-        manifest = "\n".join(sorted({*component.files, *component.links}))
+        manifest = "\n".join(sorted({*component.files, *component.links, *component.kept}))
         lines += [f"install -d -m 700 {STATE}/manifest"]
         if manifest:
             lines += [f"cat >{STATE}/manifest/{component.name} <<'END'", manifest, "END"]

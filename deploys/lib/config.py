@@ -8,13 +8,15 @@ whoever writes a file resolves them.
 
 from __future__ import annotations
 
+import json
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from deploys.lib import flags, topology
+from deploys.lib import flags, topology, web
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, STARTER_RULES, seconds
+from facts import thanos
 
 if TYPE_CHECKING:
     from deploys.lib.site import Member, Site
@@ -58,13 +60,66 @@ def prometheus_yml(site: Site, member: Member) -> Data:
     everything else (remote_write, remote_read, storage, ...) as it is. Raises ValueError where a
     job has the name of one of ours.
     """
+    ours = [
+        job
+        for component, info in topology.COMPONENTS.items()
+        for job in _jobs(site, component, site.running(component), info.job_name)
+    ]
+    labels = {CLUSTER_LABEL: member.settings.cluster, REPLICA_LABEL: member.settings.replica}
+    return _prometheus_yml(site, member, ours, labels)
+
+
+def upper_yml(site: Site, member: Member) -> Data:
+    """prometheus.yml of a Prometheus above the clusters (spec/000 8.1).
+
+    It scrapes itself, and federates every replica of every cluster, where `federation_match` says
+    what. The user's `prometheus_config` is merged in as for a replica. What it takes in has the
+    external labels of its origin; its own are for what it sends itself.
+    """
+    settings = member.settings
+    name = topology.COMPONENTS["prometheus-upper"].job_name
+    ours = _jobs(site, "prometheus-upper", [member], name) + federation_jobs(site, member)
+    labels = {CLUSTER_LABEL: settings.cluster}
+    if settings.replica is not None:
+        labels[REPLICA_LABEL] = settings.replica
+    return _prometheus_yml(site, member, ours, labels)
+
+
+def federation_jobs(site: Site, member: Member) -> list[Data]:
+    """A job for each cluster of the inventory; none where nothing is to be federated."""
+    settings = member.settings
+    if not settings.federation_match:
+        return []
+    clusters: dict[str, list[Member]] = {}
+    for replica in site.members("prometheus"):
+        clusters.setdefault(replica.settings.cluster, []).append(replica)
+    return [
+        {
+            **job,
+            "metrics_path": "/federate",
+            "scrape_interval": settings.timing.federation_interval,
+            "scrape_timeout": settings.timing.federation_interval,
+            # Labels as the origin has them: its external labels tell clusters and replicas apart,
+            # without which two replicas would give the same series twice.
+            "honor_labels": True,
+            "params": {"match[]": settings.federation_match},
+            # No label of ours: what the origin lacks (`job:.*` has no host) would get it.
+            "static_configs": [
+                {"targets": [t for group in job["static_configs"] for t in group["targets"]]}
+            ],
+        }
+        for cluster, replicas in clusters.items()
+        for job in _jobs(site, "prometheus", replicas, f"federate-{cluster}")
+    ]
+
+
+def _prometheus_yml(site: Site, member: Member, jobs: list[Data], labels: Data) -> Data:
     settings = member.settings
     user = dict(settings.prometheus_config)
     given = dict(user.pop("global", None) or {})
-    labels = {**(given.pop("external_labels", None) or {})}
-    labels |= {
-        CLUSTER_LABEL: _external(settings.cluster, member),
-        REPLICA_LABEL: _external(settings.replica, member),
+    labels = {
+        **(given.pop("external_labels", None) or {}),
+        **{name: _external(value, member) for name, value in labels.items()},
     }
     config: Data = {
         "global": {
@@ -75,7 +130,7 @@ def prometheus_yml(site: Site, member: Member) -> Data:
         },
         "alerting": _alerting(site, user.pop("alerting", None) or {}),
         "rule_files": [f"{topology.RULES_DIR}/*.yml", *(user.pop("rule_files", None) or [])],
-        "scrape_configs": _scrape_configs(site, member, user.pop("scrape_configs", None) or []),
+        "scrape_configs": _scrape_configs(member, jobs, user.pop("scrape_configs", None) or []),
     }
     return config | user
 
@@ -87,27 +142,31 @@ def _external(value: str | None, member: Member) -> str:
 
 
 def _alerting(site: Site, user: Data) -> Data:
-    labels = {REPLICA_LABEL}
-    for member in site.running("thanos-querier"):
-        labels |= set(member.settings.replica_labels)
-    targets = [site.endpoint("alertmanager", m).target for m in site.running("alertmanager")]
+    members = site.running("alertmanager")
+    entries = [
+        {
+            "api_version": "v2",
+            **how,
+            "static_configs": [{"targets": [endpoint.target for endpoint in endpoints]}],
+        }
+        for how, endpoints in _ways(site, "alertmanager", members)
+    ]
     ours: Data = {
         # Two replicas send every alert. Without their label it is one and the same.
         "alert_relabel_configs": [
-            {"action": "labeldrop", "regex": "|".join(sorted(labels))},
+            {"action": "labeldrop", "regex": "|".join(flags.dropped_from_alerts(site))},
             *(user.get("alert_relabel_configs") or []),
         ],
         "alertmanagers": [
             # All of them, always: they gossip what was notified, not the alerts.
-            *([{"api_version": "v2", "static_configs": [{"targets": targets}]}] if targets else []),
+            *entries,
             *(user.get("alertmanagers") or []),
         ],
     }
     return user | ours
 
 
-def _scrape_configs(site: Site, member: Member, user: list[Data]) -> list[Data]:
-    ours = [_job(site, component) for component in topology.COMPONENTS if site.running(component)]
+def _scrape_configs(member: Member, ours: list[Data], user: list[Data]) -> list[Data]:
     watched = [
         {"job_name": name, "file_sd_configs": [{"files": [f"{topology.TARGETS_DIR}/{name}.yml"]}]}
         for name in member.settings.prometheus_targets
@@ -119,20 +178,47 @@ def _scrape_configs(site: Site, member: Member, user: list[Data]) -> list[Data]:
     return [*ours, *watched, *user]
 
 
-def _job(site: Site, component: str) -> Data:
-    info = topology.COMPONENTS[component]
-    endpoints = [site.endpoint(component, member) for member in site.running(component)]
-    job: Data = {"job_name": info.job_name}
-    if info.metrics_path != "/metrics":
-        job["metrics_path"] = info.metrics_path
-    if endpoints[0].scheme != "http":
-        job["scheme"] = endpoints[0].scheme
-    # `host` is the name in the inventory: who is paged knows the host by it, not by its address.
-    job["static_configs"] = [
-        {"targets": [endpoint.target], "labels": {"host": endpoint.host_name}}
-        for endpoint in endpoints
-    ]
-    return job
+def _ways(
+    site: Site, component: str, members: list[Member]
+) -> list[tuple[Data, list[topology.Endpoint]]]:
+    """The endpoints of `members` by how they are asked, in upstream's keys. Prometheus knows one way for a scrape job
+    or an entry of Alertmanagers, and would show a password of one target to all the others."""
+    ways: list[tuple[Data, list[topology.Endpoint]]] = []
+    for member in members:
+        endpoint = site.endpoint(component, member)
+        how = {"scheme": endpoint.scheme} if endpoint.scheme != "http" else {}
+        how |= web.http_config([member] if topology.COMPONENTS[component].web else [])
+        known = next((endpoints for other, endpoints in ways if other == how), None)
+        if known is None:
+            ways.append((how, [endpoint]))
+        else:
+            known.append(endpoint)
+    return ways
+
+
+def _jobs(site: Site, component: str, members: list[Member], name: str) -> list[Data]:
+    """The job `name` for `component` on `members`; one more for each further way of asking, with the same label."""
+    info, jobs = topology.COMPONENTS[component], []
+    for how, endpoints in _ways(site, component, members):
+        job: Data = {"job_name": name}
+        if jobs:
+            asked = [endpoints[0].scheme, *(["password"] if "basic_auth" in how else [])]
+            job["job_name"] = "-".join([name, *asked])
+            job["relabel_configs"] = [{"target_label": "job", "replacement": name}]
+        if info.metrics_path != "/metrics":
+            job["metrics_path"] = info.metrics_path
+        # `host` is the name in the inventory: who is paged knows the host by it, not by its address.
+        job["static_configs"] = [
+            {"targets": [endpoint.target], "labels": {"host": endpoint.host_name}}
+            for endpoint in endpoints
+        ]
+        jobs.append(job | how)
+    return jobs
+
+
+def sidecar_client_yml(site: Site, member: Member) -> Data:
+    """How the sidecar asks its Prometheus, for `--prometheus.http-client-file`; empty where it needs nothing."""
+    return web.http_config([member])
 
 
 # --- Rules ----------------------------------------------------------------------------------------
@@ -140,8 +226,10 @@ def _job(site: Site, component: str) -> Data:
 
 def rule_files(site: Site, member: Member) -> dict[str, Data]:
     """Name in the rules directory -> content: the starter rules, then the user's."""
-    starter = {STARTER_RULES: starter_rules(site, member)} if member.settings.starter_rules else {}
-    return starter | member.settings.prometheus_rules
+    of = upper_rules if "upper" in member.groups else starter_rules
+    starter = of(site, member) if member.settings.starter_rules else {"groups": []}
+    files = {STARTER_RULES: starter} if starter["groups"] else {}
+    return files | member.settings.prometheus_rules
 
 
 def starter_rules(site: Site, member: Member) -> Data:
@@ -161,13 +249,33 @@ def starter_rules(site: Site, member: Member) -> Data:
             "rules": [
                 _watchdog(),
                 *_targets(for_),
-                *_reloads(for_),
+                *_reloads(site, for_),
                 *_peers(site, for_),
                 *_disks(site, for_),
+                *_remote_write(member, for_),
+                *_rulers_and_receivers(site, member, for_),
+                *_storage(site, for_),
             ],
         },
     ]
     return {"groups": groups}
+
+
+def upper_rules(site: Site, member: Member) -> Data:
+    """What only an upper Prometheus can notice. Whether it is there itself, the clusters watch."""
+    if not federation_jobs(site, member):
+        return {"groups": []}
+    down = _alert(
+        "FederationDown",
+        'up{job=~"federate-.*"} == 0',
+        "warning",
+        "{{ $labels.instance }} cannot be federated ({{ $labels.job }})",
+        "The upper Prometheus gets nothing from this replica. Where the replica is up, see the page "
+        "Status > Targets of the upper one for the error: an unreachable port, an answer that "
+        "takes longer than the interval, or credentials.",
+        member.settings.timing.for_,
+    )
+    return {"groups": [{"name": "starter-alerts", "rules": [down]}]}
 
 
 def _alert(
@@ -220,18 +328,19 @@ def _targets(for_: str) -> list[Data]:
     ]
 
 
-def _reloads(for_: str) -> list[Data]:
+def _reloads(site: Site, for_: str) -> list[Data]:
     rules = []
-    for name, metric in (
-        ("prometheus", "prometheus_config_last_reload_successful"),
-        ("alertmanager", "alertmanager_config_last_reload_successful"),
-    ):
+    for name in ("prometheus", "alertmanager"):
         info = topology.COMPONENTS[name]
-        title = name.capitalize()
+        metric, title = f"{name}_config_last_reload_successful", name.capitalize()
+        above = topology.COMPONENTS["prometheus-upper"]
+        jobs = f'job="{info.job_name}"'
+        if info.binary == above.binary and site.running(above.name):
+            jobs = f'job=~"{info.job_name}|{above.job_name}"'
         rules.append(
             _alert(
                 f"{title}ConfigReloadFailed",
-                f'{metric}{{job="{info.job_name}"}} == 0',
+                f"{metric}{{{jobs}}} == 0",
                 "critical",
                 f"{title} on {{{{ or $labels.host $labels.instance }}}} refused its configuration",
                 "It goes on with the configuration it had, and would not start again with the one "
@@ -263,6 +372,177 @@ def _peers(site: Site, for_: str) -> list[Data]:
             for_,
         )
     ]
+
+
+BEHIND = 120
+"""Seconds that a receiver may be behind what was scraped: those of upstream's mixin."""
+
+
+def _remote_write(member: Member, for_: str) -> list[Data]:
+    if not member.settings.prometheus_config.get("remote_write"):
+        return []
+    job = f'job="{topology.COMPONENTS["prometheus"].job_name}"'
+    storage = "prometheus_remote_storage"
+    # As short as a rate can be: the alert ends soon after its cause did.
+    window = _milliseconds(4 * seconds(member.settings.scrape_interval))
+    return [
+        _alert(
+            "RemoteWriteRefused",
+            f"rate({storage}_samples_failed_total{{{job}}}[{window}]) > 0",
+            "critical",
+            "{{ $labels.url }} refuses samples of {{ or $labels.host $labels.instance }}",
+            "The receiver answers that it does not want them (a wrong password, a bad request), "
+            "so they are not sent again: they are missing there. The journal of Prometheus has "
+            "the receiver's words.",
+            for_,
+        ),
+        _alert(
+            "RemoteWriteBehind",
+            f"({storage}_highest_timestamp_in_seconds{{{job}}}\n"
+            "- ignoring(remote_name, url) group_right\n"
+            f"{storage}_queue_highest_sent_timestamp_seconds{{{job}}}) > {BEHIND}",
+            "critical",
+            "Remote write of {{ or $labels.host $labels.instance }} to {{ $labels.url }} is "
+            "{{ $value | humanizeDuration }} behind",
+            "The receiver is away or too slow. What is not yet sent is kept in the write-ahead "
+            "log for two hours or so, and lost when Prometheus restarts or its remote_write is "
+            "changed: leave both until the receiver is back.",
+            for_,
+        ),
+    ]
+
+
+def _rulers_and_receivers(site: Site, member: Member, for_: str) -> list[Data]:
+    """What upstream's mixin takes for the essence of both (ThanosRule*, ThanosReceive*)."""
+    rules = []
+    window = _milliseconds(4 * seconds(member.settings.scrape_interval))
+    if site.running("thanos-rule"):
+        info = topology.COMPONENTS["thanos-rule"]
+        job = f'job="{info.job_name}"'
+        lost = " or ".join(
+            f"rate(thanos_alert_{part}_alerts_dropped_total{{{job}}}[{window}]) > 0"
+            for part in ("queue", "sender")
+        )
+        rules += [
+            _alert(
+                "RulerLosesAlerts",
+                lost,
+                "critical",
+                "The ruler on {{ or $labels.host $labels.instance }} loses alerts",
+                "Its queue is full, or no Alertmanager takes them. See whether the Alertmanagers "
+                f"answer from its host, and journalctl -u {info.unit} there.",
+            ),
+            _alert(
+                "RulerCannotEvaluate",
+                f"rate(prometheus_rule_evaluation_failures_total{{{job}}}[{window}]) > 0",
+                "critical",
+                "The ruler on {{ or $labels.host $labels.instance }} cannot evaluate "
+                "{{ $labels.rule_group }}",
+                "What the group watches over is not watched. No querier answers, or a rule fails: "
+                f"journalctl -u {info.unit} on the host has the error.",
+                for_,
+            ),
+            _alert(
+                "RulerConfigReloadFailed",
+                f"thanos_rule_config_last_reload_successful{{{job}}} == 0",
+                "critical",
+                "The ruler on {{ or $labels.host $labels.instance }} refused its rules",
+                "It goes on with the rules it had, and would not start again with those on disk. "
+                f"journalctl -u {info.unit} on the host names the mistake; the next run of the "
+                "deploy mends a file that was edited by hand.",
+                for_,
+            ),
+        ]
+    if members := site.running("thanos-receive"):
+        info = topology.COMPONENTS["thanos-receive"]
+        job = f'job="{info.job_name}"'
+        rules += [
+            _alert(
+                "ReceiverRefusesWrites",
+                f'rate(http_requests_total{{{job}, handler="receive", code=~"5.."}}[{window}]) > 0',
+                "critical",
+                "The receiver on {{ or $labels.host $labels.instance }} refuses writes",
+                "Not enough members of the hashring have a sample for it to be kept, so senders "
+                "try again and fall behind. See which of the "
+                f"{len(members)} members are away, and journalctl -u {info.unit} on them.",
+                for_,
+            ),
+            _alert(
+                "ReceiverCannotReplicate",
+                f'rate(thanos_receive_forward_requests_total{{{job}, result="error"}}[{window}]) > 0',
+                "warning",
+                "The receiver on {{ or $labels.host $labels.instance }} does not reach all members",
+                "Some samples have fewer copies than they should. Nothing is lost while enough "
+                f"members are left. See which of the {len(members)} is away, and whether its gRPC "
+                "port can be reached.",
+                for_,
+            ),
+            _alert(
+                "ReceiverHashringDiffers",
+                f"thanos_receive_hashring_nodes{{{job}}} != {len(members)}",
+                "warning",
+                "The receiver on {{ or $labels.host $labels.instance }} knows {{ $value }} of "
+                f"{len(members)} members",
+                f"It has not loaded {topology.RECEIVE_HASHRINGS} as the inventory has it: "
+                f"journalctl -u {info.unit} on the host, or the host missed a run of the deploy.",
+                for_,
+            ),
+        ]
+    return rules
+
+
+UPLOAD_HOURS = 4
+"""Hours without an upload: a block has two, and is uploaded within one more."""
+
+
+def _storage(site: Site, for_: str) -> list[Data]:
+    rules = []
+    jobs = [
+        topology.COMPONENTS[name].job_name
+        for name in topology.SIDECARS
+        if any(flags.uploads(member) for member in site.running(name))
+    ]
+    if jobs:
+        job = f'job=~"{"|".join(jobs)}"' if len(jobs) > 1 else f'job="{jobs[0]}"'
+        rules.append(
+            _alert(
+                "ThanosSidecarUploadsFailing",
+                # A failure that a later upload has made up for is none.
+                f"sum by (instance, host) (increase({thanos.BUCKET_FAILURES}{{{job}}}[1h])) > 0\n"
+                "and on (instance) time() - "
+                f"thanos_objstore_bucket_last_successful_upload_time{{{job}}} > {UPLOAD_HOURS} * 3600",
+                "critical",
+                "The sidecar of {{ or $labels.host $labels.instance }} does not upload its blocks",
+                "They wait on the local disk, and are lost once its retention drops them. See "
+                "journalctl -u thanos-sidecar: is the object store away, or its key no longer good?",
+                for_,
+            )
+        )
+    if compactors := site.running("thanos-compactor"):
+        job = f'job="{topology.COMPONENTS["thanos-compactor"].job_name}"'
+        rules += [
+            _alert(
+                "ThanosCompactHalted",
+                f"thanos_compact_halted{{{job}}} == 1",
+                "warning",
+                "The compactor on {{ or $labels.host $labels.instance }} has halted",
+                "It found blocks that overlap or are broken, and does nothing more until somebody has "
+                "looked: its journal names them, docs/storage.md has the way out. Queries go on; "
+                "no retention is applied meanwhile.",
+                for_,
+            ),
+            _alert(
+                "ThanosCompactMultipleRunning",
+                # Whatever the job: one that somebody else runs is not in ours. There is no lock in the bucket.
+                f"count(thanos_compact_halted) > {len(compactors)}",
+                "critical",
+                "{{ $value }} compactors are scraped, and the site has " + str(len(compactors)),
+                "Two compactors on one bucket write over each other. Stop the one that is not the "
+                "site's at once, and look for overlaps with thanos tools bucket verify.",
+                for_,
+            ),
+        ]
+    return rules
 
 
 # A full disk ends ingestion; at the first mark there is time to act, at the second hardly any.
@@ -385,9 +665,68 @@ def _milliseconds(value: float) -> str:
 
 
 def endpoints_yml(site: Site, member: Member) -> Data:
-    """The stores of a querier, for `--endpoint.sd-config-file` (Thanos 0.38 and newer).
+    """Whom a querier asks, for `--endpoint.sd-config-file` (Thanos 0.38 and newer)."""
+    return {"endpoints": flags.endpoints(site, member)}
 
-    Strict: a store that does not answer is still asked, so that an answer without it carries a
-    warning. Otherwise it would leave the set within seconds, and its data without a word.
+
+# --- Long-term storage ----------------------------------------------------------------------------
+
+
+def frontend_client_yml(site: Site, member: Member) -> Data:
+    """How a query frontend reaches its querier (upstream's query-frontend.md, downstream tripper).
+
+    The password is that of whoever asks, which the frontend passes on; the CA is ours.
     """
-    return {"endpoints": [{"address": store, "strict": True} for store in flags.stores(site)]}
+    queriers = site.running("thanos-querier")
+    asked = [m for m in queriers if m.name == member.name] or queriers
+    tls = web.http_config(asked).get("tls_config")
+    # Upstream keeps two idle connections, and opens one for each further query that goes on.
+    return {"max_idle_conns_per_host": 100, **({"tls_config": tls} if tls else {})}
+
+
+def ruler_files(member: Member) -> dict[str, Data]:
+    """Name in a ruler's rules directory -> content: the user's. Groups that do not say so themselves are evaluated over
+    what there is: by upstream's default a ruler is blind as long as a single store is away."""
+    return {
+        name: {
+            **rules,
+            "groups": [{"partial_response_strategy": "warn", **group} for group in rules["groups"]],
+        }
+        for name, rules in member.settings.rule_rules.items()
+    }
+
+
+def rule_query_yml(site: Site) -> list[Data]:
+    """Whom a ruler asks, for `--query.config-file`: one querier after another, until one answers."""
+    return [
+        {
+            **({"http_config": how} if (how := web.http_config([m])) else {}),
+            "static_configs": [endpoint.target],
+            "scheme": endpoint.scheme,
+        }
+        for m in site.running("thanos-querier")
+        for endpoint in (site.endpoint("thanos-querier", m),)
+    ]
+
+
+def rule_alertmanagers_yml(site: Site) -> Data:
+    """Whom a ruler alerts, for `--alertmanagers.config-file`: all of them, always."""
+    return {
+        "alertmanagers": [
+            {
+                **({"http_config": how} if (how := web.http_config([m])) else {}),
+                "static_configs": [endpoint.target],
+                "scheme": endpoint.scheme,
+                "api_version": "v2",
+            }
+            for m in site.running("alertmanager")
+            for endpoint in (site.endpoint("alertmanager", m),)
+        ]
+    }
+
+
+def hashrings_json(site: Site) -> str:
+    """The one hashring of the site, for `--receive.hashrings-file`: every member of the group receive."""
+    members = site.running("thanos-receive")
+    endpoints = [site.endpoint("thanos-receive", m, "grpc").target for m in members]
+    return json.dumps([{"hashring": "default", "endpoints": endpoints}], indent=1) + "\n"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 from pathlib import Path
 
 import requests
 
-from deploys.lib import releases, topology
+from deploys.lib import topology
 from deploys.lib.releases import Archive
 
 
@@ -21,44 +22,50 @@ def script(archive: Archive, base_url: str, pin: str | None) -> str:
     """Fetch `archive` unless it is there already, verify, unpack to its versioned directory, record the checksum.
 
     Any failure leaves what was there as it was: archive and tree are built under other names, and renamed last.
-    `pin` is the sha256 to hold; without one the release's own `sha256sums.txt` is asked.
+    `pin` is the sha256 to hold; without one the release's own checksum file is asked. What is recorded is a sha256.
     """
     binaries = " ".join(archive.binaries)
-    wanted = f"wanted={pin}"
+    wanted, digest = f"wanted={pin}", "sha256" if pin else archive.digest
     if not pin:
-        sums = archive.sums_url(base_url)
-        # A line is `<sum>  <name>`; some releases write `*<name>` or `./<name>`.
-        line = f"s|^\\([0-9a-f]*\\) [ *]\\(\\./\\)\\{{0,1\\}}{archive.name}$|\\1|p"
+        # A line is `<sum>  <name>`; some releases write `*<name>` or `./<name>`, and an MD5 stands alone.
+        line = f"s|^\\([0-9a-f]*\\) [ *]\\(\\./\\)\\{{0,1\\}}{archive.file}$|\\1|p"
+        if digest == "md5":
+            line = r"s|^\([0-9a-f]\{32\}\)\( .*\)\{0,1\}$|\1|p"
         wanted = (
-            f"wanted=$($get {sums} | sed -n '{line}')\n"
-            f'[ -n "$wanted" ] || fail "no checksum for it in {sums}"'
+            f"sums={shlex.quote(archive.sums_url(base_url))}\n"
+            f"wanted=$($get \"$sums\" | sed -n '{line}')\n"
+            '[ -n "$wanted" ] || fail "no checksum for it in $sums"'
         )
+    into = "$new/$tree" if archive.flat else "$new"
+    record = 'echo "$wanted"' if digest == "sha256" else "sha256sum \"$archive\" | cut -d' ' -f1"
     return f"""set -eu
 name={archive.name} tree={archive.directory} archive={topology.SOFTWARE_DIR}/{archive.name} top={topology.INSTALL_DIR}
-part=$archive.part new=$top/.$tree.new
+url={shlex.quote(archive.url(base_url))} part=$archive.part new=$top/.$tree.new
 get='curl -fsSL --retry 3 --retry-delay 1 --connect-timeout 10 --speed-limit 1000 --speed-time 60'
 fail() {{ echo "$name: $1" >&2; exit 1; }}
 trap 'rm -rf "$part" "$new"' EXIT
 rm -rf "$part" "$new"
 {wanted}
-sum() {{ sha256sum "$1" | cut -d' ' -f1; }}
+sum() {{ {digest}sum "$1" | cut -d' ' -f1; }}
 if [ ! -f "$archive" ] || [ "$(sum "$archive")" != "$wanted" ]; then
-    $get -o "$part" {archive.url(base_url)} || fail "cannot be fetched from {archive.url(base_url)}"
+    $get -o "$part" "$url" || fail "cannot be fetched from $url"
     found=$(sum "$part")
-    [ "$found" = "$wanted" ] || fail "sha256 is $found, wanted $wanted: nothing was unpacked"
+    [ "$found" = "$wanted" ] || fail "{digest} is $found, wanted $wanted: nothing was unpacked"
     mv -f "$part" "$archive"
 fi
-mkdir "$new"
-tar -xzf "$archive" -C "$new" --no-same-owner || fail "cannot be unpacked into $top: $(df -h "$top" | tail -n 1)"
+mkdir -p "$new/$tree"
+tar -xzf "$archive" -C "{into}" --no-same-owner || fail "cannot be unpacked into $top: $(df -h "$top" | tail -n 1)"
 for binary in {binaries}; do
-    [ -f "$new/$tree/$binary" ] && [ -x "$new/$tree/$binary" ] || fail "holds no executable $tree/$binary"
-    "$new/$tree/$binary" --version >/dev/null 2>&1 || fail "$tree/$binary does not run on this host"
+    [ -f "$new/$tree/$binary" ] || fail "holds no executable $tree/$binary"
+    [ -x "$new/$tree/$binary" ] || fail "$tree/$binary cannot be executed: is $top mounted noexec?"
+    "$new/$tree/$binary" {archive.version_command} >/dev/null 2>&1 || fail "$tree/$binary does not run on this host"
 done
 chown -R root:root "$new/$tree"
 chmod -R go-w,a+rX "$new/$tree"
-echo "$wanted" >"$new/$tree/.installed"
+{record} >"$new/$tree/.installed"
 rm -rf "$top/$tree"
 mv -T "$new/$tree" "$top/$tree"
+[ ! -e /sys/fs/selinux/enforce ] || ! command -v restorecon >/dev/null || restorecon -RF "$top/$tree"
 """
 
 
@@ -79,35 +86,33 @@ def cached(archive: Archive, base_url: str, pin: str | None) -> tuple[Path, str]
     place = cache_directory(base_url) / archive.name
     place.parent.mkdir(parents=True, exist_ok=True)
     sums = place.with_name(place.name + ".sha256")
+    digest = "sha256"
     try:
-        if not pin and sums.exists():
-            pin = sums.read_text().strip()
-        if not pin:
+        wanted = pin or (sums.read_text().strip() if sums.exists() else None)
+        if not wanted:
             answer = requests.get(archive.sums_url(base_url), timeout=30)
             answer.raise_for_status()
-            pin = releases.parse_sums(answer.text).get(archive.name)
-            if not pin:
+            wanted, digest = archive.sum_in(answer.text), archive.digest
+            if not wanted:
                 raise FetchError(f"no checksum for {archive.name} in {archive.sums_url(base_url)}")
-        if not place.exists() or _sha256(place) != pin:
+        if not place.exists() or _sum(place, digest) != wanted:
             part = place.with_name(f"{place.name}.{os.getpid()}.part")
             with requests.get(archive.url(base_url), timeout=30, stream=True) as answer:
                 answer.raise_for_status()
                 with part.open("wb") as out:
                     for chunk in answer.iter_content(1 << 20):
                         out.write(chunk)
-            if (found := _sha256(part)) != pin:
+            if (found := _sum(part, digest)) != wanted:
                 part.unlink()
-                raise FetchError(f"{archive.name}: sha256 is {found}, wanted {pin}")
+                raise FetchError(f"{archive.name}: {digest} is {found}, wanted {wanted}")
             part.replace(place)
-        sums.write_text(pin + "\n")
+        found = wanted if digest == "sha256" else _sum(place, "sha256")
+        sums.write_text(found + "\n")
     except requests.RequestException as error:
         raise FetchError(f"{archive.name}: {error}") from error
-    return place, pin
+    return place, found
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+def _sum(path: Path, digest: str) -> str:
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, digest).hexdigest()

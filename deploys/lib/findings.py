@@ -49,9 +49,22 @@ def describe(findings: Iterable[Finding]) -> list[str]:
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         place = ": ".join(part for part in (where, shown, key) if part)
         lines.append(
-            f"{'warning: ' if severity == 'warn' else ''}{place}: found {found}; allowed: {allowed}"
+            printable(
+                f"{'warning: ' if severity == 'warn' else ''}{place}: found {found}; "
+                f"allowed: {allowed}"
+            )
         )
     return lines
+
+
+def refusal(error: SettingsErrors) -> str:
+    """What a run that is refused for its settings says."""
+    return "nothing was changed:\n  " + "\n  ".join(describe(error.findings))
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with everything escaped that a terminal would act on or cannot show."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class SettingsErrors(Exception):

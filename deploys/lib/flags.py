@@ -8,17 +8,20 @@ holds what real binaries accept, and a test compares the two.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from deploys.lib import releases, topology
+from deploys.lib import releases, topology, web
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 
 if TYPE_CHECKING:
     from deploys.lib.settings import Settings
     from deploys.lib.site import Member, Site
+    from facts.look import State
 
 Value = str | int | float | bool | Sequence[str] | None
 """True is a bare flag, None or False no flag, a sequence repeats the flag, others are `=value`."""
@@ -31,6 +34,8 @@ class Flag:
     name: str
     """Without the leading dashes."""
     value: Value | Callable[[Site, Member], Value]
+    of_host: Callable[[Member, State], Value] | None = None
+    """The value where it depends on what the look found on the host, instead of `value`."""
     since: str | None = None
     """First version of the component that has it."""
     until: str | None = None
@@ -77,9 +82,13 @@ def _listen(component: str, port: str = "http") -> Callable[[Site, Member], str]
 def _external_url(component: str) -> Callable[[Site, Member], str]:
     # Upstream's default is the host's own name, which need not mean anything to whoever is paged.
     return lambda site, member: (
-        getattr(member.settings, f"{component}_external_url")
-        or site.endpoint(component, member).url
+        external_url(component, member) or site.endpoint(component, member).url
     )
+
+
+def external_url(component: str, member: Member) -> str | None:
+    """The address for people that the settings give a component; None where they give none."""
+    return getattr(member.settings, f"{topology.COMPONENTS[component].binary}_external_url", None)
 
 
 def _route_prefix(component: str) -> Callable[[Site, Member], Value]:
@@ -121,6 +130,14 @@ def _prometheus_url(site: Site, member: Member) -> str:
     return site.local("prometheus", member).url
 
 
+def _web_config(site: Site, member: Member) -> Value:
+    return web.config_file(member.settings)
+
+
+def _sidecar_client(site: Site, member: Member) -> Value:
+    return topology.SIDECAR_CLIENT if web.http_config([member]) else None
+
+
 def _peers(site: Site, member: Member) -> list[str]:
     others = site.peers(member, "alertmanager")
     return [site.endpoint("alertmanager", other, "cluster").target for other in others]
@@ -139,12 +156,126 @@ def _gossip_listen(site: Site, member: Member) -> str:
     return site.listen("alertmanager", member, "cluster") if clustered(site) else ""
 
 
-def stores(site: Site) -> list[str]:
-    """`address:port` of every StoreAPI a querier asks."""
-    return [
-        site.endpoint("thanos-sidecar", member, "grpc").target
-        for member in site.running("thanos-sidecar")
+def store_target(site: Site, component: str, member: Member) -> str:
+    """Under what a querier knows a StoreAPI: its own address, or the name of its group."""
+    if component == "thanos-store" and member.settings.store_group:
+        return f"dns+{member.settings.store_group}"  # without, gRPC settles for one address
+    return site.endpoint(component, member, "grpc").target
+
+
+def endpoints(site: Site, member: Member) -> list[dict[str, Any]]:
+    """Whom a querier asks, in upstream's keys: the StoreAPIs of the inventory, and the setting's.
+
+    Strict: a store that does not answer is still asked, so that an answer without it carries a
+    warning. Otherwise it would leave the set within seconds, and its data without a word.
+    """
+    found = {}
+    for component, other in site.stores():
+        target = store_target(site, component, other)
+        found[target] = {"address": target, "group" if "+" in target else "strict": True}
+    for entry in member.settings.querier_endpoints:
+        strict = {} if "+" in entry["address"] else {"strict": True}
+        found[entry["address"]] = {**strict, **entry}
+    return list(found.values())
+
+
+def _endpoints(flag: str) -> Callable[[Site, Member], Value]:
+    """The addresses that belong to one of the flags which older queriers get them by."""
+
+    def kind(entry: dict[str, Any]) -> str:
+        if entry.get("group"):
+            return "endpoint-group"
+        return "endpoint-strict" if entry.get("strict") else "endpoint"
+
+    return lambda site, member: [
+        entry["address"] for entry in endpoints(site, member) if kind(entry) == flag
     ]
+
+
+def replica_labels(site: Site, member: Member) -> list[str]:
+    """The labels that deduplication ignores: the setting's, and those in which rulers and receivers differ."""
+    own = [label for name, label in topology.REPLICA_LABELS.items() if site.running(name)]
+    return list(dict.fromkeys([*member.settings.replica_labels, *own]))
+
+
+def dropped_from_alerts(site: Site) -> list[str]:
+    """The labels that alerts lose before they are sent: with them, two senders would have an alert each."""
+    labels = {REPLICA_LABEL}
+    for member in (*site.running("thanos-querier"), *site.running("thanos-rule")):
+        labels |= set(replica_labels(site, member))
+    return sorted(labels)
+
+
+def _bucket_file(component: str) -> Callable[[Site, Member], Value]:
+    path = topology.COMPONENTS[component].bucket
+    return lambda site, member: path if uploads(member) else None
+
+
+def frontend_downstream(site: Site, member: Member) -> str:
+    """The URL at which a query frontend finds its querier; empty where there is none."""
+    if member.settings.frontend_downstream:
+        return member.settings.frontend_downstream
+    if "querier" in member.groups:
+        return site.local("thanos-querier", member).url
+    queriers = site.running("thanos-querier")
+    if not queriers:
+        return ""
+    position = [m.name for m in site.running("thanos-query-frontend")].index(member.name)
+    return site.endpoint("thanos-querier", queriers[position % len(queriers)]).url
+
+
+def stateless(member: Member) -> bool:
+    """Whether the ruler of this host keeps no blocks, but sends what it records."""
+    return bool(member.settings.rule_remote_write)
+
+
+def replica_of(member: Member) -> str:
+    """The value of its label in `topology.REPLICA_LABELS`: another in each site, as sites may share a bucket."""
+    return f"{member.settings.cluster}/{member.name}"
+
+
+def store_labels(component: str, member: Member) -> dict[str, str]:
+    """The external labels with which a querier lists a StoreAPI; none for a gateway, which has those of its blocks, nor
+    for somebody else's Prometheus."""
+    if component == "thanos-sidecar":
+        return {
+            CLUSTER_LABEL: member.settings.cluster,
+            REPLICA_LABEL: str(member.settings.replica),
+        }
+    label = topology.REPLICA_LABELS.get(component)
+    return {label: replica_of(member)} if label else {}
+
+
+def _replica_label(component: str) -> Callable[[Site, Member], str]:
+    label = topology.REPLICA_LABELS[component]
+    # Quoted as Go does it, which upstream reads it back by.
+    return lambda site, member: f"{label}={json.dumps(replica_of(member), ensure_ascii=False)}"
+
+
+PAIR_SINCE = "0.37.0"
+"""First Thanos that takes a write which one of two members has (upstream's #7669)."""
+
+
+CAPNPROTO_PORT = 19391
+"""Upstream's default."""
+
+
+def write_quorum(member: Member) -> int:
+    """How many of the members that keep a sample must have it, or the write is refused."""
+    copies = member.settings.receive_replication
+    if copies == 2 and releases.at_least(member.settings.version("thanos"), PAIR_SINCE):
+        return 1
+    return copies // 2 + 1
+
+
+def ring_spare(member: Member) -> int:
+    """How many members of the ring may be away while every write succeeds."""
+    return member.settings.receive_replication - write_quorum(member)
+
+
+def ring_needs(site: Site, member: Member) -> int:
+    """How many other members have to do their job while this one is down."""
+    return len(site.peers(member, "receive")) + 1 - max(ring_spare(member), 1)
 
 
 def endpoints_file(member: Member) -> bool:
@@ -161,23 +292,113 @@ def expands_labels(member: Member) -> bool:
     return releases.at_least(member.settings.version("prometheus"), "3.0.0-0")
 
 
+FLUSH_DEADLINE = "5s"
+"""How long a Prometheus that stops a remote_write queue goes on trying to empty it."""
+
+DISK_SHARE = 80
+"""Per cent of its file system that Prometheus may fill: upstream advises 80 to 85 at most."""
+
+
+def retention_size(member: Member, found: State) -> str | None:
+    """The size at which this Prometheus drops its oldest blocks: the setting's, or for `auto` the
+    share of the disk, in two digits, so that a file system that changes a little changes nothing.
+
+    None where there is no limit, and where the file system does not say how large it is.
+    """
+    size = member.settings.prometheus_retention_size
+    if size != "auto":
+        return size
+    share = found.disk * DISK_SHARE // 100
+    unit, factor = ("GB", 1 << 30) if share >= 10 << 30 else ("MB", 1 << 20)
+    whole = share // factor
+    step = 10 ** max(len(str(whole)) - 2, 0)
+    return f"{whole // step * step}{unit}" if whole else None
+
+
+ADMIN_OFF_STORE = "0.39.0"
+"""First Thanos whose store gateway knows `--disable-admin-operations`; compactor and tools have it since 0.33."""
+ADMIN_OFF = "0.33.0"
+_ADMIN_WHY = "whoever reaches the port could mark blocks for deletion"
+
+LOOPBACK = "127.0.0.1"
+
+WEB = "web_config, web_files"
 LOG_LEVEL = Flag("log.level", "info", free=True)
+
+_STORED = (
+    Flag("config.file", topology.PROMETHEUS_CONFIG),
+    Flag("storage.tsdb.path", topology.PROMETHEUS_DATA),
+    Flag(
+        "storage.tsdb.retention.time",
+        _setting("prometheus_retention_time"),
+        setting="prometheus_retention_time",
+        why="flags, as 3.8 to 3.10 take the same setting in the file for a million times more",
+    ),
+    Flag(
+        "storage.tsdb.retention.size",
+        None,
+        of_host=retention_size,
+        setting="prometheus_retention_size",
+        why="a full disk ends ingestion; dropping the oldest blocks does not",
+    ),
+)
+"""What every Prometheus is told of its files."""
+
+
+def _served(component: str) -> tuple[Flag, ...]:
+    """What every Prometheus is told of its HTTP port and its alerts."""
+    return (
+        Flag(
+            "web.listen-address",
+            _listen(component),
+            setting="prometheus_port, prometheus_listen_address",
+        ),
+        Flag(
+            "web.external-url",
+            _external_url(component),
+            setting="prometheus_external_url",
+        ),
+        Flag("web.config.file", _web_config, setting=WEB),
+        Flag("web.route-prefix", _route_prefix(component)),
+        Flag(
+            "web.enable-lifecycle", _setting("prometheus_lifecycle"), setting="prometheus_lifecycle"
+        ),
+        Flag(
+            "web.enable-admin-api", _setting("prometheus_admin_api"), setting="prometheus_admin_api"
+        ),
+        Flag("rules.alert.resend-delay", _timing("resend_delay"), free=True),
+        Flag(
+            "storage.remote.flush-deadline",
+            FLUSH_DEADLINE,
+            free=True,
+            why="a reload that stops a remote_write queue waits for it twice, for samples and for "
+            "metadata, and no query is answered meanwhile: upstream's 1m is too long to be blind",
+        ),
+        LOG_LEVEL,
+    )
+
+
+def _sidecar(component: str, data: Flag, url: Flag) -> tuple[Flag, ...]:
+    """What every sidecar is told, beside which data and which Prometheus it stands."""
+    return (
+        data,
+        url,
+        Flag(
+            "prometheus.ready_timeout",
+            "1h",
+            free=True,
+            why="the sidecar gives up where Prometheus replays its write-ahead log for longer",
+        ),
+        Flag("objstore.config-file", _bucket_file(component), setting="bucket_config"),
+        Flag("grpc-address", _listen(component, "grpc"), setting="sidecar_grpc_port"),
+        Flag("http-address", _listen(component, "http"), setting="sidecar_http_port"),
+        Flag("http.config", _web_config, setting=WEB),
+    )
+
 
 TABLE: dict[str, tuple[Flag, ...]] = {
     "prometheus": (
-        Flag("config.file", topology.PROMETHEUS_CONFIG),
-        Flag("storage.tsdb.path", topology.PROMETHEUS_DATA),
-        Flag(
-            "storage.tsdb.retention.time",
-            _setting("prometheus_retention_time"),
-            setting="prometheus_retention_time",
-            why="flags, as 3.8 to 3.10 take the same setting in the file for a million times more",
-        ),
-        Flag(
-            "storage.tsdb.retention.size",
-            _setting("prometheus_retention_size"),
-            setting="prometheus_retention_size",
-        ),
+        *_STORED,
         Flag(
             "storage.tsdb.min-block-duration",
             _block_duration,
@@ -191,41 +412,40 @@ TABLE: dict[str, tuple[Flag, ...]] = {
             why="compacts what the sidecar has uploaded: far fewer indexes for the same retention",
         ),
         Flag(
-            "web.listen-address",
-            _listen("prometheus"),
-            setting="prometheus_port, prometheus_listen_address",
+            "storage.tsdb.block-reload-interval",
+            _timing("block_reload"),
+            since=releases.DELAY_PROMETHEUS,
+            free=True,
+            why="drills bring blocks, and do not wait a minute for them",
         ),
+        *_served("prometheus"),
+    ),
+    # Without a sidecar nothing is uploaded, and blocks are compacted as upstream does it.
+    "prometheus-upper": (
+        *_STORED,
+        *_served("prometheus-upper"),
         Flag(
-            "web.external-url",
-            _external_url("prometheus"),
-            setting="prometheus_external_url",
+            "web.enable-remote-write-receiver",
+            _setting("prometheus_remote_write_receiver"),
+            setting="prometheus_remote_write_receiver",
         ),
-        Flag("web.route-prefix", _route_prefix("prometheus")),
-        Flag(
-            "web.enable-lifecycle", _setting("prometheus_lifecycle"), setting="prometheus_lifecycle"
-        ),
-        Flag(
-            "web.enable-admin-api", _setting("prometheus_admin_api"), setting="prometheus_admin_api"
-        ),
-        Flag("rules.alert.resend-delay", _timing("resend_delay"), free=True),
-        LOG_LEVEL,
     ),
     "thanos-sidecar": (
-        Flag("tsdb.path", topology.PROMETHEUS_DATA, why="the data directory of Prometheus"),
-        Flag("prometheus.url", _prometheus_url, setting="prometheus_port"),
-        Flag(
-            "prometheus.ready_timeout",
-            "1h",
-            free=True,
-            why="the sidecar gives up where Prometheus replays its write-ahead log for longer",
+        *_sidecar(
+            "thanos-sidecar",
+            Flag("tsdb.path", topology.PROMETHEUS_DATA, why="the data directory of Prometheus"),
+            Flag("prometheus.url", _prometheus_url, setting="prometheus_port"),
         ),
-        Flag(
-            "objstore.config-file",
-            lambda site, member: topology.BUCKET_CONFIG if uploads(member) else None,
-            setting="bucket_config",
+        Flag("prometheus.http-client-file", _sidecar_client, setting="web_client"),
+        LOG_LEVEL,
+    ),
+    # Somebody else's Prometheus may ask for a password or not: prometheus.http-client-file is the user's.
+    "thanos-sidecar-attached": (
+        *_sidecar(
+            "thanos-sidecar-attached",
+            Flag("tsdb.path", _setting("attached_data_dir"), setting="attached_data_dir"),
+            Flag("prometheus.url", _setting("attached_url"), setting="attached_url"),
         ),
-        Flag("grpc-address", _listen("thanos-sidecar", "grpc"), setting="sidecar_grpc_port"),
-        Flag("http-address", _listen("thanos-sidecar", "http"), setting="sidecar_http_port"),
         LOG_LEVEL,
     ),
     "alertmanager": (
@@ -301,17 +521,19 @@ TABLE: dict[str, tuple[Flag, ...]] = {
             free=True,
             why="counts the notifications of each receiver: the drill looks for exactly one",
         ),
+        Flag("web.config.file", _web_config, setting=WEB),
         Flag("web.route-prefix", _route_prefix("alertmanager")),
         LOG_LEVEL,
     ),
     "thanos-querier": (
         Flag("http-address", _listen("thanos-querier", "http"), setting="querier_port"),
+        Flag("http.config", _web_config, setting=WEB),
         Flag("grpc-address", _listen("thanos-querier", "grpc"), setting="querier_grpc_port"),
         Flag(
             "endpoint.sd-config-file",
             topology.ENDPOINTS_FILE,
             since=ENDPOINTS_SINCE,
-            setting="the group prometheus of the inventory",
+            setting="the inventory, querier_endpoints",
             why="watched: a store that is added needs no restart",
         ),
         Flag(
@@ -320,15 +542,17 @@ TABLE: dict[str, tuple[Flag, ...]] = {
             since=ENDPOINTS_SINCE,
             free=True,
         ),
-        Flag(
-            "endpoint-strict",
-            lambda site, member: stores(site),
-            until=ENDPOINTS_SINCE,
-            setting="the group prometheus of the inventory",
-            why="a store that does not answer stays in the set, so that answers without it carry a "
-            "warning. Files (--store.sd-files) know no strict endpoints in these versions",
+        *(
+            Flag(
+                name,
+                _endpoints(name),
+                until=ENDPOINTS_SINCE,
+                setting="the inventory, querier_endpoints",
+                why="files (--store.sd-files) know no strict endpoints in these versions",
+            )
+            for name in ("endpoint-strict", "endpoint", "endpoint-group")
         ),
-        Flag("query.replica-label", _setting("replica_labels"), setting="replica_labels"),
+        Flag("query.replica-label", replica_labels, setting="replica_labels"),
         Flag("query.timeout", _setting("querier_timeout"), setting="querier_timeout"),
         Flag(
             "store.response-timeout",
@@ -338,47 +562,320 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         ),
         LOG_LEVEL,
     ),
+    "thanos-query-frontend": (
+        Flag("http-address", _listen("thanos-query-frontend"), setting="frontend_port"),
+        Flag("http.config", _web_config, setting=WEB),
+        Flag(
+            "query-frontend.downstream-url",
+            frontend_downstream,
+            setting="frontend_downstream, and the group querier of the inventory",
+        ),
+        Flag(
+            "query-frontend.downstream-tripper-config-file",
+            topology.FRONTEND_CLIENT,
+            setting="web_client",
+            why="a CA, and more than two idle connections: each query would open its own",
+        ),
+        Flag(
+            "query-frontend.forward-header",
+            lambda site, member: "Authorization" if web.asks_password(member.settings) else None,
+            setting="web_config",
+            why="the querier asks for the password that the frontend was asked with",
+        ),
+        Flag(
+            "query-range.response-cache-config-file",
+            lambda site, member: (
+                topology.FRONTEND_CACHE if member.settings.frontend_cache else None
+            ),
+            setting="frontend_cache",
+        ),
+        Flag(
+            "labels.response-cache-config-file",
+            lambda site, member: (
+                topology.FRONTEND_CACHE if member.settings.frontend_cache else None
+            ),
+            setting="frontend_cache",
+        ),
+        Flag("query-frontend.compress-responses", True, free=True),
+        LOG_LEVEL,
+    ),
+    "thanos-store": (
+        Flag("data-dir", topology.STORE_DATA),
+        Flag("objstore.config-file", _bucket_file("thanos-store"), setting="bucket_config"),
+        Flag("grpc-address", _listen("thanos-store", "grpc"), setting="store_grpc_port"),
+        Flag("http-address", _listen("thanos-store"), setting="store_http_port"),
+        Flag("http.config", _web_config, setting=WEB),
+        Flag("min-time", _setting("store_min_time"), setting="store_min_time"),
+        Flag("max-time", _setting("store_max_time"), setting="store_max_time"),
+        Flag(
+            "index-cache.config-file",
+            lambda site, m: topology.STORE_INDEX_CACHE if m.settings.store_index_cache else None,
+            setting="store_index_cache",
+        ),
+        Flag(
+            "index-cache-size",
+            lambda site, member: None if member.settings.store_index_cache else "250MB",
+            free=True,
+        ),
+        Flag("sync-block-duration", _timing("bucket_sync"), free=True),
+        Flag(
+            "ignore-deletion-marks-delay",
+            _timing("ignore_deletion_marks"),
+            free=True,
+            why="shorter than the compactor's --delete-delay: a block is not read while it goes",
+        ),
+        Flag("disable-admin-operations", True, since=ADMIN_OFF_STORE, free=True, why=_ADMIN_WHY),
+        LOG_LEVEL,
+    ),
+    "thanos-compactor": (
+        Flag("data-dir", topology.COMPACTOR_DATA),
+        Flag("objstore.config-file", _bucket_file("thanos-compactor"), setting="bucket_config"),
+        Flag("http-address", _listen("thanos-compactor"), setting="compactor_port"),
+        Flag("http.config", _web_config, setting=WEB),
+        Flag("wait", True, why="without it one pass is made, and the unit would start it for ever"),
+        Flag("wait-interval", _timing("compact_wait"), free=True),
+        Flag(
+            "retention.resolution-raw",
+            _setting("compactor_retention_raw"),
+            setting="compactor_retention_raw",
+        ),
+        Flag(
+            "retention.resolution-5m",
+            _setting("compactor_retention_5m"),
+            setting="compactor_retention_5m",
+        ),
+        Flag(
+            "retention.resolution-1h",
+            _setting("compactor_retention_1h"),
+            setting="compactor_retention_1h",
+        ),
+        Flag(
+            "downsampling.disable",
+            lambda site, member: not member.settings.compactor_downsampling,
+            setting="compactor_downsampling",
+        ),
+        Flag("consistency-delay", _timing("consistency_delay"), free=True),
+        Flag("delete-delay", _timing("delete_delay"), free=True),
+        Flag("compact.cleanup-interval", _timing("compact_cleanup"), free=True),
+        Flag("disable-admin-operations", True, since=ADMIN_OFF, free=True, why=_ADMIN_WHY),
+        LOG_LEVEL,
+    ),
+    "thanos-rule": (
+        Flag("data-dir", topology.RULE_DATA),
+        Flag("rule-file", f"{topology.RULE_RULES_DIR}/*.yml", setting="rule_rules"),
+        Flag("query.config-file", topology.RULE_QUERY, setting="the group querier"),
+        Flag(
+            "alertmanagers.config-file",
+            lambda site, m: topology.RULE_ALERTMANAGERS if site.running("alertmanager") else None,
+            setting="the group alertmanager",
+        ),
+        Flag("label", _replica_label("thanos-rule"), setting="cluster, and the host's name"),
+        Flag(
+            "alert.label-drop",
+            lambda site, member: dropped_from_alerts(site),
+            why="two rulers send every alert: without their label it is one and the same",
+        ),
+        Flag(
+            "alert.query-url",
+            lambda site, member: next(
+                (site.endpoint("thanos-querier", m).url for m in site.running("thanos-querier")),
+                None,
+            ),
+            free=True,
+            why="where the links of alerts lead",
+        ),
+        Flag("eval-interval", _setting("evaluation_interval"), free=True),
+        Flag("resend-delay", _timing("resend_delay"), free=True),
+        Flag(
+            "objstore.config-file",
+            lambda site, member: (
+                None if stateless(member) else _bucket_file("thanos-rule")(site, member)
+            ),
+            setting="bucket_config",
+        ),
+        Flag(
+            "remote-write.config-file",
+            lambda site, member: topology.RULE_REMOTE_WRITE if stateless(member) else None,
+            setting="rule_remote_write",
+        ),
+        Flag("grpc-address", _listen("thanos-rule", "grpc"), setting="rule_grpc_port"),
+        Flag("http-address", _listen("thanos-rule"), setting="rule_http_port"),
+        Flag("http.config", _web_config, setting=WEB),
+        LOG_LEVEL,
+    ),
+    "thanos-receive": (
+        Flag("tsdb.path", topology.RECEIVE_DATA),
+        Flag("tsdb.retention", _setting("receive_retention"), setting="receive_retention"),
+        Flag("label", _replica_label("thanos-receive"), setting="cluster, and the host's name"),
+        Flag(
+            "receive.hashrings-file",
+            topology.RECEIVE_HASHRINGS,
+            setting="the group receive of the inventory",
+            why="watched: a new member needs no restart of the others",
+        ),
+        Flag(
+            "receive.hashrings-file-refresh-interval",
+            _timing("endpoint_reload"),
+            free=True,
+            why="a file that is renamed into place is watched up to its first change and no more",
+        ),
+        Flag(
+            "receive.hashrings-algorithm",
+            "ketama",
+            why="upstream's default moves nearly all series where a member is added",
+        ),
+        Flag(
+            "receive.local-endpoint",
+            lambda site, member: site.endpoint("thanos-receive", member, "grpc").target,
+            setting="service_address",
+        ),
+        Flag(
+            "receive.replication-factor",
+            _setting("receive_replication"),
+            setting="receive_replication",
+        ),
+        Flag(
+            "receive.capnproto-address",
+            topology.join("127.0.0.1", CAPNPROTO_PORT),
+            since="0.37.0",
+            why="it listens there whether the members speak that protocol or not: for nobody",
+        ),
+        Flag(
+            "tsdb.too-far-in-future.time-window",
+            "5m",
+            free=True,
+            why="one sample of the future makes all of the present too old (thanos#6167)",
+        ),
+        Flag("objstore.config-file", _bucket_file("thanos-receive"), setting="bucket_config"),
+        Flag(
+            "remote-write.address",
+            _listen("thanos-receive", "remote_write"),
+            setting="receive_remote_write_port",
+        ),
+        Flag("grpc-address", _listen("thanos-receive", "grpc"), setting="receive_grpc_port"),
+        Flag("http-address", _listen("thanos-receive"), setting="receive_http_port"),
+        Flag("http.config", _web_config, setting=WEB),
+        LOG_LEVEL,
+    ),
+    "thanos-bucket-web": (
+        Flag("objstore.config-file", _bucket_file("thanos-bucket-web"), setting="bucket_config"),
+        Flag("http-address", _listen("thanos-bucket-web"), setting="bucket_web_port"),
+        Flag("http.config", _web_config, setting=WEB),
+        Flag("disable-admin-operations", True, since=ADMIN_OFF, free=True, why=_ADMIN_WHY),
+        LOG_LEVEL,
+    ),
+    "seaweedfs": (
+        Flag("dir", topology.SEAWEEDFS_DATA),
+        Flag("ip", LOOPBACK, why="by it master, filer and volume server know each other"),
+        Flag("ip.bind", LOOPBACK, why="who reaches the filer reads everything without a key"),
+        Flag(
+            "master.volumeSizeLimitMB",
+            1024,
+            free=True,
+            why="of upstream's 30 GB a small disk holds none",
+        ),
+        Flag("master.telemetry", "false"),
+        Flag("master.electionTimeout", "1s", free=True, why="nobody else stands for election"),
+        Flag("volume.max", 0, free=True, why="as many volumes as the disk holds"),
+        Flag("volume.preStopSeconds", 0, free=True, why="nobody else could take over meanwhile"),
+        Flag("filer", True),
+        Flag("s3", True),
+        Flag("s3.ip.bind", "0.0.0.0", free=True),  # of both families
+        Flag("s3.port", _setting("seaweedfs_port"), setting="seaweedfs_port"),
+        Flag("s3.config", topology.SEAWEEDFS_KEYS, setting="bucket_keys"),
+        Flag("s3.iam", "false", why="keys come from the inventory"),
+        Flag("s3.port.iceberg", 0),
+        Flag("s3.port.lance", 0),
+        Flag("metricsIp", "0.0.0.0", free=True),
+        Flag("metricsPort", _setting("seaweedfs_metrics_port"), setting="seaweedfs_metrics_port"),
+    ),
     "node_exporter": (
         Flag("web.listen-address", _listen("node_exporter"), setting="node_exporter_port"),
+        Flag("web.config.file", _web_config, setting=WEB),
         LOG_LEVEL,
     ),
 }
 """Component -> its flags, in the order they are written."""
 
-_EVERYWHERE = "TLS and passwords have to be known to every client in the site"
-_STORES = "stores come from the inventory"
+_EVERYWHERE = "TLS between Thanos' gRPC ports has to be known to every client in the site"
+_STORES = "stores come from the inventory; others: set querier_endpoints"
+
+_PROMETHEUS = {
+    "agent": "an agent serves no queries and evaluates no rules",
+    "config.auto-reload*": "the deploy reloads, after the checks",
+    "storage.tsdb.retention*": "set prometheus_retention_time, prometheus_retention_size",
+    "web.enable-remote-write-receiver": "set prometheus_remote_write_receiver, in the group upper",
+}
+
+_THANOS = {
+    "grpc-server-tls-*": _EVERYWHERE,
+    "grpc-client-*": _EVERYWHERE,
+    "objstore.config": "set bucket_config: a command line can be read by everyone",
+    "web.route-prefix": "health and metrics have to stay where they are looked for",
+}
+
+_SIDECAR = {
+    **_THANOS,
+    "prometheus.http-client": "set web_client: a command line can be read by everyone",
+    "reloader.*": "the deploy writes the configuration",
+    "shipper.ignore-unequal-block-size": "it lets blocks be compacted before they are uploaded",
+    "shipper.meta-file-name": "Prometheus waits for the default one",
+}
 
 PROTECTED: dict[str, dict[str, str]] = {
-    "prometheus": {
-        "agent": "an agent serves no queries and evaluates no rules",
-        "config.auto-reload*": "the deploy reloads, after the checks",
-        "storage.tsdb.retention*": "set prometheus_retention_time, prometheus_retention_size",
-        "web.config.file": _EVERYWHERE,
-    },
-    "thanos-sidecar": {
-        "grpc-server-tls-*": _EVERYWHERE,
-        "http.config": _EVERYWHERE,
-        "objstore.config": "set bucket_config: a command line can be read by everyone",
-        "reloader.*": "the deploy writes the configuration",
-        "shipper.ignore-unequal-block-size": "it lets blocks be compacted before they are uploaded",
-        "shipper.meta-file-name": "Prometheus waits for the default one",
+    "prometheus": _PROMETHEUS,
+    "prometheus-upper": _PROMETHEUS,
+    "thanos-sidecar": _SIDECAR,
+    "thanos-sidecar-attached": {
+        **_SIDECAR,
+        "prometheus.http-client": "set prometheus.http-client-file: a command line can be read by everyone",
+        "reloader.*": "nothing of that Prometheus is ours to write",
     },
     "alertmanager": {
         "cluster.tls-config": "it has to be switched on for all members at once",
-        "web.config.file": _EVERYWHERE,
     },
     "thanos-querier": {
+        **_THANOS,
         "endpoint*": _STORES,
-        "grpc-client-*": _EVERYWHERE,
-        "grpc-server-tls-*": _EVERYWHERE,
-        "http.config": _EVERYWHERE,
         "store": _STORES,
         "store-strict": _STORES,
         "store.sd-files": _STORES,
-        "web.route-prefix": "health and metrics have to stay where they are looked for",
+    },
+    "thanos-query-frontend": {
+        **_THANOS,
+        "query-frontend.downstream-tripper-config": "set web_client, in which a CA is named",
+        "*.response-cache-config": "set frontend_cache",
+    },
+    "thanos-store": {**_THANOS, "index-cache.config": "set store_index_cache"},
+    "thanos-compactor": {
+        **_THANOS,
+        "compact.enable-vertical-compaction": "replicas are deduplicated when they are queried",
+        "deduplication.replica-label": "replicas are deduplicated when they are queried",
+    },
+    "thanos-rule": {
+        **_THANOS,
+        "query": "queriers come from the inventory",
+        "query.*config": "a command line can be read by everyone",
+        "query.sd-files": "queriers come from the inventory",
+        "alertmanagers.*": "Alertmanagers come from the inventory",
+        "remote-write.config": "set rule_remote_write: a command line can be read by everyone",
+    },
+    "thanos-receive": {
+        **_THANOS,
+        "receive.hashrings": "the hashring comes from the inventory",
+        "remote-write.server-tls-*": "every sender would have to know",
+    },
+    "thanos-bucket-web": _THANOS,
+    "seaweedfs": {
+        **dict.fromkeys(("iam*", "s3.iam.*"), "keys come from the inventory"),
+        **dict.fromkeys(("sftp*", "webdav*", "mq.*"), "another door to the same objects"),
+        **dict.fromkeys(
+            ("s3.cert.file", "s3.key.file", "s3.port.*"), "its port is asked by plain HTTP"
+        ),
+        "master.peers": "it is a single host",
+        "options": "they belong on the command line, where a change is seen",
     },
     "node_exporter": {
-        "web.config.file": _EVERYWHERE,
         "web.telemetry-path": "metrics have to stay where they are looked for",
     },
 }
@@ -386,15 +883,38 @@ PROTECTED: dict[str, dict[str, str]] = {
 
 EXTRA: dict[str, str] = {
     "prometheus": "prometheus_flags",
+    "prometheus-upper": "prometheus_flags",
     "thanos-sidecar": "sidecar_flags",
+    "thanos-sidecar-attached": "sidecar_flags",
     "alertmanager": "alertmanager_flags",
     "thanos-querier": "querier_flags",
+    "thanos-query-frontend": "frontend_flags",
+    "thanos-store": "store_flags",
+    "thanos-compactor": "compactor_flags",
+    "thanos-rule": "rule_flags",
+    "thanos-receive": "receive_flags",
+    "thanos-bucket-web": "bucket_web_flags",
+    "seaweedfs": "seaweedfs_flags",
     "node_exporter": "node_exporter_flags",
 }
 """Component -> setting with the user's extra flags."""
 
-SUBCOMMAND: dict[str, str] = {"thanos-sidecar": "sidecar", "thanos-querier": "query"}
-"""Component -> first argument, where the binary is several daemons in one."""
+SUBCOMMAND: dict[str, tuple[str, ...]] = {
+    "thanos-sidecar": ("sidecar",),
+    "thanos-sidecar-attached": ("sidecar",),
+    "thanos-querier": ("query",),
+    "thanos-query-frontend": ("query-frontend",),
+    "thanos-store": ("store",),
+    "thanos-compactor": ("compact",),
+    "thanos-rule": ("rule",),
+    "thanos-receive": ("receive",),
+    "thanos-bucket-web": ("tools", "bucket", "web"),
+    "seaweedfs": ("-logtostderr", f"-config_dir={topology.SEAWEEDFS_DIR}", "server"),
+}
+"""Component -> first arguments, where the binary is several daemons in one."""
+
+DASHES: dict[str, str] = {"seaweedfs": "-"}
+"""Component -> what its flags begin with, where not with two dashes."""
 
 
 def _plain(name: str) -> str:
@@ -432,17 +952,18 @@ def problems(component: str, settings: Settings) -> list[Problem]:
     return found
 
 
-def _items(name: str, value: Value) -> list[str]:
+def _items(component: str, name: str, value: Value) -> list[str]:
+    flag = DASHES.get(component, "--") + name
     if value is None or value is False:
         return []
     if value is True:
-        return [f"--{name}"]
+        return [flag]
     if isinstance(value, list | tuple):
-        return [f"--{name}={item}" for item in value]
-    return [f"--{name}={value}"]
+        return [f"{flag}={item}" for item in value]
+    return [f"{flag}={value}"]
 
 
-def argv(component: str, site: Site, member: Member) -> list[str]:
+def argv(component: str, site: Site, member: Member, found: State) -> list[str]:
     """The command line of `component` on this host: the binary, its subcommand, one flag an item.
 
     Flags of the table that belong to the host's version, then the user's extra ones. Raises
@@ -459,13 +980,14 @@ def argv(component: str, site: Site, member: Member) -> list[str]:
     extra = getattr(member.settings, EXTRA[component])
     replaced = {_plain(name) for name in extra}
     version = member.settings.version(component)
-    words = [topology.COMPONENTS[component].path]
-    if component in SUBCOMMAND:
-        words.append(SUBCOMMAND[component])
+    words = [topology.COMPONENTS[component].path, *SUBCOMMAND.get(component, ())]
     for flag in TABLE[component]:
         if flag.name not in replaced and flag.applies(version):
-            value = flag.value(site, member) if callable(flag.value) else flag.value
-            words += _items(flag.name, value)
+            if flag.of_host:
+                value = flag.of_host(member, found)
+            else:
+                value = flag.value(site, member) if callable(flag.value) else flag.value
+            words += _items(component, flag.name, value)
     for name, value in extra.items():
-        words += _items(name, value)
+        words += _items(component, name, value)
     return words

@@ -15,11 +15,14 @@ from deploys.lib.settings import SYSCTL
 from facts import look, timesync
 
 COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd")
-FOREIGN_UNITS = ("rsyslog",)
+FOREIGN_UNITS = ("rsyslog", topology.FIREWALL_UNIT, *topology.REPLACED)
+
+FIREWALL = f"[ ! -x {topology.FIREWALL} ] || {topology.FIREWALL} status"
+"""Says what of the host's firewall is not open as it should be."""
 
 
-def default_script(sysctls=None) -> str:
-    """The look's script for a host of the platform, whatever its roles."""
+def default_script(sysctls=None, extra=None) -> str:
+    """The look's script for a host of the platform, whatever its roles; `extra` are more sections."""
     components = topology.COMPONENTS.values()
     binaries = {
         binary for info in components for binary in releases.PROJECTS[info.archive].binaries
@@ -30,32 +33,45 @@ def default_script(sysctls=None) -> str:
         if info.data_dir
         for place in (info.data_dir, *_parent(info.data_dir))
     }
-    leaves = {*data, topology.SOFTWARE_DIR, topology.LOG_DIR, topology.STATE}
+    logs = (topology.LOG_DIR, topology.ATTACHED_LOG_DIR)
+    leaves = {*data, topology.SOFTWARE_DIR, *logs, topology.STATE}
     return look.script(
-        roots=sorted({info.config_dir for info in components if info.config_dir}),
+        roots=sorted(
+            outermost({topology.WEB_DIR, *(c.config_dir or "" for c in components)} - {""})
+        ),
         paths=[
             *sorted(data),
-            *(f"{topology.UNIT_DIR}/{info.service}" for info in components),
+            *(
+                f"{topology.UNIT_DIR}/{unit}.service"
+                for unit in (*topology.UNITS, topology.FIREWALL_UNIT)
+            ),
             *(f"{topology.BIN_DIR}/{name}" for name in sorted(binaries)),
-            *(topology.SOFTWARE_DIR, topology.LOG_DIR, topology.SYSCTL_FILE),
+            *(topology.SOFTWARE_DIR, *logs, topology.SYSCTL_FILE),
             *(
                 topology.LIMITS_FILE,
                 topology.LOGROTATE_FILE,
+                topology.ATTACHED_LOGROTATE_FILE,
                 topology.RSYSLOG_FILE,
                 topology.RSYSLOG_DROP_IN,
             ),
             *(topology.STATE, str(PurePosixPath(topology.STAMP).parent)),
         ],
         units=[
-            *(info.service for info in components),
-            *(f"{unit}.service" for unit in FOREIGN_UNITS),
+            *(f"{unit}.service" for unit in (*topology.UNITS, *FOREIGN_UNITS)),
         ],
         commands=COMMANDS,
         sysctls=sysctls or list(SYSCTL),
-        users=[topology.USER],
+        users=[topology.USER, *topology.BUCKET_GROUPS],
         leaves=sorted(leaves),
-        extra={"timesync": timesync.SERVICE_SCRIPT},
+        extra={"timesync": timesync.SERVICE_SCRIPT, "firewall": FIREWALL, **(extra or {})},
     )
+
+
+def outermost(paths: set[str]) -> set[str]:
+    """Those that are in no other one of them."""
+    return {
+        path for path in paths if not any(path.startswith(f"{other}/") for other in paths - {path})
+    }
 
 
 def _parent(path: str) -> list[str]:
@@ -68,14 +84,17 @@ def _memory() -> dict[bool, look.State]:
     return ctx_host.get().__dict__.setdefault("_monitoring_look", {})
 
 
-def look_at_host() -> look.State | None:
-    """The current host as last seen in this stage of the run; `None` where the look failed (the host is failed then).
+def look_at_host(extra: dict[str, str] | None = None) -> look.State | None:
+    """The current host as last seen in this stage of the run; `None` where the look failed.
 
-    What was seen before a confirmation prompt may be hours old when the run goes on: stages do not share a look.
+    `extra` (name -> script) has it look again, with more sections in the same command. What was seen before a
+    confirmation prompt may be hours old when the run goes on: stages do not share a look.
     """
     memory = _memory()
-    if state.is_executing not in memory:
-        found = host.get_fact(look.Look, script=default_script(sysctls=host.data.get("sysctl")))
+    if extra or state.is_executing not in memory:
+        script = look.Script(default_script(sysctls=host.data.get("sysctl"), extra=extra))
+        # Not failed by pyinfra itself, which ends in a traceback where no other host is left.
+        found = host.get_fact(look.Look, script=script, _ignore_errors=True)
         if found is None:
             return None
         memory[state.is_executing] = found

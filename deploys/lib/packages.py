@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deploys.lib.look import FOREIGN_UNITS
 from deploys.lib.rollout import run, say
-from facts.look import State
+from facts.look import Process, State
 
 DEBIAN = ("debian", "ubuntu")
 
@@ -23,3 +24,9 @@ def install(packages: list[str], found: State) -> Iterator:
         yield run(
             f"if command -v dnf >/dev/null; then dnf -q -y install {names}; else yum -q -y install {names}; fi"
         )
+    # What a plan foresees: Debian starts what it installs.
+    for unit in set(packages) & set(FOREIGN_UNITS):
+        found.units[unit] = {"UnitFileState": "enabled", "ActiveState": "inactive"}
+        if found.os in DEBIAN:
+            found.units[unit]["ActiveState"] = "active"
+            found.processes[unit] = Process(0, "", ())

@@ -4,8 +4,8 @@ The one table of versions, archives and checksums. Nothing here touches a host o
 nothing but the standard library is needed, so that the lab can read it before anything is installed.
 
 Checksums: an archive is checked against the user's pin (setting `checksums`, archive name ->
-sha256), else against `PINNED`, else against the `sha256sums.txt` of its release, which lies beside
-the archive under the same base URL.
+sha256), else against `PINNED`, else against the checksum file of its release, which lies beside
+the archive under the same base URL: mostly `sha256sums.txt`, in one case an MD5.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ RELEASES: dict[str, dict[str, str]] = {
         "alertmanager": "0.34.2",
         "node_exporter": "1.12.1",
         "blackbox_exporter": "0.28.0",
+        "seaweedfs": "4.48",
     },
     # spec/000; it names no exporter versions, so these are the ones of its day.
     "reference": {
@@ -31,6 +32,7 @@ RELEASES: dict[str, dict[str, str]] = {
         "alertmanager": "0.26.0",
         "node_exporter": "1.6.1",
         "blackbox_exporter": "0.24.0",
+        "seaweedfs": "4.48",
     },
     # spec/001; what it does not name is as in `reference`.
     "migration": {
@@ -39,6 +41,7 @@ RELEASES: dict[str, dict[str, str]] = {
         "alertmanager": "0.26.0",
         "node_exporter": "1.6.1",
         "blackbox_exporter": "0.24.0",
+        "seaweedfs": "4.48",
     },
 }
 """Named release sets: set -> component -> version. The setting `release` chooses one."""
@@ -61,6 +64,17 @@ class Project:
     binaries: tuple[str, ...]
     oldest: str
     """Oldest version that the flag tables cover."""
+    tag: str = "v{version}"
+    file: str = "{component}-{version}.linux-{arch}.tar.gz"
+    """Upstream's name of the archive."""
+    sums: str = "sha256sums.txt"
+    """Upstream's name of the checksum file: `{file}` is the archive's, and `.md5` at its end says what is in it."""
+    flat: bool = False
+    """Whether the binaries lie at the top of the archive, and not in a directory named as we name ours."""
+    version_command: str = "--version"
+    """Argument with which a binary prints its version."""
+    parts: int = 3
+    """Numbers in a version."""
 
 
 PROJECTS: dict[str, Project] = {
@@ -69,6 +83,17 @@ PROJECTS: dict[str, Project] = {
     "alertmanager": Project("prometheus/alertmanager", ("alertmanager", "amtool"), "0.26.0"),
     "node_exporter": Project("prometheus/node_exporter", ("node_exporter",), "1.6.0"),
     "blackbox_exporter": Project("prometheus/blackbox_exporter", ("blackbox_exporter",), "0.24.0"),
+    "seaweedfs": Project(
+        "seaweedfs/seaweedfs",
+        ("weed",),
+        "4.48",
+        tag="{version}",
+        file="linux_{arch}.tar.gz",
+        sums="{file}.md5",
+        flat=True,
+        version_command="version",
+        parts=2,
+    ),
 }
 
 ARCHITECTURES: dict[str, str] = {
@@ -88,18 +113,36 @@ class Archive:
     version: str
     arch: str
     name: str
+    """Ours, on hosts and in caches: upstream's need not tell versions apart."""
     path: str
     sums_path: str
     directory: str
     binaries: tuple[str, ...]
+    flat: bool = False
+    version_command: str = "--version"
+
+    @property
+    def file(self) -> str:
+        """Upstream's name."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def digest(self) -> str:
+        """What the checksum file holds: sha256 or md5."""
+        return "md5" if self.sums_path.endswith(".md5") else "sha256"
 
     def url(self, base_url: str) -> str:
         """Address of the archive under `base_url`."""
         return f"{base_url.rstrip('/')}/{self.path}"
 
     def sums_url(self, base_url: str) -> str:
-        """Address of the release's `sha256sums.txt` under `base_url`."""
+        """Address of the release's checksum file under `base_url`."""
         return f"{base_url.rstrip('/')}/{self.sums_path}"
+
+    def sum_in(self, text: str) -> str | None:
+        """Its checksum in the text of the checksum file; one of a single archive need not name it."""
+        sums = parse_sums(text, self.digest)
+        return sums.get(self.file) or sums.get("")
 
 
 def archive(component: str, version: str, arch: str) -> Archive:
@@ -108,48 +151,54 @@ def archive(component: str, version: str, arch: str) -> Archive:
     Raises ValueError for an unknown component, a malformed version or an unknown architecture.
     """
     project = _project(component)
-    _whole(version, "version")
+    _whole(version, "version", project)
     if arch not in ARCHITECTURES:
         raise ValueError(
             f"architecture: found {arch!r}, allowed: {', '.join(sorted(ARCHITECTURES))}"
         )
     arch = ARCHITECTURES[arch]
     directory = f"{component}-{version}.linux-{arch}"
-    release = f"{project.repository}/releases/download/v{version}"
+    release = f"{project.repository}/releases/download/{project.tag.format(version=version)}"
+    file = project.file.format(component=component, version=version, arch=arch)
     return Archive(
         component=component,
         version=version,
         arch=arch,
         name=f"{directory}.tar.gz",
-        path=f"{release}/{directory}.tar.gz",
-        sums_path=f"{release}/sha256sums.txt",
+        path=f"{release}/{file}",
+        sums_path=f"{release}/{project.sums.format(file=file)}",
         directory=directory,
         binaries=project.binaries,
+        flat=project.flat,
+        version_command=project.version_command,
     )
 
 
 def pinned(name: str, checksums: Mapping[str, str] | None = None) -> str | None:
     """The pinned sha256 of archive `name`: the user's (`checksums`) before `PINNED`; None where
-    there is none and the release's `sha256sums.txt` is the source.
+    there is none and the release's checksum file is the source.
 
     Raises ValueError where the pin is not a sha256.
     """
     found = (checksums or {}).get(name) or PINNED.get(name)
     if found is None:
         return None
-    if not _SHA256.fullmatch(found.lower()):
+    if not _SUMS["sha256"].fullmatch(found.lower()):
         raise ValueError(f"checksums[{name}]: found {found!r}, allowed: 64 hexadecimal digits")
     return found.lower()
 
 
-def parse_sums(text: str) -> dict[str, str]:
-    """A `sha256sums.txt` as archive name -> sha256; lines that are no checksum are left out."""
+def parse_sums(text: str, digest: str = "sha256") -> dict[str, str]:
+    """A checksum file as archive name -> checksum; lines that are none are left out.
+
+    An MD5 is beside its archive and need not name it: that name is empty.
+    """
     sums = {}
     for line in text.splitlines():
-        digest, _, name = line.strip().partition(" ")
+        found, _, name = line.strip().partition(" ")
         name = name.strip().lstrip("*").removeprefix("./")
-        if name and _SHA256.fullmatch(digest.lower()):
-            sums[name] = digest.lower()
+        if (name or digest == "md5") and _SUMS[digest].fullmatch(found.lower()):
+            sums[name] = found.lower()
     return sums
 
 
@@ -163,8 +212,7 @@ def resolve(release: str, overrides: Mapping[str, str] | None = None) -> dict[st
         raise ValueError(f"release: {_unknown(release, RELEASES)}")
     versions = {**RELEASES[release], **(overrides or {})}
     for component, version in versions.items():
-        _project(component)
-        _whole(version, f"versions[{component}]")
+        _whole(version, f"versions[{component}]", _project(component))
     return versions
 
 
@@ -179,7 +227,7 @@ def check(versions: Mapping[str, str]) -> list[str]:
     for component, version in versions.items():
         try:
             project = _project(component)
-            _whole(version, f"versions[{component}]")
+            _whole(version, f"versions[{component}]", project)
         except ValueError as error:
             problems.append(str(error))
             continue
@@ -244,7 +292,7 @@ DELAY_THANOS = "0.41.0"
 """First Thanos whose sidecar accepts a Prometheus that compacts with that delay."""
 
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SUMS = {"sha256": re.compile(r"[0-9a-f]{64}"), "md5": re.compile(r"[0-9a-f]{32}")}
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
 
 
@@ -263,11 +311,12 @@ def parse(version: str, what: str = "version") -> tuple:
     return int(major), int(minor), int(patch or 0), pre is None, parts
 
 
-def _whole(version: str, what: str) -> None:
-    """Refuses what `parse` allows in a bound but no archive is called: a version of two parts."""
+def _whole(version: str, what: str, project: Project) -> None:
+    """Refuses what `parse` allows in a bound but no archive is called: a version of too few parts."""
     parse(version, what)
-    if version.split("-")[0].count(".") != 2:
-        raise ValueError(f"{what}: found {version!r}, allowed: three numbers, as in 3.15.0")
+    if version.split("-")[0].count(".") != project.parts - 1:
+        words = {2: "two numbers, as in 4.48", 3: "three numbers, as in 3.15.0"}
+        raise ValueError(f"{what}: found {version!r}, allowed: {words[project.parts]}")
 
 
 def at_least(version: str, bound: str) -> bool:

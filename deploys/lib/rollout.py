@@ -19,18 +19,21 @@ from functools import partial
 
 from pyinfra import host, inventory, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
-from pyinfra.api.exceptions import FactProcessError
+from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.context import ctx_state
 
-from deploys.lib import topology
+from deploys.lib import plan, runs, topology
 from deploys.lib.component import (
     Change,
     Component,
     Service,
     compare,
+    foresee,
+    foresee_directories,
     stage_script,
     swap_script,
 )
+from deploys.lib.findings import printable
 from deploys.lib.look import forget, look_at_host
 from deploys.lib.site import Member, Site, load_site
 from facts.look import State
@@ -40,6 +43,8 @@ PATIENCE = 90.0
 """Seconds a gate waits without any progress before it fails: longer than Alertmanager's
 `--cluster.settle-timeout`, the querier's reading of its stores, and the half minute between two looks
 of the sidecar at Prometheus."""
+STANDSTILL = 20.0
+"""Seconds without progress after which a member that does not do its job is taken for broken."""
 PAUSE = 0.5
 """Seconds between two looks of a gate."""
 TELL = 5.0
@@ -71,7 +76,9 @@ class Role:
     `component(site, member, state)` is what the role wants on a member; `gate(site, member, asked_by)` is how
     `asked_by` sees whether `member` does its job (a member asks itself after its own restart, and another one before);
     `reloaded(site, member)` how the member itself sees that it loaded what is on its disk. `needs` are the groups
-    whose failure stops this role. A role without a gate gates nobody.
+    whose failure stops this role. A role without a gate gates nobody. Members of one that is `alone` do not stand in
+    for each other: each is a tier of one, restarted with its outage said beforehand. `enough(site, member)` is how many
+    others have to do their job while `member` is down.
     """
 
     name: str
@@ -80,9 +87,15 @@ class Role:
     gate: Callable[[Site, Member, Member], Gate] | None = None
     reloaded: Callable[[Site, Member], Gate] | None = None
     needs: tuple[str, ...] = ()
+    alone: bool = False
+    enough: Callable[[Site, Member], int] = lambda site, member: 1
 
     def members(self, site: Site) -> list[Member]:
         return site.members(self.group) if self.group else list(site.hosts.values())
+
+    def others(self, site: Site, member: Member) -> list[Member]:
+        """The members that do its job while `member` is down."""
+        return [m for m in self.members(site) if m.name != member.name and not self.alone]
 
 
 def site() -> Site:
@@ -121,14 +134,28 @@ def run(script: str) -> StringCommand:
 
 
 def refuse(reason: str) -> StringCommand:
-    """A command that fails the host, saying why."""
-    return run(f"cat >&2 <<'END'\n{reason}\nEND\nexit 1")
+    """A command that fails the host, saying why: in words that may be a daemon's or a user's, and
+    must not become a part of the script."""
+    lines = [printable(line) for line in reason.splitlines()]
+    text = "\n".join(f"{line} " if line == "END" else line for line in lines)
+    return run(f"cat >&2 <<'END'\n{text}\nEND\nexit 1")
 
 
 def say(message: str) -> None:
-    """Tell the operator, while the run is on (and not while it is being planned, which happens before)."""
+    """Tell the operator what is done to this host: at once, or as a line of the plan while that is being made."""
+    _note(message)
     if state.is_executing:
         host.log(message)
+
+
+def planning() -> bool:
+    """Is the run only being planned? Then nothing may be done, and commands are dropped."""
+    return not state.is_executing
+
+
+def _note(message: str) -> None:
+    names = state.op_meta[host.current_op_hash].names if host.current_op_hash else ()
+    plan.book().say(", ".join(names), host.name, message)
 
 
 def see(host, gate: Gate) -> Progress:
@@ -137,50 +164,123 @@ def see(host, gate: Gate) -> Progress:
         return gate.judge(host.get_fact(Probe, script=gate.script))
     except FactProcessError as error:
         return Progress(False, str(error))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # Let out, it would end the run of every host with a traceback.
+        return Progress(False, f"an answer that is not understood ({error!r})")
+
+
+def follow(look: Callable[[], Progress], patience: float, tell: Callable[[str], None]) -> Progress:
+    """Look until the gate opens, and return what was seen last. Ends once nothing has moved for `patience` seconds: a
+    large write-ahead log may take minutes to replay, and does so visibly."""
+    measure, since, said, told = None, time.monotonic(), "", -TELL
+    while True:
+        progress, now = look(), time.monotonic()
+        if progress.measure not in (None, measure):  # no answer is no progress
+            measure, since = progress.measure, now
+        if progress.ok or now - since > patience:
+            return progress
+        if progress.says != said and now - told >= TELL:
+            said, told = progress.says, now
+            tell(said)
+        time.sleep(PAUSE)
 
 
 def wait(state, host, gate: Gate, purpose: str) -> bool:
-    """Look until the gate opens. Fails once nothing has moved for its patience: a large write-ahead log may
-    take minutes to replay, and does so visibly."""
-    measure, since, said, told = None, time.monotonic(), "", -TELL
-    while True:
-        progress = see(host, gate)
-        if progress.ok:
-            host.log(f"{purpose}: {progress.says}")
-            return True
-        now = time.monotonic()
-        if progress.measure not in (None, measure):  # no answer is no progress
-            measure, since = progress.measure, now
-        if progress.says != said and now - told >= TELL:
-            said, told = progress.says, now
-            host.log(f"{purpose}: waiting, {said}")
-        if now - since > gate.patience:
-            host.log_styled(
-                f"{purpose}: no progress for {gate.patience:.0f} s: {progress.says}", fg="red"
-            )
-            return False
-        time.sleep(PAUSE)
+    """Follow a gate until it opens; false, and said, where it does not."""
+
+    def tell(what: str) -> None:
+        host.log(f"{purpose}: waiting, {what}")
+
+    progress = follow(lambda: see(host, gate), gate.patience, tell)
+    if progress.ok:
+        host.log(f"{purpose}: {progress.says}")
+    else:
+        why = f"no progress for {gate.patience:.0f} s: {progress.says}"
+        host.log_styled(f"{purpose}: {why}", fg="red")
+    return progress.ok
 
 
-def _ask_others(state, host, gates: list[tuple[str, Gate]], patience: float = PATIENCE) -> bool:
-    """Never the last one: is there another member that does its job? One that is about to (replaying) is waited for."""
-    measure, since = None, time.monotonic()
-    while True:
+def _ask_others(
+    state, host, gates: list[tuple[str, Gate]], enough: int = 1, own: Gate | None = None
+) -> bool:
+    """Never the last one: do `enough` others do their job? Those that are about to (replaying) are waited for.
+
+    Where they do not, one that does no job itself (`own`), and comes no nearer to it, may go down all the same: what is
+    broken everywhere, as by a change that all of them wait for, would otherwise be mended nowhere.
+    """
+    if enough == 1:
+        wanted, lacking = (
+            "another member of its tier is",
+            "no other member of its tier does its job",
+        )
+    else:
+        wanted, lacking = (
+            f"{enough} others of its tier are",
+            f"{enough} others of its tier must do their job",
+        )
+
+    def look() -> Progress:
         seen = [(name, see(host, gate)) for name, gate in gates]
-        if any(progress.ok for _, progress in seen):
-            return True
-        now = time.monotonic()
-        if measure != [progress.measure for _, progress in seen]:
-            measure, since = [progress.measure for _, progress in seen], now
-        elif now - since > patience or all(progress.measure is None for _, progress in seen):
-            why = "; ".join(f"{name}: {progress.says}" for name, progress in seen)
-            host.log_styled(
-                f"not taken down: no other member of its tier does its job ({why}). Mend that one first, "
-                "or accept the outage with --data allow_outage=true",
-                fg="red",
+        measures = tuple(progress.measure for _, progress in seen if not progress.ok)
+        return Progress(
+            sum(progress.ok for _, progress in seen) >= enough,
+            "; ".join(f"{name}: {progress.says}" for name, progress in seen),
+            None if set(measures) == {None} else measures,
+        )
+
+    def tell(what: str) -> None:
+        host.log(f"{wanted} to do the job first: waiting, {what}")
+
+    progress = look()
+    if not progress.ok and own:
+        mine = follow(lambda: see(host, own), STANDSTILL, tell)
+        if not mine.ok:
+            host.log(
+                f"{lacking} ({progress.says}); nor does this one do its own ({mine.says}), and "
+                "nothing is lost by a restart"
             )
-            return False
-        time.sleep(PAUSE)
+            return True
+    if progress.measure is not None:  # where nobody is about to, waiting is in vain
+        progress = follow(look, PATIENCE, tell)
+    if not progress.ok:
+        host.log_styled(
+            f"not taken down: {lacking} ({progress.says}). Mend that first, "
+            "or accept the outage with --data allow_outage=true",
+            fg="red",
+        )
+    return progress.ok
+
+
+# --- The run --------------------------------------------------------------------------------------
+
+
+def begin() -> None:
+    """This run changes hosts: the first look at each takes its lock, and what is done is recorded."""
+    memory = ctx_state.get().__dict__
+    if "_monitoring_run" not in memory:
+        memory["_monitoring_run"] = runs.Run(ctx_state.get(), site())
+        state.add_callback_handler(memory["_monitoring_run"])
+
+
+def first_look(extra: dict[str, str] | None = None) -> State | None:
+    """The run's first look at this host, with `extra` sections. Where the run changes things, it takes the host's lock
+    by the same command; once all hosts were looked at, the run ends where another one holds one of them."""
+    current = ctx_state.get().__dict__.get("_monitoring_run")
+    if not current or planning() or host.name in current.answers:
+        return look_at_host(extra)
+    if not current.began:  # where pyinfra tells of no operation
+        raise PyinfraError("--serial: hosts cannot be locked one by one")
+    found = look_at_host({"lock": current.lock_script(host.name), **(extra or {})})
+    if found is not None:
+        current.looked(host.name, found)
+    return found
+
+
+@operation()
+def lock():
+    """The first look, for a run that has no preflight."""
+    if not planning() and first_look() is None:
+        yield refuse("the look at this host failed")
 
 
 # --- Steps ----------------------------------------------------------------------------------------
@@ -191,8 +291,13 @@ Part = Callable[[State], Iterator]
 
 @operation()
 def _step(title: str, parts: tuple[Part, ...]):
-    """The one operation of this package: parts, each with a fresh look where the one before it did something."""
+    """The one operation of this package: parts, each with a fresh look where the one before it did something.
+
+    While the run is planned, the parts are drained at once (pyinfra takes the first command only, for a yes or no), and
+    each goes on with what the one before it has foreseen.
+    """
     changed = False
+    plan.book().steps.add(title)
     for part in parts:
         found = look_at_host()
         if found is None:
@@ -200,16 +305,23 @@ def _step(title: str, parts: tuple[Part, ...]):
             return
         try:
             for command in part(found):
-                changed = True
-                yield command
+                if not changed:
+                    changed = True
+                    plan.book().act(title, host.name)
+                if not planning():
+                    yield command
         except ValueError as error:
             # Let out, it would end the run of every host, without a table.
+            _note(f"refused: {error}")
+            plan.book().act(title, host.name)
             yield refuse(f"{title}: {error}")
             return
-        if changed:
+        if changed and not planning():
             forget()
     if not changed:
         host.noop(f"{title} is as wanted")
+    elif planning():
+        yield refuse("this is a plan")  # never run: it says that there is a change
 
 
 def step(name: str, *parts: Part) -> None:
@@ -229,7 +341,7 @@ def roll(role: Role) -> None:
     if host.name in members:
         for name in host.loop(members):  # host.loop gives each turn an identity of its own
             if name == host.name:
-                step(f"{role.name}: turn of {name}", partial(_turn, role))
+                step(plan.turn(role.name, name), partial(_turn, role))
 
 
 def converging(role: Role) -> Part:
@@ -257,6 +369,7 @@ def _converge(role: Role, found: State) -> Iterator:
         yield run(stage_script(component, change))
     if change.live:
         yield from _activate(role, component, change)
+    foresee(component, change, found)
 
 
 def _stage(role: Role, found: State) -> Iterator:
@@ -271,14 +384,28 @@ def _stage(role: Role, found: State) -> Iterator:
         if change.content:
             say(f"{role.name} leaves this host: {'; '.join(change.lines())}")
             yield run(swap_script(component, change))
+            foresee(component, change, found)
         return
     for name in change.directories:
         say(f"{role.name}: directory {name}")
     if change.content or change.directories:
         yield run(stage_script(component, change))
-    restarts = change.actions("restart")
-    if restarts and role.gate and len(role.members(site())) == 1:
-        say(f"{role.name} is a tier of one: an outage of {', '.join(restarts)} follows")
+    foresee_directories(component, change, found)
+    if role.gate and (restarts := change.actions("restart")):
+        _warn_of_outage(role, ", ".join(restarts))
+
+
+def _warn_of_outage(role: Role, services: str) -> None:
+    """Say before anything is restarted what nobody stands in for."""
+    others = [other.name for other in role.others(site(), member())]
+    if not others:
+        say(f"{role.name} is a tier of one: an outage of {services} follows")
+    elif set(others) <= dead():
+        nobody = f"{role.name}: no other member can be reached ({', '.join(others)})"
+        if member().settings.allow_outage:
+            say(f"{nobody}: an outage of {services} follows")
+        else:
+            say(f"{nobody}: no outage is risked, {services} goes down only if one does its job yet")
 
 
 def _turn(role: Role, found: State) -> Iterator:
@@ -292,16 +419,20 @@ def _turn(role: Role, found: State) -> Iterator:
         say(f"{role.name}: {line}")
     if change.live:
         yield from _activate(role, component, change)
+    foresee(component, change, found)
 
 
 def _activate(role: Role, component: Component, change: Change) -> Iterator:
     me = member()
     starts, restarts, reloads = (change.actions(a) for a in ("start", "restart", "reload"))
     if restarts and role.gate and not me.settings.allow_outage:
-        others = [m for m in role.members(site()) if m.name != me.name]
+        others = role.others(site(), me)
         if others:
             gates = [(m.name, role.gate(site(), m, me)) for m in others]
-            yield FunctionCommand(_ask_others, [gates], {})
+            enough = min(role.enough(site(), me), len(gates))
+            # As the others would ask it: it still runs with the scheme and the intervals of before.
+            own = role.gate(site(), me, others[0])
+            yield FunctionCommand(_ask_others, [gates, enough, own], {})
     script = swap_script(component, change)
     names = [service.name for service in component.services]
     for action, services in (("restart", [*starts, *restarts]), ("reload", reloads)):
@@ -316,7 +447,7 @@ def _activate(role: Role, component: Component, change: Change) -> Iterator:
             yield FunctionCommand(
                 wait, [role.gate(site(), me, me)], {"purpose": f"{role.name} does its job"}
             )
-    elif reloads and role.reloaded:
+    if reloads and role.reloaded:
         yield FunctionCommand(_loaded, [role, me, reloads], {})
 
 

@@ -1,15 +1,18 @@
 """Secrets are references, `secret:env:NAME` or `secret:file:PATH`, wherever a setting may hold one.
 
 They are read on the control machine by `resolve` when a file is rendered, so that no setting, and so no
-`debug-inventory`, ever holds one.
+`debug-inventory`, ever holds one. What was read is taken out of everything the run prints: a checker on a host may
+quote in its refusal what it could not parse.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from deploys.lib import ROOT
 
@@ -24,8 +27,11 @@ _SECRET_KEY = re.compile(
 _SECRET_BELOW = {"webhook_configs": {"url"}, "slack_configs": {"api_url"}}
 """Keys that are a secret only below another."""
 USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s@]*:[^/\s@]*@")
-_NAMED_BY_USER = {"labels", "external_labels", "annotations", "params", "set_labels"}
-"""Mappings whose keys the user chooses: `token` there is a label."""
+_NAMED_BY_USER = {
+    *("labels", "external_labels", "annotations", "params", "set_labels"),
+    "basic_auth_users",
+}
+"""Mappings whose keys the user chooses: `token` there is a label (or a user, with a hash)."""
 
 SECRET_HELP = "secret:env:NAME or secret:file:PATH, or upstream's *_file key"
 
@@ -59,13 +65,53 @@ def read_secret(reference: str, path: str = "") -> str:
     else:
         try:
             value = (ROOT / name).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # of a path too
             reason = getattr(error, "strerror", None) or "it is no text"
             # Without `from`: the text of a decoding error holds what was read.
             raise SecretError(path, reference, f"cannot read the file: {reason}") from None
     if not value:
         raise SecretError(path, reference, "it is empty")
+    if value != value.encode(errors="replace").decode():
+        raise SecretError(path, reference, "it is no text (UTF-8)")
+    _remember(value)
     return value
+
+
+# --- Output ---------------------------------------------------------------------------------------
+
+HIDDEN = "<secret>"
+"""What stands in the place of a secret, as upstream has it."""
+SHORTEST = 6
+"""Characters. A shorter secret would be found in ordinary words, and is no secret."""
+_seen: set[str] = set()
+
+
+def _remember(value: str) -> None:
+    """Also each line of a key, and the forms in which a message may quote it."""
+    for text in {value, *value.splitlines()}:
+        forms = (text, json.dumps(text)[1:-1], quote(text, safe=""), repr(text)[1:-1])
+        _seen.update(form for form in forms if len(form) >= SHORTEST)
+
+
+def redact(text: str) -> str:
+    """`text` without the secrets that this process has read."""
+    for value in sorted(_seen, key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return text
+
+
+class Redacting:
+    """A text stream like `stream` that lets no secret through. It is given whole lines, as click does."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(redact(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def resolve(value: Any, path: str = "") -> Any:
@@ -79,6 +125,15 @@ def resolve(value: Any, path: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [resolve(v, f"{path}[{i}]") for i, v in enumerate(value)]
     return read_secret(value, path) if is_secret(value) else value
+
+
+def for_host(value: Any, host: str) -> Any:
+    """`value` with `{host}` in secret references replaced by the name of the host."""
+    if isinstance(value, Mapping):
+        return {k: for_host(v, host) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [for_host(v, host) for v in value]
+    return value.replace("{host}", host) if is_secret(value) else value
 
 
 def leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

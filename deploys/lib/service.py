@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import PurePosixPath
 
-from deploys.lib import releases, topology
+from deploys.lib import bucket, config, releases, topology
 from deploys.lib.component import Component, Directory, File, Service
+from deploys.lib.secrets import resolve
 from deploys.lib.site import Member, Site
 from deploys.lib.units import unit
 from facts.look import State
@@ -15,6 +18,15 @@ def installed(member: Member, found: State, archive: str) -> str:
     """The directory in which a host has the wanted release of `archive`."""
     version = member.settings.version(archive)
     return f"{topology.INSTALL_DIR}/{releases.archive(archive, version, found.arch).directory}"
+
+
+def running_version(info: topology.ComponentInfo, found: State) -> str | None:
+    """The version of the release that a daemon runs from; None where it does not run, or not from ours."""
+    process = found.processes.get(info.unit)
+    match = re.match(
+        rf"{topology.INSTALL_DIR}/{info.archive}-(.+)\.linux-", process.exe if process else ""
+    )
+    return match[1] if match else None
 
 
 def daemons(
@@ -29,12 +41,21 @@ def daemons(
 ) -> Component:
     """The component `name` that runs the daemons `components`, started in this order, with their files. Their units
     are checked as well."""
-    files, links, services, verified = dict(files or {}), {}, [], []
+    files, links, services, verified, trials = dict(files or {}), {}, [], [], {}
     for component in components:
         info = topology.COMPONENTS[component]
-        rendered = unit(component, site, member, found.systemd)
+        rendered = unit(component, site, member, found)
+        if info.bucket in rendered.restart_paths:
+            wanted = resolve(bucket.config_of(member, component), "bucket_config")
+            files[info.bucket] = File(config.dump(wanted), group=component)
+            trials[info.bucket] = partial(bucket.trial, member, component)
+        theirs = topology.DISTRIBUTION.get(component)
         service = Service(
-            rendered.name, tuple(rendered.argv), rendered.restart_paths, rendered.reload_paths
+            rendered.name,
+            tuple(rendered.argv),
+            rendered.restart_paths,
+            rendered.reload_paths,
+            replaces=(theirs,) if member.settings.take_over and theirs in topology.REPLACED else (),
         )
         files[service.path] = File(rendered.text, "644", group="root")
         services.append(service)
@@ -54,6 +75,7 @@ def daemons(
         links=links,
         services=tuple(services),
         checks=(*checks, *verified),
+        trials=trials,
     )
 
 
@@ -61,3 +83,13 @@ def data_directories(path: str) -> dict[str, Directory]:
     """A data directory and the one it lies in: the daemon's own."""
     own = Directory("750", owner=topology.USER)
     return {str(PurePosixPath(path).parent): own, path: own}
+
+
+def thanos_directories(component: str) -> dict[str, Directory]:
+    """Where a Thanos component of its own reads and writes, as `topology` has it."""
+    info = topology.COMPONENTS[component]
+    found = {
+        topology.THANOS_DIR: Directory("750"),
+        info.config_dir: Directory("750", managed=True),
+    }
+    return {**found, **(data_directories(info.data_dir) if info.data_dir else {})}

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from deploys.lib import releases, topology
 from deploys.lib.findings import nearest
+from deploys.lib.secrets import is_secret
 from deploys.lib.topology import COMPONENTS, ComponentInfo
 
 CLUSTER_LABEL = "cluster"
@@ -23,6 +25,13 @@ REPLICA_LABEL = "replica"
 
 STARTER_RULES = "starter.yml"
 """Name of the package's own rule file in the rules directory."""
+
+
+PROVEN_RETENTION = "6h"
+"""Three blocks. What keeps local blocks for less loses data where uploads fail for as long."""
+
+SHORTEST_RETENTION = "2h"
+"""One block (spec/003 1)."""
 
 
 # --- Timing profiles ------------------------------------------------------------------------------
@@ -34,6 +43,8 @@ class Timing:
 
     scrape_interval: str
     scrape_timeout: str
+    federation_interval: str
+    """How often an upper Prometheus federates the clusters, and how long it waits for one."""
     evaluation_interval: str
     for_: str
     """`for` of the starter rules."""
@@ -52,8 +63,23 @@ class Timing:
     settle_timeout: str
     reconnect_timeout: str
     """After this a lost peer is forgotten. Upstream's 6h inflates the count of members."""
+    block_reload: str | None
+    """How often Prometheus looks for blocks that appeared or went, where not every minute as upstream's does."""
     endpoint_reload: str
     """How often the querier reads its file of endpoints."""
+    bucket_sync: str
+    """How often the store gateway looks for blocks that are new in the bucket."""
+    compact_wait: str
+    """How long the compactor waits between two passes."""
+    consistency_delay: str
+    """How old a block must be before it is compacted: its upload may not be over."""
+    ignore_deletion_marks: str
+    """How long a store gateway goes on serving a block that is marked for deletion: until the others have found what
+    replaced it. Less than `delete_delay`."""
+    delete_delay: str
+    """How long a block that is marked for deletion stays in the bucket."""
+    compact_cleanup: str
+    """How often the compactor deletes what is marked and old enough."""
 
 
 PROFILES: dict[str, Timing] = {
@@ -61,6 +87,7 @@ PROFILES: dict[str, Timing] = {
     "production": Timing(
         scrape_interval="15s",
         scrape_timeout="10s",
+        federation_interval="1m",
         evaluation_interval="15s",
         for_="5m",
         resend_delay="1m",
@@ -73,13 +100,22 @@ PROFILES: dict[str, Timing] = {
         pushpull_interval="1m",
         settle_timeout="1m",
         reconnect_timeout="5m",
+        block_reload=None,
         endpoint_reload="30s",
+        # spec/003 4; the others are upstream's.
+        bucket_sync="5m",
+        compact_wait="5m",
+        consistency_delay="30m",
+        ignore_deletion_marks="24h",
+        delete_delay="48h",
+        compact_cleanup="5m",
     ),
     # For drills: a failure and its notification within seconds. Too dear for real targets; shorter yet,
     # scraping alone keeps a small machine with a lab on it busy.
     "drill": Timing(
         scrape_interval="5s",
         scrape_timeout="2s",
+        federation_interval="15s",
         evaluation_interval="5s",
         for_="10s",
         resend_delay="5s",
@@ -92,7 +128,14 @@ PROFILES: dict[str, Timing] = {
         pushpull_interval="5s",
         settle_timeout="5s",
         reconnect_timeout="1m",
+        block_reload="5s",
         endpoint_reload="2s",
+        bucket_sync="5s",
+        compact_wait="5s",
+        consistency_delay="0s",
+        ignore_deletion_marks="0s",
+        delete_delay="30s",
+        compact_cleanup="5s",
     ),
 }
 
@@ -195,6 +238,9 @@ def _prometheus_config(value: dict) -> dict:
     jobs = value.get("scrape_configs", [])
     if not (isinstance(jobs, list) and all(isinstance(j, dict) and "job_name" in j for j in jobs)):
         raise ValueError("upstream's keys: scrape_configs is a list of mappings with a job_name")
+    writes = value.get("remote_write", [])
+    if not (isinstance(writes, list) and all(isinstance(w, dict) for w in writes)):
+        raise ValueError("upstream's keys: remote_write is a list of mappings")
     return value
 
 
@@ -210,8 +256,9 @@ def _alertmanager_config(value: dict) -> dict:
 
 def _rules(value: dict) -> dict:
     for name, content in value.items():
-        if not (isinstance(content, dict) and isinstance(content.get("groups"), list)):
-            raise ValueError(f"upstream's keys: {name} is {{'groups': [...]}}")
+        groups = content.get("groups") if isinstance(content, dict) else None
+        if not (isinstance(groups, list) and all(isinstance(group, dict) for group in groups)):
+            raise ValueError(f"upstream's keys: {name} is {{'groups': [...]}}, of mappings")
     if STARTER_RULES in value:
         raise ValueError(f"other names: {STARTER_RULES} is the package's (setting starter_rules)")
     return value
@@ -244,10 +291,68 @@ def _bucket(value: dict) -> dict:
     return value
 
 
+def _bucket_keys(value: dict) -> dict:
+    from deploys.lib.bucket import ADMIN, RIGHTS
+
+    for name in value:
+        _one_of((*RIGHTS, ADMIN))(name)
+    return value
+
+
+HOMES = ("/home", "/root", "/run/user")
+"""Hidden from the units, but for one that works there."""
+
+
+def _data_dir(value: str) -> str:
+    path = PurePosixPath(value)
+    if not re.fullmatch(r"/[\w./@:+,=~-]+", value, re.ASCII) or ".." in path.parts:
+        raise ValueError("a path from /, of letters, digits and ./@:+,=~-")
+    if any(path.is_relative_to(place) for place in ("/tmp", "/var/tmp", "/dev", "/proc", "/sys")):
+        raise ValueError(
+            "a path outside /tmp, /var/tmp, /dev, /proc and /sys: units have their own"
+        )
+    return str(path)
+
+
+def _block_time(value: str) -> str:
+    """A time of Thanos' --min-time and --max-time."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", value):
+        try:
+            seconds(value.removeprefix("-"))
+        except ValueError:
+            raise ValueError("a duration before now, as -2w, or a time in RFC 3339") from None
+    return value
+
+
+def _secret_references(value: dict) -> dict:
+    bad = sorted(name for name, reference in value.items() if not is_secret(reference))
+    if bad:
+        raise ValueError(f"secret:env:NAME or secret:file:PATH for {', '.join(bad)}")
+    return value
+
+
+def _web(value: dict) -> dict:
+    for part, content in value.items():
+        if not isinstance(content, dict):
+            raise ValueError(f"upstream's keys: {part} is a mapping")
+        for key, inner in content.items():
+            lists = ("client_allowed_sans", "cipher_suites", "curve_preferences", "headers")
+            if not isinstance(key, str) or (isinstance(inner, list | dict) and key not in lists):
+                raise ValueError(f"upstream's keys: {part}.{key} is text, a number or a boolean")
+    return value
+
+
 def _sha256s(value: dict) -> dict:
     bad = [name for name, digest in value.items() if not re.fullmatch("[0-9a-fA-F]{64}", digest)]
     if bad:
         raise ValueError(f"64 hexadecimal digits for {', '.join(bad)}")
+    return value
+
+
+def _lines(value: dict) -> dict:
+    bad = [name for name, text in value.items() if not str(text).isprintable()]
+    if bad:
+        raise ValueError(f"one line of text for {', '.join(bad)}")
     return value
 
 
@@ -258,15 +363,52 @@ def _flags(value: dict) -> dict:
     return value
 
 
+def _preflight(value: dict) -> dict:
+    from deploys.lib.preflight import CHECKS
+
+    for name in value:
+        _one_of(CHECKS)(name)
+    return value
+
+
 def _replica_labels(value: list[str]) -> list[str]:
     if REPLICA_LABEL not in value:
         raise ValueError(f"a list with {REPLICA_LABEL!r} in it: the label that replicas differ in")
     return value
 
 
+_GRPC = r"[A-Za-z0-9_.-]+:\d+|\[[0-9A-Fa-f:]+\]:\d+"
+
+
+def _endpoints(value: list[dict]) -> list[dict]:
+    """Only the keys that mean something beside ours; an address that is looked up cannot be strict."""
+    for entry in value:
+        address = str(entry.get("address", ""))
+        lookup = re.match(r"dns(srv(noa)?)?\+", address)
+        flags = [entry.get(key, False) for key in ("strict", "group")]
+        if (
+            not re.fullmatch(_GRPC, address[lookup.end() :] if lookup else address)
+            or not set(entry) <= {"address", "strict", "group"}
+            or not all(isinstance(flag, bool) for flag in flags)
+        ):
+            raise ValueError(
+                "a list of {'address': 'HOST:PORT', 'strict': bool, 'group': bool}, the address with "
+                "dns+ or dnssrv+ before it where it is looked up"
+            )
+        if entry.get("strict") and lookup:
+            raise ValueError(f"no strict for {address}: what it stands for is looked up")
+        if entry.get("group") and not lookup:
+            raise ValueError(f"dns+{address} for the group: of a name as it is only one is asked")
+    return value
+
+
 Duration = Annotated[str, AfterValidator(_duration)]
-Size = Annotated[
-    str, AfterValidator(_must(r"\d+(B|[KMGTPE]B)", "a size like 50GB (units B, KB, MB, GB, TB)"))
+BlockTime = Annotated[str, AfterValidator(_block_time)]
+SizeOrAuto = Annotated[
+    str,
+    AfterValidator(
+        _must(r"auto|\d+(B|[KMGTPE]B)", "auto, or a size like 50GB (units B, KB, MB, GB, TB)")
+    ),
 ]
 Label = Annotated[
     # Prometheus 3 expands `$` in external labels.
@@ -276,6 +418,15 @@ Port = Annotated[int, Field(ge=1024, le=65535)]
 Address = Annotated[str, AfterValidator(reachable)]
 Listen = Annotated[str, AfterValidator(_listen)]
 Url = Annotated[str, AfterValidator(_url)]
+GrpcName = Annotated[
+    str, AfterValidator(_must(r"(?=.*[A-Za-z])[A-Za-z0-9_.-]+:\d+", "a DNS name and a port"))
+]
+DataDir = Annotated[str, AfterValidator(_data_dir)]
+Account = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    AfterValidator(_must(r"[a-z_][a-z0-9_.-]*|\d+", "the name of an account, or its number")),
+]
 FlagValue = str | int | float | bool | list[str]
 Flags = Annotated[dict[str, FlagValue], AfterValidator(_flags)]
 
@@ -290,6 +441,48 @@ SYSCTL: dict[str, str | int] = {
 
 def _setting(default: Any, description: str) -> Any:
     return Field(default=default, description=description, validate_default=False)
+
+
+Count = Annotated[int, Field(ge=0, le=10**9)]
+
+
+class Capacity(BaseModel):
+    """What `deploys/capacity.py` reckons with where it cannot count. Changes nothing on any host."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    targets: dict[str, Count] = _setting(
+        {}, "Job name -> targets that no setting lists: discovered ones, or those still to come."
+    )
+    samples_per_target: dict[str, Count] = _setting(
+        {},
+        "Job name -> samples of one scrape, instead of what was measured on the lab for our own "
+        "jobs; `default` for all other jobs (1000).",
+    )
+    churn: Annotated[float, Field(ge=0, le=100)] = _setting(
+        0.1,
+        "Series replaced by others within the 2 to 3 hours that memory holds, as a share of all: "
+        "every restart and deployment of what is scraped makes new ones.",
+    )
+    bytes_per_series: Annotated[int, Field(ge=3000, le=100_000)] = _setting(
+        8000, "Bytes of memory of a series, in the worst case: 3 kB to 8 kB are reported."
+    )
+    bytes_per_sample: Annotated[float, Field(ge=1, le=16)] = _setting(
+        2.0, "Bytes of disk of a sample, in the worst case: 1 to 2 (upstream's storage.md)."
+    )
+    queries: Annotated[int, Field(ge=0, le=1000)] = _setting(
+        1,
+        "Queries at the same time that read as much as --query.max-samples lets them: 50 million "
+        "samples of 16 bytes. Upstream runs up to 20 at a time.",
+    )
+    bucket_retention: Duration = _setting(
+        "1y",
+        "How long the bucket keeps what is uploaded, where compactor_retention_raw, _5m and _1h do not "
+        "say so.",
+    )
+    downsampling: Annotated[float, Field(ge=0, le=10)] = _setting(
+        2.0, "What the copies of 5m and 1h resolution add in the bucket, in sizes of the raw one."
+    )
 
 
 class Settings(BaseModel):
@@ -310,7 +503,7 @@ class Settings(BaseModel):
         {}, "Component -> version, over those of the release set. Checked for going together."
     )
     checksums: Annotated[dict[str, str], AfterValidator(_sha256s)] = _setting(
-        {}, "Archive name -> sha256. Unpinned ones are checked by the release's sha256sums.txt."
+        {}, "Archive name -> sha256. Unpinned ones are checked by their release's own."
     )
     base_url: Url = _setting(
         "https://github.com", "Where archives come from: upstream, or a mirror of the same paths."
@@ -344,10 +537,14 @@ class Settings(BaseModel):
         None, "Address for people, in alerts and links. Default: http://service_address:port."
     )
     prometheus_retention_time: Duration = _setting(
-        "15d", "How long local blocks are kept (spec/000 5.4); at least 6h where they are uploaded."
+        "15d",
+        "How long local blocks are kept (spec/000 5.4). Where they are uploaded at least 2h (spec/003 "
+        "1), and a warning below 6h while uploads are not proven.",
     )
-    prometheus_retention_size: Size | None = _setting(
-        None, "Size at which local blocks are dropped, e.g. 50GB; at most 80 % of the disk."
+    prometheus_retention_size: SizeOrAuto | None = _setting(
+        "auto",
+        "Size at which local blocks are dropped, e.g. 50GB; auto: 80 % of the file system that "
+        "holds them; None: whatever time has left. A restart, one replica at a time.",
     )
     prometheus_admin_api: bool = _setting(True, "--web.enable-admin-api, as spec/000 5.4 has it.")
     prometheus_lifecycle: bool = _setting(True, "--web.enable-lifecycle, as spec/000 5.4 has it.")
@@ -368,15 +565,168 @@ class Settings(BaseModel):
         "Job name -> [{'targets': ['address:port'], 'labels': {}}]: a job and its file of targets, "
         "which Prometheus watches.",
     )
+    prometheus_secret_files: Annotated[
+        dict[str, str],
+        AfterValidator(_names(r"\w[\w.-]*", "file names of letters, digits and ._-")),
+        AfterValidator(_secret_references),
+    ] = _setting(
+        {},
+        "File name -> secret reference: files in the secrets directory (spec/000 7), which "
+        "prometheus_config names in password_file, ca_file, ... A change of content needs no reload.",
+    )
     starter_rules: bool = _setting(True, "Install the starter alerts and recording rule.")
     prometheus_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+
+    # Upper Prometheus (group upper)
+    federation_match: list[str] = _setting(
+        ['{job="node_exporter"}', '{__name__=~"job:.*"}'],
+        "Series that an upper Prometheus federates from every replica of every cluster, as "
+        "selectors (spec/000 8). Empty: it federates nothing.",
+    )
+    prometheus_remote_write_receiver: bool = _setting(
+        False, "Let an upper Prometheus take remote write, at /api/v1/write (spec/000 7)."
+    )
 
     # Thanos sidecar
     sidecar_http_port: Port = _setting(10902, "HTTP port (spec/000 5.4).")
     sidecar_grpc_port: Port = _setting(10901, "gRPC port (spec/000 5.4).")
     sidecar_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+
+    # Thanos sidecar beside somebody else's Prometheus (group sidecar; docs/storage.md)
+    attached_url: Url = _setting(
+        "http://127.0.0.1:9090", "Where that Prometheus answers on its host, with its route prefix."
+    )
+    attached_data_dir: DataDir | None = _setting(
+        None, "Its data directory as the host has it, not its container; required in the group."
+    )
+    attached_user: Account = _setting(
+        topology.USER,
+        "Account that owns this directory, by name or by number (a container's); the sidecar runs as "
+        "it, as it reads the blocks and writes thanos.shipper.json there.",
+    )
+
+    # The bucket
     bucket_config: Annotated[dict[str, Any], AfterValidator(_bucket)] | None = _setting(
-        None, "Object storage in upstream's keys (spec/000 5.3). Default: nothing is uploaded."
+        None,
+        "Object storage in upstream's keys (spec/000 5.3), equal on all hosts that use it. Default: "
+        "nothing is uploaded.",
+    )
+    bucket_keys: Annotated[dict[str, dict[str, Any]], AfterValidator(_bucket_keys)] = _setting(
+        {},
+        "Component (or admin, which makes the bucket) -> keys of bucket_config.config of its own, as "
+        "access_key and secret_key: a component then holds no right that it does not use.",
+    )
+
+    bucket_directory_shared: bool = _setting(
+        False,
+        "With type FILESYSTEM: the directory is the same one on all hosts (NFS, a cluster's file "
+        "system). Otherwise blocks of one host could be read on no other.",
+    )
+
+    # Thanos store gateway
+    store_http_port: Port = _setting(
+        10906, "HTTP port: that of upstream's quickstart for several components on a host."
+    )
+    store_grpc_port: Port = _setting(10905, "gRPC port, likewise.")
+    store_min_time: BlockTime | None = _setting(
+        None,
+        "Oldest time that this store gateway serves, as -2w or 2026-01-01T00:00:00Z (spec/003 4). "
+        "Default: all that the bucket has.",
+    )
+    store_max_time: BlockTime | None = _setting(
+        None, "Youngest time that it serves, as -1h or a date. Default: all that the bucket has."
+    )
+    store_group: GrpcName | None = _setting(
+        None,
+        "NAME:PORT under which DNS has the store gateways with the same blocks: queriers ask one of "
+        "them for each query, in turns. Default: they ask each gateway, and a block that two "
+        "have is read twice.",
+    )
+    store_index_cache: dict[str, Any] | None = _setting(
+        None,
+        "Index cache in upstream's keys (type: IN-MEMORY, MEMCACHED or REDIS, and config). Default: "
+        "in memory, 250 MB (spec/003 4).",
+    )
+    store_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+
+    # Thanos compactor
+    compactor_port: Port = _setting(10912, "HTTP port, likewise.")
+    compactor_retention_raw: Duration = _setting(
+        "0d", "How long the bucket keeps samples as they were scraped; 0d: for ever."
+    )
+    compactor_retention_5m: Duration = _setting(
+        "0d", "How long it keeps their copies of one sample in 5 minutes; 0d: for ever."
+    )
+    compactor_retention_1h: Duration = _setting(
+        "0d", "How long it keeps their copies of one sample in an hour; 0d: for ever."
+    )
+    compactor_downsampling: bool = _setting(
+        True, "Make those copies: long ranges are answered from them."
+    )
+    compactor_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+
+    # Thanos query frontend
+    frontend_port: Port = _setting(
+        10913, "HTTP port: where people and dashboards ask, as they would a Prometheus."
+    )
+    frontend_downstream: Url | None = _setting(
+        None,
+        "URL of the queriers, where a load balancer stands before them. Default: the querier of the "
+        "same host, else one of the site's.",
+    )
+    frontend_cache: dict[str, Any] = _setting(
+        {"type": "IN-MEMORY", "config": {"max_size": "256MB", "max_size_items": 0}},
+        "Cache of answers in upstream's keys (type: IN-MEMORY, MEMCACHED or REDIS, and config). "
+        "Empty: none.",
+    )
+    frontend_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+
+    # Thanos ruler
+    rule_http_port: Port = _setting(10911, "HTTP port, as in upstream's quickstart.")
+    rule_grpc_port: Port = _setting(10910, "gRPC port, likewise.")
+    rule_rules: Annotated[
+        dict[str, Any],
+        AfterValidator(_names(r"[\w.-]+\.yml", "file names ending in .yml")),
+        AfterValidator(_rules),
+    ] = _setting(
+        {},
+        "File name -> {'groups': [...]}: rules over all that the queriers see. A group without "
+        "partial_response_strategy has 'warn': it is evaluated while a store is away.",
+    )
+    rule_remote_write: Annotated[list[dict[str, Any]], Field(max_length=16)] = _setting(
+        [],
+        "Remote write in upstream's keys: the ruler keeps no blocks and sends what it records. "
+        "Default: it keeps blocks, serves and uploads them.",
+    )
+    rule_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+
+    # Thanos receive
+    receive_http_port: Port = _setting(10909, "HTTP port, as in upstream's quickstart.")
+    receive_grpc_port: Port = _setting(
+        10907, "gRPC port: StoreAPI, and samples from other members."
+    )
+    receive_remote_write_port: Port = _setting(10908, "Port for remote write, at /api/v1/receive.")
+    receive_replication: Annotated[int, Field(ge=1, le=9)] = _setting(
+        3,
+        "How many members of the hashring keep each sample; equal on all. A write needs more than "
+        "half of them: 3 go on with one member down, 2 do from Thanos 0.37 on.",
+    )
+    receive_retention: Duration = _setting(
+        "15d", "How long local blocks are kept; at least 6h where they are uploaded."
+    )
+    receive_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+
+    # Thanos bucket web
+    bucket_web_port: Port = _setting(10914, "HTTP port, beside the others.")
+    bucket_web_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+
+    # SeaweedFS, where the object store is deployed by us
+    seaweedfs_port: Annotated[int, Field(ge=1024, le=55535)] = _setting(
+        8333, "S3 port, upstream's. Its gRPC port is 10000 more, and answers to nobody."
+    )
+    seaweedfs_metrics_port: Port = _setting(9327, "Port of its metrics, as in upstream's examples.")
+    seaweedfs_flags: Flags = _setting(
+        {}, "More flags of `weed server`: name without dash -> value."
     )
 
     # Alertmanager
@@ -406,7 +756,33 @@ class Settings(BaseModel):
     replica_labels: Annotated[list[str], AfterValidator(_replica_labels)] = _setting(
         [REPLICA_LABEL], "Labels that deduplication ignores (spec/000 9.1); `replica` among them."
     )
+    querier_endpoints: Annotated[list[dict[str, Any]], AfterValidator(_endpoints)] = _setting(
+        [],
+        "More StoreAPIs than the inventory has, in upstream's keys (address, strict, group): above all "
+        "the queriers of other sites, by their gRPC port, for one view of all clusters (spec/003). "
+        "An address as it is counts as strict: an answer without it carries a warning.",
+    )
     querier_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+
+    # TLS and passwords of every HTTP port (deploys/lib/web.py)
+    web_config: Annotated[dict[str, Any], AfterValidator(_web)] | None = _setting(
+        None,
+        "Web configuration of every HTTP port of the host, in upstream's keys (exporter-toolkit): "
+        "tls_server_config, basic_auth_users, http_server_config, rate_limit. Relative file names "
+        "are names in web_files. Default: plain HTTP, open to whoever reaches the port.",
+    )
+    web_files: Annotated[
+        dict[str, str],
+        AfterValidator(_names(r"\w[\w.-]*\.(pem|crt|cer|key)", "names ending in .pem, .crt, .key")),
+    ] = _setting(
+        {}, "File name -> text of a certificate, or a secret reference: files beside web_config."
+    )
+    web_client: Annotated[dict[str, Any], AfterValidator(_web)] = _setting(
+        {},
+        "With what our own clients (scrapes, alerts, sidecar, gates, verify) ask ports that ask for "
+        "it, in upstream's keys: basic_auth (username, password), tls_config (ca_file, cert_file, "
+        "key_file, server_name, insecure_skip_verify). Equal on all hosts.",
+    )
 
     # Every host
     node_exporter_port: Port = _setting(9100, "HTTP port (spec/000 5.2).")
@@ -414,6 +790,7 @@ class Settings(BaseModel):
     sysctl: Annotated[
         dict[str, str | int],
         AfterValidator(_names(r"[a-z0-9_]+([./-][\w-]+)+", "kernel names like vm.swappiness")),
+        AfterValidator(_lines),
     ] = _setting(SYSCTL, "Kernel values (spec/000 4.2). Replaced as a whole, not merged.")
     nofile: Annotated[int, Field(ge=1024)] = _setting(
         65536, "Open files of a daemon: in its unit and in limits.d (spec/000 4.1)."
@@ -426,6 +803,33 @@ class Settings(BaseModel):
         "auto: a time service that runs, or the clock of a container's machine, else chrony; "
         "chrony: that one; host: the clock belongs to the machine around this container.",
     )
+    zone: Label | None = _setting(
+        None,
+        "Where the host stands (rack, datacenter, availability zone): preflight warns where a tier "
+        "stands in one zone.",
+    )
+    firewall: Literal["leave", "open"] = _setting(
+        "leave",
+        "open: let the members of the site through this host's own firewall (nftables, firewalld "
+        "or ufw) to the ports that they dial; leave: take back what open did.",
+    )
+    take_over: bool = _setting(
+        False,
+        "Stop and mask the distribution's own Prometheus, Alertmanager and node_exporter where ours "
+        "take their place, and replace unit files of our names. Their data is left alone.",
+    )
+    preflight: Annotated[dict[str, Literal["fail", "warn", "off"]], AfterValidator(_preflight)] = (
+        _setting(
+            {},
+            "Check -> fail, warn or off, over its own severity (lib/preflight.py lists the checks).",
+        )
+    )
+
+    capacity: Capacity = _setting(
+        Capacity(),
+        "What deploys/capacity.py reckons with: targets, samples_per_target, churn, ...; see the "
+        "class Capacity.",
+    )
 
     # For one run
     yes: bool = _setting(
@@ -435,6 +839,12 @@ class Settings(BaseModel):
         False,
         "Take a service down though no other member of its tier does its job, as "
         "--data allow_outage=true; meant for the command line.",
+    )
+
+    break_lock: bool = _setting(
+        False,
+        "Go on though another run holds a host's lock, as --data break_lock=true: for one whose "
+        "connection hangs after a network was cut. Meant for the command line.",
     )
 
     @property
@@ -468,9 +878,26 @@ class Settings(BaseModel):
 FREE_FORM = {
     name
     for name, info in Settings.model_fields.items()
-    if isinstance(info.default, dict) or name in ("bucket_config", "alertmanager_webhook_url")
+    if isinstance(info.default, dict)
+    or name in ("bucket_config", "alertmanager_webhook_url", "web_config", "rule_remote_write")
 }
 """Settings whose values are never shown: a secret could be anywhere in them."""
+
+
+def account_of(info: ComponentInfo, settings: Settings) -> tuple[str, str]:
+    """User and group that a component runs as; the group is empty where it is the account's own."""
+    if info.account is None:
+        return topology.USER, topology.GROUP
+    user = getattr(settings, info.account)
+    # A number may be a container's, and no account of this host.
+    return user, user if user.isdigit() else ""
+
+
+def become(user: str, group: str) -> str:
+    """The beginning of a command that a host runs as what `account_of` says."""
+    if not group:
+        return f'setpriv --reuid={user} --regid="$(id -g {user})" --init-groups'
+    return f"setpriv --reuid={user} --regid={group} --clear-groups"
 
 
 def listens_on(info: ComponentInfo, settings: Settings) -> str | None:

@@ -18,9 +18,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from deploys.lib import ROOT, site_checks, topology
+from deploys.lib import ROOT, site_checks, topology, web
 from deploys.lib.findings import Finding, SettingsErrors, host_finding, nearest
-from deploys.lib.secrets import USERINFO, dotted
+from deploys.lib.secrets import USERINFO, dotted, for_host
 from deploys.lib.settings import FREE_FORM, Settings, listens_on
 from deploys.lib.topology import COMPONENTS, GROUPS, Endpoint
 
@@ -37,6 +37,14 @@ class Member:
     """Where other hosts reach its services: an IP address (IPv6 without brackets) or DNS name."""
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Setting -> file that holds it."""
+    management: str = ""
+    """Where SSH reaches it."""
+
+    @property
+    def sources_of_dials(self) -> tuple[str, ...]:
+        """The IP addresses that it may dial others from: on which network is the kernel's choice."""
+        found = [topology.ip(address) for address in (self.address, self.management)]
+        return tuple(dict.fromkeys(str(address) for address in found if address))
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -73,12 +81,48 @@ class Site:
         cluster = member.settings.cluster
         return [m for m in self.members("prometheus") if m.settings.cluster == cluster]
 
+    def stores(self) -> list[tuple[str, Member]]:
+        """Every StoreAPI that the queriers ask, as component and host."""
+        return [
+            (name, member)
+            for name in topology.STORE_APIS
+            for member in self.running(name)
+            # A ruler that sends what it records has nothing to be asked for.
+            if not (name == "thanos-rule" and member.settings.rule_remote_write)
+        ]
+
+    def dials(self, member: Member) -> list[Endpoint]:
+        """Every port that `member` dials on other hosts, whatever for (`topology.DIALS`)."""
+        ports = [port for name in member.components for port in topology.DIALS.get(name, ())]
+        return [
+            self.endpoint(component, other, kind)
+            for component, kind in dict.fromkeys(ports)
+            for other in self.running(component)
+            if other.name != member.name
+        ]
+
+    def dialled(self, member: Member) -> dict[tuple[str, int], list[Member]]:
+        """The ports of `member` that others dial, as transport and number, and who those are."""
+        found: dict[tuple[str, int], list[Member]] = {}
+        for other in self.hosts.values():
+            for endpoint in self.dials(other):
+                if endpoint.host_name != member.name:
+                    continue
+                info = COMPONENTS[endpoint.component]
+                ports = {getattr(member.settings, s): kind for kind, s in info.ports.items()}
+                for protocol in info.protocols.get(ports[endpoint.port], ("tcp",)):
+                    found.setdefault((protocol, endpoint.port), []).append(other)
+        return found
+
     def endpoint(self, component: str, member: Member, port: str = "http") -> Endpoint:
-        """Where other hosts reach `component` on `member`; `port` is http, grpc or cluster."""
+        """Where other hosts reach `component` on `member`; `port` is a kind of its ports."""
         return self._endpoint(component, member, port, member.address)
 
     def local(self, component: str, member: Member, port: str = "http") -> Endpoint:
-        """Where processes on the same host reach it: loopback, unless it listens elsewhere."""
+        """Where processes on the same host reach it: loopback, unless it listens elsewhere, or has a
+        certificate, which names the service address."""
+        if COMPONENTS[component].web and web.tls(member.settings):
+            return self.endpoint(component, member, port)
         listens = listens_on(COMPONENTS[component], member.settings)
         found = topology.ip(listens)
         # An address, never the name localhost, which may lead to DNS or to the other family.
@@ -92,8 +136,10 @@ class Site:
         return self._endpoint(component, member, port, address).target
 
     def _endpoint(self, component: str, member: Member, port: str, address: str) -> Endpoint:
-        number = getattr(member.settings, COMPONENTS[component].ports[port])
-        return Endpoint(member.name, component, address, number)
+        info = COMPONENTS[component]
+        number = getattr(member.settings, info.ports[port])
+        scheme = "https" if port == "http" and info.web and web.tls(member.settings) else "http"
+        return Endpoint(member.name, component, address, number, scheme)
 
 
 # --- Reading an inventory -------------------------------------------------------------------------
@@ -109,7 +155,7 @@ _FOREIGN = ("_", "x_", "ssh_", "docker_", "fake_", "winrm_", "vagrant_", "terraf
 _PRINTED = {
     "ssh_password": "ssh_key, an agent, or pyinfra's --ssh-password-prompt",
     "ssh_key_password": "an agent that holds the key",
-    "_sudo_password": "pyinfra's --use-sudo-password",
+    "_sudo_password": "pyinfra's --same-sudo-password",
     "_su_password": "sudo, or root by key",
 }
 """pyinfra's own secrets, which `debug-inventory` prints."""
@@ -203,7 +249,9 @@ def _build(hosts: list[_Host], check_secrets: bool, orphans: Iterable[str] = ())
         settings, wrong = _read(host)
         address, missing = site_checks.service_address_of(host, settings)
         findings += [*site_checks.check_groups(host, groups), *wrong, *missing]
-        members[host.name] = Member(host.name, settings, groups, address, host.sources)
+        given = host.data.get("ssh_hostname")
+        management = given if isinstance(given, str) else host.name
+        members[host.name] = Member(host.name, settings, groups, address, host.sources, management)
     for group in sorted(set(orphans) - set(GROUPS) - {own, "all"}):
         if not group.startswith("x_"):
             findings.append(
@@ -224,7 +272,7 @@ def _build(hosts: list[_Host], check_secrets: bool, orphans: Iterable[str] = ())
     for member in members.values():
         for check in (
             *site_checks.MEMBER_CHECKS,
-            *([site_checks.check_readable] if check_secrets else []),
+            *(site_checks.SECRET_CHECKS if check_secrets else ()),
         ):
             findings += check(site, member)
     if any(f.severity == "fail" for f in findings):
@@ -255,11 +303,14 @@ def _read(host: _Host) -> tuple[Settings, list[Finding]]:
             del data[key]
     for key, value in list(data.items()):
         try:
-            json.dumps(value)
+            if _too_deep(value):
+                raise ValueError
+            json.dumps(value, ensure_ascii=False).encode()
         except (TypeError, ValueError):
-            allowed = "plain data: text, numbers, lists and mappings"
+            allowed = "plain data: text (UTF-8), numbers, lists and mappings, 64 deep at most"
             findings.append(finding(key, f"a {type(value).__name__}", allowed))
             del data[key]
+    data = {key: for_host(value, host.name) for key, value in data.items()}
     findings += site_checks.check_literals(finding, data)
     try:
         return Settings.model_validate(copy.deepcopy(data)), findings
@@ -270,6 +321,10 @@ def _read(host: _Host) -> tuple[Settings, list[Finding]]:
             key = str(item["loc"][0])
             if item["type"] == "value_error":
                 allowed = str(item["ctx"]["error"])
+            elif item["type"] == "extra_forbidden":
+                known = list(Settings.model_fields[key].annotation.model_fields)
+                near = nearest(item["loc"][-1], known)
+                allowed = ", ".join(known) + (f" (did you mean {near}?)" if near else "")
             else:
                 allowed = item["msg"].removeprefix("Input should be ")
             if key.endswith("_flags") and item["type"] != "value_error":
@@ -282,6 +337,14 @@ def _read(host: _Host) -> tuple[Settings, list[Finding]]:
         return Settings.model_validate(copy.deepcopy(good)), findings
 
 
+def _too_deep(value: Any, most: int = 64) -> bool:
+    """Whether lists and mappings are nested deeper than any file that a daemon reads, or for ever."""
+    inner = value.values() if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping | list | tuple):
+        return False
+    return most == 0 or any(_too_deep(one, most - 1) for one in inner)
+
+
 def _within(value: Any, location: Iterable[Any]) -> Iterator[str]:
     """The keys of a pydantic location; it also names the types that it tried."""
     for part in location:
@@ -292,7 +355,11 @@ def _within(value: Any, location: Iterable[Any]) -> Iterator[str]:
 
 def _shown(key: str, value: Any) -> str:
     """What was found, in a form that cannot be a secret."""
-    if isinstance(value, Mapping | list | tuple) or key in FREE_FORM - {"versions", "sysctl"}:
+    if isinstance(value, Mapping | list | tuple) or key in FREE_FORM - {
+        "versions",
+        "sysctl",
+        "preflight",
+    }:
         return f"a {type(value).__name__}"
     text = repr(value)
     if USERINFO.search(text) or re.search(r"://[^/]*@", text):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from deploys.lib import ROOT, flags, releases, topology
+from deploys.lib import ROOT, bucket_checks, flags, releases, topology, web_checks
+from deploys.lib.config import federation_jobs
 from deploys.lib.findings import Finding, host_finding, nearest
 from deploys.lib.secrets import (
     REFERENCE,
@@ -57,7 +60,10 @@ def service_address_of(host: _Host, settings: Settings) -> tuple[str, list[Findi
     key, address = "service_address", settings.service_address
     if address is None:
         key = "ssh_hostname" if "ssh_hostname" in host.data else "service_address"
-        address = str(host.data.get("ssh_hostname", host.name))
+        address = host.data.get("ssh_hostname", host.name)
+        if not isinstance(address, str):
+            found = f"a {type(address).__name__}"
+            return host.name, [host_finding(host, key, found, "an IP address or DNS name")]
         found = topology.ip(address)
         if found is None:
             allowed = "service_address: the IP address at which other hosts reach its services"
@@ -90,6 +96,8 @@ def check_literals(finding: Callable[..., Finding], data: dict[str, Any]) -> Ite
             yield finding(key, "a literal secret (not shown)", SECRET_HELP)
         elif path[0] == "alertmanager_webhook_url":
             yield finding(key, "a literal (not shown)", SECRET_HELP)
+        elif path[0] == "web_files" and "PRIVATE KEY" in value:
+            yield finding(key, "a literal private key (not shown)", SECRET_HELP)
         elif USERINFO.search(value):
             allowed = "basic_auth with a secret in it"
             yield finding(key, "a URL with a password (not shown)", allowed)
@@ -116,7 +124,12 @@ def check_readable(site: Site, member: Member) -> Iterator[Finding]:
 
 
 def _check_flags(site: Site, member: Member) -> Iterator[Finding]:
-    for component in COMPONENTS:
+    judged = set()
+    # Its own first: two components may share a setting, where a host runs one of them at most.
+    for component in (*member.components, *COMPONENTS):
+        if flags.EXTRA[component] in judged:
+            continue
+        judged.add(flags.EXTRA[component])
         for problem in flags.problems(component, member.settings):
             yield host_finding(member, problem.key, problem.found, problem.allowed)
 
@@ -136,7 +149,7 @@ def _check_ports(site: Site, member: Member) -> Iterator[Finding]:
     for name in member.components:
         for setting in COMPONENTS[name].ports.values():
             port = getattr(member.settings, setting)
-            if port in used:
+            if used.get(port, setting) != setting:
                 found = f"{port}, which is {used[port]} too"
                 yield host_finding(member, setting, found, "a port of its own")
             used.setdefault(port, setting)
@@ -169,12 +182,19 @@ def _as_dict(value: Any) -> dict:
 
 def _check_prometheus(site: Site, member: Member) -> Iterator[Finding]:
     """What upstream would accept and what breaks the pair."""
-    if "prometheus" not in member.groups:
+    replica, upper = ("prometheus" in member.groups, "upper" in member.groups)
+    if not (replica or upper):
         return
     settings, config = member.settings, member.settings.prometheus_config
     finding = partial(host_finding, member)
-    if settings.replica is None:
+    if replica and upper:
+        allowed = "another host for one of them: they are the same program in the same directories"
+        yield finding("groups", "prometheus and upper", allowed)
+    if replica and settings.replica is None:
         yield finding("replica", "nothing", "a name of its own on every Prometheus of a cluster")
+    if replica and settings.prometheus_remote_write_receiver:
+        allowed = "a host of the group upper: a replica has what it scrapes, as its pair has"
+        yield finding("prometheus_remote_write_receiver", "True on a replica", allowed)
     labels = config.get("global", {}).get("external_labels", {})
     for label, wanted in ((CLUSTER_LABEL, settings.cluster), (REPLICA_LABEL, settings.replica)):
         if label in labels and labels[label] != wanted:
@@ -187,8 +207,27 @@ def _check_prometheus(site: Site, member: Member) -> Iterator[Finding]:
         if any(_uses_replica(rule) for rule in _as_list(rules)):
             allowed = "rules without it: alerts lose it, or every alert would be sent twice"
             yield finding(key, f"a rule with the label {REPLICA_LABEL}", allowed)
-    yield from _check_jobs(finding, settings)
-    yield from _check_upload(finding, settings)
+    federated = [str(job["job_name"]) for job in federation_jobs(site, member)] if upper else []
+    yield from _check_jobs(finding, settings, federated)
+    yield from _check_secret_files(finding, settings)
+    if replica:
+        yield from _check_out_of_order(finding, settings)
+        yield from _check_remote_write(finding, settings)
+
+
+def _check_attached(site: Site, member: Member) -> Iterator[Finding]:
+    """What is needed to stand beside somebody else's Prometheus."""
+    if "sidecar" not in member.groups:
+        return
+    finding = partial(host_finding, member)
+    if "prometheus" in member.groups:
+        allowed = (
+            "one of them: the Prometheus of a host is ours, with its sidecar, or somebody else's"
+        )
+        yield finding("groups", "prometheus and sidecar", allowed)
+    if member.settings.attached_data_dir is None:
+        allowed = "the data directory of the Prometheus that the sidecar is attached to"
+        yield finding("attached_data_dir", "nothing", allowed)
 
 
 def _alert_relabelling(config: dict) -> Iterator[tuple[str, Any]]:
@@ -198,8 +237,10 @@ def _alert_relabelling(config: dict) -> Iterator[tuple[str, Any]]:
         yield f"prometheus_config.alerting.alertmanagers[{index}].{part}", _as_dict(entry).get(part)
 
 
-def _check_jobs(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
-    own = {info.job_name for info in COMPONENTS.values()}
+def _check_jobs(
+    finding: Callable[..., Finding], settings: Settings, more: list[str]
+) -> Iterator[Finding]:
+    own = {*more, *(info.job_name for info in COMPONENTS.values())}
     seen: set[str] = set()
     jobs = [("prometheus_targets", name, {}) for name in settings.prometheus_targets]
     jobs += [
@@ -224,12 +265,69 @@ def _check_jobs(finding: Callable[..., Finding], settings: Settings) -> Iterator
                 yield finding(f"{key}.{part}", f"a rule that writes {REPLICA_LABEL}", allowed)
 
 
-def _check_upload(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
+def _check_secret_files(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
+    """Files in the secrets directory are those of a setting: others are purged, or not there yet."""
+    given = settings.prometheus_secret_files
+    for path, value in leaves(settings.prometheus_config, ("prometheus_config",)):
+        if not (isinstance(value, str) and path[-1].endswith("file")):
+            continue
+        # Upstream takes a relative name from the directory of prometheus.yml.
+        file = PurePosixPath(topology.PROMETHEUS_DIR, value)
+        if file.is_relative_to(topology.SECRETS_DIR) and file.name not in given:
+            near = nearest(file.name, given)
+            allowed = (
+                f"a name in prometheus_secret_files{f' ({near} is the nearest)' if near else ''}"
+            )
+            yield finding(dotted(path), value, allowed)
+
+
+def _check_remote_write(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
+    """Replicas send the same series: without their labels, each would write over the other's."""
+    for index, entry in enumerate(settings.prometheus_config.get("remote_write", [])):
+        key = f"prometheus_config.remote_write[{index}]"
+        rules = [_as_dict(rule) for rule in _as_list(entry.get("write_relabel_configs"))]
+        for number, rule in enumerate(rules):
+            for label in (CLUSTER_LABEL, REPLICA_LABEL):
+                if _loses(rule, label) and not _copied(rules[:number], label):
+                    found = f"a rule that drops or overwrites the label {label}"
+                    allowed = "rules that keep it, or copy it to another label before: the same "
+                    allowed += "series of two replicas would be one, with twice the samples"
+                    yield finding(f"{key}.write_relabel_configs[{number}]", found, allowed)
+        url = entry.get("url")
+        if isinstance(url, str) and url.startswith("http://") and "basic_auth" in entry:
+            allowed = "https: whoever is in between reads the password"
+            yield finding(f"{key}.url", "http with basic_auth", allowed, "warn")
+
+
+def _loses(rule: Mapping, label: str) -> bool:
+    """Whether a relabelling rule takes `label` away or writes something else into it."""
+    action = str(rule.get("action", "replace")).lower()
+    if action in ("labeldrop", "labelkeep"):
+        try:
+            # Upstream's regular expressions are another dialect; what Python cannot read is promtool's to judge.
+            matches = re.fullmatch(str(rule.get("regex", "(.*)")), label) is not None
+        except re.error:
+            return False
+        return matches == (action == "labeldrop")
+    if action == "labelmap":
+        return rule.get("replacement") == label
+    return rule.get("target_label") == label and action not in ("keep", "drop")
+
+
+def _copied(rules: list[Mapping], label: str) -> bool:
+    """Whether rules that come before have the value of `label` in another label, as `__replica__`."""
+    return any(
+        rule.get("source_labels") == [label]
+        and rule.get("target_label")
+        and str(rule.get("action", "replace")).lower() == "replace"
+        and not {"regex", "replacement"} & set(rule)
+        for rule in rules
+    )
+
+
+def _check_out_of_order(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
     if settings.bucket_config is None:
         return
-    if seconds(settings.prometheus_retention_time) < seconds("6h"):
-        allowed = "6h or more: three blocks, so that none is dropped before it is uploaded"
-        yield finding("prometheus_retention_time", settings.prometheus_retention_time, allowed)
     tsdb = _as_dict(settings.prometheus_config.get("storage", {}).get("tsdb"))
     window = tsdb.get("out_of_order_time_window", 0)
     if str(window) not in ("0", "0s", "0m", "0h"):
@@ -238,15 +336,46 @@ def _check_upload(finding: Callable[..., Finding], settings: Settings) -> Iterat
         yield finding(key, repr(window), allowed)
 
 
+def _check_receive(site: Site, member: Member) -> Iterator[Finding]:
+    settings = member.settings
+    # 0: for ever.
+    if (
+        "receive" in member.groups
+        and settings.bucket_config
+        and seconds(settings.receive_retention)
+    ):
+        finding = partial(host_finding, member)
+        yield from bucket_checks.check_local(finding, settings, "receive_retention")
+
+
+def _check_rule(site: Site, member: Member) -> Iterator[Finding]:
+    if "rule" not in member.groups:
+        return
+    finding = partial(host_finding, member)
+    if not site.running("thanos-querier"):
+        yield finding("groups", "rule", "a host of the group querier: a ruler asks nobody else")
+    for index, entry in enumerate(member.settings.rule_remote_write):
+        if not isinstance(entry.get("url"), str):
+            yield finding(f"rule_remote_write[{index}].url", "none", "the receiver's URL")
+
+
 # --- Checks of the site ---------------------------------------------------------------------------
 
 
 def check_ssh(hosts: list[_Host]) -> Iterator[Finding]:
     seen: dict[tuple, str] = {}
     for host in hosts:
-        if "ssh_hostname" not in host.data:
+        name, port = host.data.get("ssh_hostname"), host.data.get("ssh_port", 22)
+        if not (isinstance(port, str) or isinstance(port, int) and 0 < port < 65536):
+            found = f"a {type(port).__name__}"
+            yield host_finding(host, "ssh_port", found, "a number from 1 to 65535")
             continue
-        place = (host.data["ssh_hostname"], host.data.get("ssh_port", 22))
+        if not isinstance(name, str):
+            if "ssh_hostname" in host.data:
+                found = f"a {type(name).__name__}"
+                yield host_finding(host, "ssh_hostname", found, "an IP address or DNS name")
+            continue
+        place = (name, str(port))
         if place in seen:
             found = f"{place[0]}, which is {seen[place]} too"
             yield host_finding(host, "ssh_hostname", found, "an address of its own for each host")
@@ -324,6 +453,7 @@ def _check_pair(first: Member, member: Member) -> Iterator[Finding]:
         ("prometheus_targets", "warn", ours.prometheus_targets, theirs.prometheus_targets),
         ("prometheus_rules", "warn", ours.prometheus_rules, theirs.prometheus_rules),
         ("starter_rules", "warn", ours.starter_rules, theirs.starter_rules),
+        ("prometheus_secret_files", "warn", *_both(_secret_names, ours, theirs)),
         ("bucket_config", "warn", ours.bucket_config, theirs.bucket_config),
     ):
         if a != b:
@@ -350,6 +480,11 @@ def _job_intervals(settings: Settings) -> dict[str, Any]:
 def _labels(settings: Settings) -> dict[str, Any]:
     labels = settings.prometheus_config.get("global", {}).get("external_labels", {})
     return {k: v for k, v in labels.items() if k != REPLICA_LABEL}
+
+
+def _secret_names(settings: Settings) -> list[str]:
+    """Their values may differ: a client's certificate is the host's own."""
+    return sorted(settings.prometheus_secret_files)
 
 
 def _rest(settings: Settings) -> dict[str, Any]:
@@ -446,6 +581,37 @@ def _check_routes(member: Member, count: int) -> Iterator[Finding]:
         yield finding("alertmanager_flags.data.retention", found, allowed)
 
 
+def _check_ring(site: Site) -> Iterator[Finding]:
+    """What a hashring takes to accept a write, and to lose nothing with a member down."""
+    members = site.members("receive")
+    if not members:
+        return
+    first, key = members[0], "receive_replication"
+    copies = first.settings.receive_replication
+    for member in members[1:]:
+        if (found := member.settings.receive_replication) != copies:
+            allowed = f"the same on all members of the hashring; {first.name} has {copies}"
+            yield host_finding(member, key, str(found), allowed)
+    if copies > len(members):
+        allowed = f"at most {len(members)}, which is how many hosts the group receive has: "
+        allowed += "others would refuse to start"
+        yield host_finding(first, key, str(copies), allowed)
+    elif not flags.ring_spare(first):
+        found = f"{copies} copies on {len(members)} hosts"
+        allowed = "3 copies, and as many hosts or more: a write is refused while a member is down"
+        yield host_finding(first, key, found, allowed, "warn")
+
+
+def _check_rulers(site: Site) -> Iterator[Finding]:
+    members = site.members("rule")
+    for member in members[1:]:
+        for key in ("rule_rules", "rule_remote_write"):
+            if getattr(member.settings, key) != getattr(members[0].settings, key):
+                found = f"another than on {members[0].name}"
+                allowed = "the same on all rulers: deduplication takes them for one"
+                yield host_finding(member, key, found, allowed, "warn")
+
+
 SITE_CHECKS = (
     _check_addresses,
     _check_tiers,
@@ -453,5 +619,21 @@ SITE_CHECKS = (
     _check_versions_agree,
     _check_profiles,
     _check_alertmanagers,
+    _check_ring,
+    _check_rulers,
+    bucket_checks.check_site,
+    web_checks.check_clients,
 )
-MEMBER_CHECKS = (_check_versions, _check_ports, _check_flags, _check_prometheus)
+MEMBER_CHECKS = (
+    _check_versions,
+    _check_ports,
+    _check_flags,
+    _check_prometheus,
+    _check_attached,
+    _check_receive,
+    _check_rule,
+    bucket_checks.check_member,
+    web_checks.check_server,
+)
+SECRET_CHECKS = (check_readable, web_checks.check_password, web_checks.check_certificate)
+"""Of each host, where the secrets are there to be read."""

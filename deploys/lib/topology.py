@@ -8,11 +8,15 @@ joins this table with the settings of one.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 USER = "prometheus"
 GROUP = "prometheus"
 SHELL = "/sbin/nologin"
+
+OLDEST_SYSTEMD = 239
+"""That of RHEL 8. CentOS 7 (219) is older, and its kernel too old for current releases."""
 
 SOFTWARE_DIR = "/opt/software"
 """Archives as downloaded (spec/000 2)."""
@@ -35,24 +39,70 @@ TEMPLATES_DIR = f"{ALERTMANAGER_DIR}/templates"
 ALERTMANAGER_DATA = "/var/lib/alertmanager/data"
 THANOS_DIR = "/etc/thanos"
 ENDPOINTS_FILE = f"{THANOS_DIR}/endpoints.yml"
+ATTACHED_DIR = f"{THANOS_DIR}/sidecar"
+STORE_DIR = f"{THANOS_DIR}/store"
+STORE_INDEX_CACHE = f"{STORE_DIR}/index_cache.yml"
+STORE_DATA = "/var/lib/thanos/store"
+COMPACTOR_DIR = f"{THANOS_DIR}/compactor"
+COMPACTOR_DATA = "/var/lib/thanos/compactor"
+FRONTEND_DIR = f"{THANOS_DIR}/query-frontend"
+FRONTEND_CACHE = f"{FRONTEND_DIR}/cache.yml"
+FRONTEND_CLIENT = f"{FRONTEND_DIR}/downstream.yml"
+"""How the frontend reaches its querier."""
+RULE_DIR = f"{THANOS_DIR}/rule"
+RULE_RULES_DIR = f"{RULE_DIR}/rules"
+RULE_QUERY = f"{RULE_DIR}/query.yml"
+RULE_ALERTMANAGERS = f"{RULE_DIR}/alertmanagers.yml"
+RULE_REMOTE_WRITE = f"{RULE_DIR}/remote_write.yml"
+RULE_DATA = "/var/lib/thanos/rule"
+RECEIVE_DIR = f"{THANOS_DIR}/receive"
+RECEIVE_HASHRINGS = f"{RECEIVE_DIR}/hashrings.json"
+RECEIVE_DATA = "/var/lib/thanos/receive"
+BUCKET_WEB_DIR = f"{THANOS_DIR}/bucket-web"
+SEAWEEDFS_DIR = "/etc/seaweedfs"
+SEAWEEDFS_KEYS = f"{SEAWEEDFS_DIR}/s3.json"
+SEAWEEDFS_SECURITY = f"{SEAWEEDFS_DIR}/security.toml"
+"""Upstream's name; it is found by its directory."""
+SEAWEEDFS_PEM = f"{SEAWEEDFS_DIR}/grpc.pem"
+SEAWEEDFS_DATA = "/var/lib/seaweedfs/data"
+WEB_DIR = "/etc/monitoring"
+"""The web configuration of every daemon, certificates, and what our own clients ask with."""
+SIDECAR_CLIENT = f"{PROMETHEUS_DIR}/sidecar_client.yml"
+"""With what the sidecar asks its Prometheus."""
 LOG_DIR = "/var/log/prometheus"
 STATE = "/etc/.monitoring"
 """What we know of a host: staged files, and lists of what is ours. Root's alone, as it holds secrets on their way."""
+LAST_RUN = f"{STATE}/last-run"
+"""The last run of a deploy, in words: who, from where, when, its result, and what it changed on this host."""
 STAMPS = "/run/monitoring"
 """What each unit read when it was started and when it was reloaded: `<unit>.started`, `<unit>.loaded`."""
 STAMP = "/usr/local/libexec/monitoring/stamp"
 """The tool with which units write those."""
+FIREWALL = "/usr/local/libexec/monitoring/firewall"
+"""The tool that lets the site's members through the host's own firewall."""
+FIREWALL_UNIT = "monitoring-firewall"
 RSYSLOG_FILE = "/etc/rsyslog.d/30-prometheus.conf"
 RSYSLOG_DROP_IN = "/etc/systemd/system/rsyslog.service.d/monitoring.conf"
 SYSCTL_FILE = "/etc/sysctl.d/99-prometheus.conf"
 LIMITS_FILE = "/etc/security/limits.d/99-prometheus.conf"
 LOGROTATE_FILE = "/etc/logrotate.d/prometheus"
+ATTACHED_LOG_DIR = "/var/log/monitoring"
+ATTACHED_LOGROTATE_FILE = "/etc/logrotate.d/monitoring"
+"""The same beside a Prometheus of somebody else: a distribution's package has the other names."""
 
 GROUPS: dict[str, str] = {
     "prometheus": "a Prometheus replica and its Thanos sidecar",
+    "sidecar": "a Prometheus that somebody else runs, and a Thanos sidecar of ours beside it",
     "alertmanager": "a member of the Alertmanager cluster",
     "querier": "a Thanos querier",
-    "objectstore": "the S3 server; this package only watches its host",
+    "upper": "a Prometheus above the clusters, which federates them or takes their remote write",
+    "query_frontend": "a Thanos query frontend, before the queriers: it splits and caches",
+    "store": "a Thanos store gateway: what is in the bucket and on no local disk any more",
+    "compactor": "the Thanos compactor; one for a bucket",
+    "rule": "a Thanos ruler: rules over what several Prometheus have",
+    "receive": "a member of the Thanos receive hashring: it takes remote write",
+    "bucket_web": "Thanos' view of the bucket and its blocks, for people",
+    "seaweedfs": "SeaweedFS, an S3 server for the bucket: one host, no redundancy",
     "node_exporter": "a host that is watched and has no other part",
 }
 """Groups of the inventory and the part their hosts play. Every host runs node_exporter."""
@@ -82,6 +132,16 @@ class ComponentInfo:
     metrics_path: str = "/metrics"
     listen_address: str | None = None
     """Setting with the address it listens on; where None, it listens on all."""
+    bucket: str | None = None
+    """Its configuration of the object store, where it has one: with a key that is its own."""
+    account: str | None = None
+    """Setting with the account that it runs as, where that is not ours."""
+    keys: str | None = None
+    """The keys of others, that it alone may read."""
+    web: bool = True
+    """Whether its HTTP port takes the web configuration: TLS and passwords."""
+    build_info: str = ""
+    """Metric with its version; where empty, `<archive>_build_info`."""
     protocols: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Kind of port -> transports, where not only TCP."""
 
@@ -89,6 +149,11 @@ class ComponentInfo:
     def service(self) -> str:
         """Name of the unit as systemd prints it."""
         return f"{self.unit}.service"
+
+    @property
+    def version_metric(self) -> str:
+        """Name of the metric with its version."""
+        return self.build_info or f"{self.archive}_build_info"
 
     @property
     def path(self) -> str:
@@ -121,6 +186,20 @@ COMPONENTS: dict[str, ComponentInfo] = {
             ports={"http": "sidecar_http_port", "grpc": "sidecar_grpc_port"},
             config_dir=PROMETHEUS_DIR,
             data_dir=PROMETHEUS_DATA,
+            bucket=BUCKET_CONFIG,
+        ),
+        ComponentInfo(
+            name="thanos-sidecar-attached",
+            group="sidecar",
+            # The same program on the same ports: a host has a Prometheus of ours or somebody else's, not both.
+            unit="thanos-sidecar",
+            job_name="thanos-sidecar-attached",
+            archive="thanos",
+            binary="thanos",
+            ports={"http": "sidecar_http_port", "grpc": "sidecar_grpc_port"},
+            config_dir=ATTACHED_DIR,
+            bucket=f"{ATTACHED_DIR}/bucket.yml",
+            account="attached_user",
         ),
         ComponentInfo(
             name="alertmanager",
@@ -146,6 +225,111 @@ COMPONENTS: dict[str, ComponentInfo] = {
             config_dir=THANOS_DIR,
         ),
         ComponentInfo(
+            name="thanos-query-frontend",
+            group="query_frontend",
+            unit="thanos-query-frontend",
+            job_name="thanos-query-frontend",
+            archive="thanos",
+            binary="thanos",
+            ports={"http": "frontend_port"},
+            config_dir=FRONTEND_DIR,
+            # It is never ready where its querier asks for a password (facts/thanos.py).
+            ready_path="/-/healthy",
+        ),
+        ComponentInfo(
+            name="thanos-store",
+            group="store",
+            unit="thanos-store",
+            job_name="thanos-store",
+            archive="thanos",
+            binary="thanos",
+            ports={"http": "store_http_port", "grpc": "store_grpc_port"},
+            config_dir=STORE_DIR,
+            data_dir=STORE_DATA,
+            bucket=f"{STORE_DIR}/bucket.yml",
+        ),
+        ComponentInfo(
+            name="thanos-compactor",
+            group="compactor",
+            unit="thanos-compactor",
+            job_name="thanos-compact",
+            archive="thanos",
+            binary="thanos",
+            ports={"http": "compactor_port"},
+            config_dir=COMPACTOR_DIR,
+            data_dir=COMPACTOR_DATA,
+            bucket=f"{COMPACTOR_DIR}/bucket.yml",
+        ),
+        ComponentInfo(
+            name="thanos-rule",
+            group="rule",
+            unit="thanos-rule",
+            job_name="thanos-rule",
+            archive="thanos",
+            binary="thanos",
+            ports={"http": "rule_http_port", "grpc": "rule_grpc_port"},
+            config_dir=RULE_DIR,
+            data_dir=RULE_DATA,
+            bucket=f"{RULE_DIR}/bucket.yml",
+        ),
+        ComponentInfo(
+            name="thanos-receive",
+            group="receive",
+            unit="thanos-receive",
+            job_name="thanos-receive",
+            archive="thanos",
+            binary="thanos",
+            ports={
+                "http": "receive_http_port",
+                "grpc": "receive_grpc_port",
+                "remote_write": "receive_remote_write_port",
+            },
+            config_dir=RECEIVE_DIR,
+            data_dir=RECEIVE_DATA,
+            bucket=f"{RECEIVE_DIR}/bucket.yml",
+        ),
+        ComponentInfo(
+            name="thanos-bucket-web",
+            group="bucket_web",
+            unit="thanos-bucket-web",
+            job_name="thanos-bucket-web",
+            archive="thanos",
+            binary="thanos",
+            ports={"http": "bucket_web_port"},
+            config_dir=BUCKET_WEB_DIR,
+            bucket=f"{BUCKET_WEB_DIR}/bucket.yml",
+        ),
+        ComponentInfo(
+            name="seaweedfs",
+            group="seaweedfs",
+            unit="seaweedfs",
+            job_name="seaweedfs",
+            archive="seaweedfs",
+            binary="weed",
+            ports={"http": "seaweedfs_metrics_port", "s3": "seaweedfs_port"},
+            config_dir=SEAWEEDFS_DIR,
+            data_dir=SEAWEEDFS_DATA,
+            keys=SEAWEEDFS_KEYS,
+            web=False,
+            build_info="SeaweedFS_build_info",
+            # The HTTP port has metrics and nothing else.
+            ready_path="/metrics",
+            healthy_path="/metrics",
+        ),
+        ComponentInfo(
+            name="prometheus-upper",
+            group="upper",
+            # The same program in the same places: a host is a replica or above them, not both.
+            unit="prometheus",
+            job_name="prometheus-upper",
+            archive="prometheus",
+            binary="prometheus",
+            ports={"http": "prometheus_port"},
+            config_dir=PROMETHEUS_DIR,
+            data_dir=PROMETHEUS_DATA,
+            listen_address="prometheus_listen_address",
+        ),
+        ComponentInfo(
             name="node_exporter",
             group="all",
             unit="node_exporter",
@@ -160,6 +344,61 @@ COMPONENTS: dict[str, ComponentInfo] = {
     )
 }
 """Every daemon of the site. A host runs those of its groups, and those of group `all`."""
+
+SIDECARS = ("thanos-sidecar", "thanos-sidecar-attached")
+"""A sidecar beside a Prometheus of ours, and one beside somebody else's."""
+
+STORE_APIS = (*SIDECARS, "thanos-store", "thanos-rule", "thanos-receive")
+"""The components that a querier asks for series, by gRPC."""
+
+_BUCKET = (("seaweedfs", "s3"),)
+
+REPLICA_LABELS = {"thanos-rule": "rule_replica", "thanos-receive": "receive_replica"}
+"""Component -> the external label in which its members differ, as `replica` is for Prometheus. It is their only one:
+another, as `cluster`, would be put over that of the series, and those of several clusters be one."""
+
+DIALS: dict[str, tuple[tuple[str, str], ...]] = {
+    # Scraping, alerts, and the gates' questions to the other replica (which are among these).
+    "prometheus": (
+        *((name, "http") for name in COMPONENTS),
+        ("alertmanager", "http"),
+        ("thanos-receive", "remote_write"),
+    ),
+    # Federation.
+    "prometheus-upper": (("prometheus", "http"),),
+    # Gossip, and whether the other members are there.
+    "alertmanager": (("alertmanager", "cluster"), ("alertmanager", "http")),
+    # Queries, whether a store is alive, and whether the other queriers do their job.
+    "thanos-querier": (
+        *((name, kind) for name in STORE_APIS for kind in ("grpc", "http")),
+        ("thanos-querier", "http"),
+    ),
+    "thanos-query-frontend": (("thanos-querier", "http"), ("thanos-query-frontend", "http")),
+    "thanos-sidecar": _BUCKET,
+    "thanos-store": (("thanos-store", "http"), *_BUCKET),
+    "thanos-compactor": _BUCKET,
+    "thanos-bucket-web": _BUCKET,
+    "thanos-rule": (
+        *_BUCKET,
+        ("thanos-querier", "http"),
+        ("alertmanager", "http"),
+        ("thanos-rule", "http"),
+        ("thanos-receive", "remote_write"),
+    ),
+    # Each passes on what belongs to the others.
+    "thanos-receive": (("thanos-receive", "grpc"), ("thanos-receive", "http"), *_BUCKET),
+}
+"""Component -> the ports, as component and kind, that it or its host's gates dial on other hosts of the site."""
+
+DISTRIBUTION = {
+    "prometheus": "prometheus",
+    "prometheus-upper": "prometheus",
+    "alertmanager": "prometheus-alertmanager",
+    "node_exporter": "prometheus-node-exporter",
+}
+"""Component -> unit of Debian's and Ubuntu's own package for the same daemon."""
+REPLACED = tuple(sorted(set(DISTRIBUTION.values()) - {info.unit for info in COMPONENTS.values()}))
+"""Those of them that have another name than ours."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +435,21 @@ def ip(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | N
         return ipaddress.ip_address((address or "").removeprefix("[").removesuffix("]"))
     except ValueError:
         return None
+
+
+UNITS = tuple(dict.fromkeys(component.unit for component in COMPONENTS.values()))
+"""Every unit of ours, without `.service`: components that never share a host may share one."""
+
+
+BUCKET_GROUPS = tuple(name for name, info in COMPONENTS.items() if info.bucket or info.keys)
+"""System groups, named after components: who is in one may read that component's key to the bucket, or its keys."""
+
+
+def logs(components: Collection[str]) -> tuple[str, str]:
+    """The directory of log files on a host with these components, and the file that has them rotated."""
+    if "thanos-sidecar-attached" in components:
+        return ATTACHED_LOG_DIR, ATTACHED_LOGROTATE_FILE
+    return LOG_DIR, LOGROTATE_FILE
 
 
 def of_groups(groups: tuple[str, ...]) -> list[ComponentInfo]:

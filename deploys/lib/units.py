@@ -7,14 +7,18 @@ would only warn about. What a component cannot live with is an exception of that
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from deploys.lib import flags, topology
+from deploys.lib import bucket, flags, topology, web
+from deploys.lib.settings import HOMES, account_of
 from deploys.lib.templates import template
 
 if TYPE_CHECKING:
     from deploys.lib.site import Member, Site
+    from facts.look import State
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,7 @@ HARDENING: tuple[Directive, ...] = (
 )
 """For every unit, in the order written."""
 
-OLDEST_SYSTEMD = 240
-"""For `Type=exec`. CentOS 7 (219) is older, and its kernel too old for current releases."""
+OLDEST_SYSTEMD = topology.OLDEST_SYSTEMD
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,13 @@ class Daemon:
     documentation: str
     data: str | None = None
     """Directory it writes to; everything else is read-only for it."""
+    data_setting: str | None = None
+    """Setting with that directory, where it is somebody else's."""
     after: tuple[str, ...] = ()
     stop_seconds: int = 90
     reload_paths: tuple[str, ...] = ()
     restart_paths: tuple[str, ...] = ()
+    """Files that only a start reads, where a flag names them or their directory."""
     hardening: dict[str, str | None] | None = None
     """Directive -> another value, or None where it must not be set."""
     system_calls: tuple[str, ...] = ()
@@ -105,16 +111,20 @@ class Daemon:
 # Thanos waits up to 2 minutes each for its HTTP and gRPC servers to drain, one after the other.
 _THANOS_STOP = 250
 
+_PROMETHEUS = Daemon(
+    description="Prometheus",
+    documentation="https://prometheus.io/docs/",
+    data=topology.PROMETHEUS_DATA,
+    # Flushing a large head takes minutes; a kill in between means replaying all of it.
+    stop_seconds=600,
+    # Files of targets are not among them: Prometheus watches those itself. Nor are secrets: it
+    # reads a password at each request, a CA likewise, a client's certificate at each handshake.
+    reload_paths=(topology.PROMETHEUS_CONFIG, topology.RULES_DIR),
+)
+
 DAEMONS: dict[str, Daemon] = {
-    "prometheus": Daemon(
-        description="Prometheus",
-        documentation="https://prometheus.io/docs/",
-        data=topology.PROMETHEUS_DATA,
-        # Flushing a large head takes minutes; a kill in between means replaying all of it.
-        stop_seconds=600,
-        # Files of targets are not among them: Prometheus watches those itself.
-        reload_paths=(topology.PROMETHEUS_CONFIG, topology.RULES_DIR),
-    ),
+    "prometheus": _PROMETHEUS,
+    "prometheus-upper": _PROMETHEUS,
     "thanos-sidecar": Daemon(
         description="Thanos sidecar of Prometheus",
         documentation="https://thanos.io/tip/components/sidecar.md/",
@@ -123,7 +133,13 @@ DAEMONS: dict[str, Daemon] = {
         # restart must not start a Prometheus that somebody stopped, as Wants would.
         after=("prometheus.service",),
         stop_seconds=_THANOS_STOP,
-        restart_paths=(topology.BUCKET_CONFIG,),
+        restart_paths=(topology.SIDECAR_CLIENT,),
+    ),
+    "thanos-sidecar-attached": Daemon(
+        description="Thanos sidecar of a Prometheus that is not ours",
+        documentation="https://thanos.io/tip/components/sidecar.md/",
+        data_setting="attached_data_dir",
+        stop_seconds=_THANOS_STOP,
     ),
     "alertmanager": Daemon(
         description="Alertmanager",
@@ -137,6 +153,60 @@ DAEMONS: dict[str, Daemon] = {
         description="Thanos querier",
         documentation="https://thanos.io/tip/components/query.md/",
         stop_seconds=_THANOS_STOP,
+    ),
+    "thanos-query-frontend": Daemon(
+        description="Thanos query frontend",
+        documentation="https://thanos.io/tip/components/query-frontend.md/",
+        stop_seconds=_THANOS_STOP,
+        restart_paths=(topology.FRONTEND_CLIENT, topology.FRONTEND_CACHE),
+    ),
+    "thanos-store": Daemon(
+        description="Thanos store gateway",
+        documentation="https://thanos.io/tip/components/store.md/",
+        data=topology.STORE_DATA,
+        stop_seconds=_THANOS_STOP,
+        restart_paths=(topology.STORE_INDEX_CACHE,),
+    ),
+    "thanos-compactor": Daemon(
+        description="Thanos compactor",
+        documentation="https://thanos.io/tip/components/compact.md/",
+        data=topology.COMPACTOR_DATA,
+        # Halted, or in wait for its bucket, it ends by no signal. A pass that is cut short is begun again.
+        stop_seconds=30,
+    ),
+    "thanos-rule": Daemon(
+        description="Thanos ruler",
+        documentation="https://thanos.io/tip/components/rule.md/",
+        data=topology.RULE_DATA,
+        stop_seconds=_THANOS_STOP,
+        reload_paths=(topology.RULE_RULES_DIR,),
+        restart_paths=(
+            topology.RULE_QUERY,
+            topology.RULE_ALERTMANAGERS,
+            topology.RULE_REMOTE_WRITE,
+        ),
+    ),
+    "thanos-receive": Daemon(
+        description="Thanos receive",
+        documentation="https://thanos.io/tip/components/receive.md/",
+        data=topology.RECEIVE_DATA,
+        # It uploads what it holds before it ends.
+        stop_seconds=900,
+    ),
+    "thanos-bucket-web": Daemon(
+        description="Thanos bucket web",
+        documentation="https://thanos.io/tip/components/tools.md/",
+        stop_seconds=_THANOS_STOP,
+    ),
+    "seaweedfs": Daemon(
+        description="SeaweedFS, an S3 server",
+        documentation="https://github.com/seaweedfs/seaweedfs/wiki",
+        data=topology.SEAWEEDFS_DATA,
+        # It waits 15 s for its own streams to end, which never do, and stores nothing meanwhile.
+        # What it has acknowledged is written by then.
+        stop_seconds=5,
+        reload_paths=(topology.SEAWEEDFS_KEYS,),
+        restart_paths=(topology.SEAWEEDFS_SECURITY,),
     ),
     "node_exporter": Daemon(
         description="Prometheus node exporter",
@@ -159,10 +229,14 @@ DAEMONS: dict[str, Daemon] = {
 }
 
 
-def hardening(component: str, systemd_version: int) -> list[tuple[str, str]]:
-    """The lines of hardening of `component` that systemd of this version knows."""
+def hardening(
+    component: str, systemd_version: int, writable: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """The lines of hardening of `component`, which writes to `writable`, that systemd of this version knows."""
     daemon = DAEMONS[component]
-    exceptions = daemon.hardening or {}
+    exceptions = dict(daemon.hardening or {})
+    if any(PurePosixPath(path).is_relative_to(home) for path in writable for home in HOMES):
+        exceptions["ProtectHome"] = "read-only"  # what is hidden cannot be made writable
     lines = []
     for directive in HARDENING:
         value = exceptions.get(directive.name, directive.value)
@@ -170,6 +244,14 @@ def hardening(component: str, systemd_version: int) -> list[tuple[str, str]]:
             lines.append((directive.name, value))
     lines += [("SystemCallFilter", name) for name in daemon.system_calls]
     return lines
+
+
+def _writable(component: str, member: Member, daemon: Daemon) -> list[str]:
+    """The directories that it writes to: its data, and the bucket where that is a directory."""
+    found = [daemon.data] if daemon.data else []
+    found += [getattr(member.settings, daemon.data_setting)] if daemon.data_setting else []
+    shared = bucket.directory(member)
+    return found + ([shared] if shared and bucket.WRITE in bucket.RIGHTS.get(component, ()) else [])
 
 
 def quote(word: str) -> str:
@@ -188,35 +270,44 @@ def _stamp(words: list[str]) -> str:
     return f"-+{topology.STAMP} {' '.join(words)}"
 
 
-def unit(component: str, site: Site, member: Member, systemd_version: int) -> Unit:
-    """The unit of `component` on this host.
+def unit(component: str, site: Site, member: Member, found: State) -> Unit:
+    """The unit of `component` on this host, of which the look `found` what it is.
 
-    `systemd_version` is the host's (252 on Debian 12). Raises ValueError where it is too old, and
-    `flags.FlagError` where the user's extra flags are refused.
+    Raises ValueError where its systemd is too old, and `flags.FlagError` where the user's extra
+    flags are refused.
     """
+    systemd_version = found.systemd
     if systemd_version < OLDEST_SYSTEMD:
         raise ValueError(
             f"{member.name}: found systemd {systemd_version}; allowed: {OLDEST_SYSTEMD} and newer"
         )
     info, daemon = topology.COMPONENTS[component], DAEMONS[component]
-    argv = flags.argv(component, site, member)
-    restart_paths = daemon.restart_paths
-    if component == "thanos-sidecar" and not flags.uploads(member):
-        restart_paths = ()
+    argv = flags.argv(component, site, member, found)
+    given = {word.partition("=")[2] for word in argv}
+    starts = (*daemon.restart_paths, *([info.bucket] if info.bucket else []))
+    restart_paths = tuple(p for p in starts if {p, str(PurePosixPath(p).parent)} & given)
     # `+`: as root, as the hashes are of files that the daemon may not read. `-`: what cannot be
     # stamped is loaded again by the next run; it must not keep a daemon down.
     started = ["started", info.unit, f"{topology.UNIT_DIR}/{info.service}", *restart_paths]
     loaded = ["loaded", info.unit, *daemon.reload_paths]
     stamps = [started, loaded] if daemon.reload_paths else [started]
+    user, group = account_of(info, member.settings)
+    writable = _writable(component, member, daemon)
+    # The first owns what all daemons of ours read; in the second it is alone, so that no other can read its key.
+    groups = [topology.GROUP] if info.account else []
+    groups += [component] if {info.bucket, info.keys} & given else []
     text = template(
         "unit.service.j2",
         unit=info.unit,
+        type="exec" if systemd_version >= 240 else "simple",
         description=daemon.description,
         documentation=daemon.documentation,
+        web=web.read_at_start(member.settings) if info.web else "",
         # A clock that jumps after the start makes samples that are refused or in the future.
         after=["network-online.target", "time-sync.target", *daemon.after],
-        user=topology.USER,
-        group=topology.GROUP,
+        user=user,
+        group=group,
+        groups=groups,
         stamps={
             "start": [_stamp(words) for words in stamps],
             # Stamped first: a file that changes in between is loaded once more, and never missed.
@@ -227,7 +318,7 @@ def unit(component: str, site: Site, member: Member, systemd_version: int) -> Un
         stop_seconds=daemon.stop_seconds,
         nofile=member.settings.nofile,
         nproc=member.settings.nproc,
-        writable=[daemon.data] if daemon.data else [],
-        hardening=hardening(component, systemd_version),
+        writable=[quote(path) for path in writable],
+        hardening=hardening(component, systemd_version, writable),
     )
     return Unit(info.unit, text, argv, daemon.reload_paths, restart_paths)

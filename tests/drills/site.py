@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 import requests
 
 from deploys.lib import topology
+from deploys.lib.secrets import resolve
 from deploys.lib.settings import seconds
 from deploys.lib.site import Member, Site, site_from_dicts
 from tests.lab import hosts as lab_hosts
@@ -64,7 +66,10 @@ class Run:
 
 
 def command(
-    *arguments: str, data: Mapping[str, Any] | None = None, deploy: str = SITE
+    *arguments: str,
+    data: Mapping[str, Any] | None = None,
+    deploy: str = SITE,
+    inventory: str = "inventory.py",
 ) -> list[str]:
     """The command line of a run; `data` becomes `--data`, above all files of settings."""
     given = [
@@ -72,7 +77,7 @@ def command(
         for name, value in (data or {}).items()
     ]
     options = [option for pair in given for option in ("--data", pair)]
-    return [str(PYINFRA), "-y", "--json", *arguments, *options, "inventory.py", deploy]
+    return [str(PYINFRA), "-y", "--json", *arguments, *options, inventory, deploy]
 
 
 def run_site(
@@ -80,13 +85,16 @@ def run_site(
     data: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
     deploy: str = SITE,
+    inventory: str = "inventory.py",
+    stdin: str = "",
 ) -> Run:
-    """Run the deploy to its end, as a user would."""
+    """Run the deploy to its end, as a user without a terminal would; `stdin` is what it can read."""
     done = subprocess.run(
-        command(*arguments, data=data, deploy=deploy),
+        command(*arguments, data=data, deploy=deploy, inventory=inventory),
         cwd=plan.ROOT,
         env={**ENVIRONMENT, **(env or {})},
-        stdin=subprocess.DEVNULL,
+        input=stdin,
+        start_new_session=True,  # pyinfra asks for passwords on the terminal it belongs to
         capture_output=True,
         text=True,
         timeout=RUN_SECONDS,
@@ -97,6 +105,24 @@ def run_site(
     except (ValueError, KeyError):  # it ended before it began
         return Run(done.returncode, done.stdout + done.stderr)
     return Run(done.returncode, done.stderr, results["operations"])
+
+
+def plan_site(*arguments: str, data: Mapping[str, Any] | None = None) -> Run:
+    """What a run would do, as an operator is told before it (the log)."""
+    words = [
+        word for word in command("--dry", *arguments, data=data) if word not in ("-y", "--json")
+    ]
+    done = subprocess.run(
+        words,
+        cwd=plan.ROOT,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout + done.stderr)
 
 
 def converge() -> Run:
@@ -116,12 +142,12 @@ def lab(*words: str) -> None:
 # --- The hosts ------------------------------------------------------------------------------------
 
 
-def load() -> Site:
+def load(env: Mapping[str, str] | None = None) -> Site:
     """The site as its inventory describes it."""
     done = subprocess.run(
         [PYINFRA, "inventory.py", "debug-inventory", "--json"],
         cwd=plan.ROOT,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **(env or {})},
         capture_output=True,
         text=True,
         check=True,
@@ -131,7 +157,7 @@ def load() -> Site:
 
 def shell(host: str, script: str, check: bool = True) -> str:
     """What `script` prints on `host`, run as root."""
-    root = "" if plan.HOSTS[host].user == "root" else "sudo -n "
+    root = "" if plan.ALL[host].user == "root" else "sudo -n "
     done = lab_hosts.ssh(plan.LAB, host, f"{root}sh -c {shlex.quote(script)}", timeout=60)
     assert not check or done.returncode == 0, (
         f"{host}: {script!r} ended with {done.returncode}: {done.stderr}"
@@ -177,7 +203,7 @@ class Unit:
     boot: str
 
 
-_UNITS = [info.service for info in topology.COMPONENTS.values()]
+_UNITS = [f"{unit}.service" for unit in topology.UNITS]
 
 
 def units(names: Iterable[str] = plan.HOSTS) -> dict[tuple[str, str], Unit]:
@@ -227,9 +253,28 @@ def live_files(names: Iterable[str] = plan.HOSTS) -> dict[str, str]:
 # --- The daemons' own words -----------------------------------------------------------------------
 
 
+@functools.cache
+def client() -> dict[str, Any]:
+    """CA and password of the lab's site with TLS, whether it speaks that now or not."""
+    member = next(iter(load({"WEB": "tls"}).hosts.values()))
+    asks = resolve(member.settings.web_client)
+    ca = plan.ROOT / ".lab" / "client-ca.crt"
+    ca.write_text(resolve(member.settings.web_files)[asks["tls_config"]["ca_file"]])
+    user = asks["basic_auth"]
+    return {"verify": str(ca), "auth": (user["username"], user["password"])}
+
+
+def ask(url: str, method: str = "GET", **options: Any) -> requests.Response:
+    """What `url` answers to who asks as the site's own clients do, without leave from the environment's proxies."""
+    with requests.Session() as session:
+        session.trust_env = False
+        own = client() if url.startswith("https:") else {}
+        return session.request(method, url, timeout=HTTP_SECONDS, **{**own, **options})
+
+
 def get(url: str, **parameters: Any) -> Any:
     """The JSON that `url` answers with."""
-    answer = requests.get(url, params=parameters, timeout=HTTP_SECONDS)
+    answer = ask(url, params=parameters)
     assert answer.ok, f"{answer.url}: HTTP {answer.status_code}: {answer.text[:300]}"
     return answer.json()
 
@@ -240,12 +285,19 @@ def query(
     dedup: bool = True,
     member: Member | None = None,
     time: float | None = None,
+    component: str = "thanos-querier",
 ) -> dict[str, Any]:
-    """What a querier (the first one) answers of now, or of `time`: `result` and `warnings`."""
-    querier = member or site.running("thanos-querier")[0]
-    url = f"{site.endpoint('thanos-querier', querier).url}/api/v1/query"
+    """What a querier (the first one) or another component answers of now, or of `time`: `result` and `warnings`."""
+    asked = site.hosts[member.name] if member else site.running(component)[0]
+    url = f"{site.endpoint(component, asked).url}/api/v1/query"
     answer = get(url, query=expression, dedup=str(dedup).lower(), time=time)
     return {"result": answer["data"]["result"], "warnings": answer.get("warnings") or []}
+
+
+def api(site: Site, host: str, path: str) -> Any:
+    """What the API of the Prometheus on a host answers."""
+    member = site.hosts[host]
+    return get(f"{site.endpoint(member.components[0], member).url}/api/v1/{path}")["data"]
 
 
 def value(answer: Mapping[str, Any]) -> float | None:
@@ -257,7 +309,7 @@ def value(answer: Mapping[str, Any]) -> float | None:
 def metric(site: Site, component: str, host: str, name: str) -> float:
     """A metric without labels, from the page of `component` on `host`."""
     url = f"{site.endpoint(component, site.hosts[host]).url}/metrics"
-    for line in requests.get(url, timeout=HTTP_SECONDS).text.splitlines():
+    for line in ask(url).text.splitlines():
         if line.startswith(f"{name} "):
             return float(line.split()[1])
     raise LookupError(f"{url} has no {name}")
@@ -273,6 +325,12 @@ def notifications(name: str) -> Counter[str]:
         for alert in body["alerts"]
         if alert["labels"]["alertname"] == name
     )
+
+
+def alerts(site: Site, member: Member, name: str) -> list[dict[str, Any]]:
+    """The alerts of a name that the Alertmanager on `member` has."""
+    url = f"{site.endpoint('alertmanager', member).url}/api/v2/alerts"
+    return [alert for alert in get(url) if alert["labels"]["alertname"] == name]
 
 
 def reloads(site: Site) -> dict[tuple[str, str], float]:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from typing import Any
 
 import pytest
 
 from deploys.lib.settings import seconds
-from deploys.lib.site import Member, Site
-from tests.drills.site import get, notifications, rules, run_site, stopped, wait_for
+from deploys.lib.site import Site
+from tests.drills.site import alerts, notifications, rules, run_site, stopped, wait_for
 
 pytestmark = pytest.mark.usefixtures("restored")
-
-
-def _alerts(site: Site, member: Member, name: str) -> list[dict[str, Any]]:
-    url = f"{site.endpoint('alertmanager', member).url}/api/v2/alerts"
-    return [alert for alert in get(url) if alert["labels"]["alertname"] == name]
 
 
 @pytest.mark.parametrize("down", [None, "am-1"])
@@ -37,7 +31,7 @@ def test_one_notification(site: Site, down: str | None) -> None:
         rule("vector(1)")
         for member in living:
             found = wait_for(
-                f"the alert on {member.name}", lambda member=member: _alerts(site, member, name)
+                f"the alert on {member.name}", lambda member=member: alerts(site, member, name)
             )
             assert len(found) == 1, f"{member.name}: {found}"
             assert "replica" not in found[0]["labels"], f"{member.name}: {found}"

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import pytest
 
+from deploys.lib.flags import FLUSH_DEADLINE
+from deploys.lib.settings import seconds
 from deploys.lib.site import Site
 from tests.drills.probe import Probe
-from tests.drills.site import argv, get, moved, reloads, rules, run_site, shell, units, wait_for
+from tests.drills.site import (
+    api,
+    argv,
+    get,
+    moved,
+    reloads,
+    rules,
+    run_site,
+    shell,
+    units,
+    wait_for,
+)
+from tests.lab import plan
 
 pytestmark = pytest.mark.usefixtures("restored")
 
 RULES = rules("drill", {"record": "drill:up:count", "expr": "count(up)"})
-
-
-def _api(site: Site, host: str, path: str):
-    return get(f"{site.endpoint('prometheus', site.hosts[host]).url}/api/v1/{path}")["data"]
 
 
 def test_config_change_reloads(site: Site) -> None:
@@ -34,8 +44,8 @@ def test_config_change_reloads(site: Site) -> None:
     for key, when in reloads(site).items():
         assert when > loaded[key], f"{key} was not reloaded"
     for member in site.running("prometheus"):
-        assert "job_name: drill" in _api(site, member.name, "status/config")["yaml"]
-        groups = _api(site, member.name, "rules")["groups"]
+        assert "job_name: drill" in api(site, member.name, "status/config")["yaml"]
+        groups = api(site, member.name, "rules")["groups"]
         assert "drill" in [group["name"] for group in groups]
     for member in site.running("alertmanager"):
         status = get(f"{site.endpoint('alertmanager', member).url}/api/v2/status")
@@ -56,11 +66,14 @@ def test_change_of_targets_needs_no_reload(site: Site) -> None:
         "prometheus: stage and check": ["prom-1", "prom-2"],
         "prometheus: turn of prom-1": ["prom-1"],
         "prometheus: turn of prom-2": ["prom-2"],
+        "prometheus-upper: stage and check": ["receiver-1", "upper-1"],
+        "prometheus-upper: turn of upper-1": ["upper-1"],
+        "prometheus-upper: turn of receiver-1": ["receiver-1"],
     }
     for member in site.running("prometheus"):
 
         def scraped(host: str = member.name) -> bool:
-            active = _api(site, host, "targets?state=active")["activeTargets"]
+            active = api(site, host, "targets?state=active")["activeTargets"]
             return len([target for target in active if target["scrapePool"] == "drill"]) == 2
 
         wait_for(f"the new target on {member.name}", scraped)
@@ -77,12 +90,14 @@ def test_flag_change_restarts_one_replica_at_a_time(site: Site) -> None:
     restarted = {
         (member.name, component) for component in changed for member in site.running(component)
     }
+    # They have the settings of a Prometheus, and nobody who stands in for them.
+    alone = {(member.name, "prometheus") for member in site.running("prometheus-upper")}
     before = units()
     started = {key: _starts(*key) for key in restarted}
     with Probe(site) as probe:
         run = run_site(data={setting: value for setting, value, _ in changed.values()})
     assert run.status == 0, str(run)
-    assert moved(before) == restarted
+    assert moved(before) == restarted | alone
     for host, component in restarted:
         assert changed[component][2] in argv(host, component), f"{component} on {host}"
         assert _starts(host, component) == started[host, component] + 1, (
@@ -99,3 +114,24 @@ def _starts(host: str, unit: str) -> int:
     """How often systemd has started a unit, by its journal."""
     lines = shell(host, f"journalctl -o cat -u {unit} _PID=1 --no-pager")
     return sum(line.startswith("Started ") for line in lines.splitlines())
+
+
+def test_one_replica_at_a_time_gives_up_a_remote_write_queue(site: Site) -> None:
+    """While it stops a queue that it cannot empty, a Prometheus answers no query, nor does its sidecar."""
+    nobody = {"remote_write": [{"url": f"http://{plan.LAB.gateway}:9/"}]}
+    # With a restart of the sidecar in the same turn, whose gate opens before Prometheus has loaded.
+    run = run_site(data={"prometheus_config": nobody, "sidecar_flags": {"log.format": "json"}})
+    assert run.status == 0, str(run)
+    run = run_site()
+    assert run.status == 0, str(run)
+    first, second = (_loading(member.name) for member in site.running("prometheus"))
+    assert first[1] - first[0] >= seconds(FLUSH_DEADLINE), "the queue was empty"
+    assert first[1] <= second[0], "the second was told to load while the first was at it"
+
+
+def _loading(host: str) -> tuple[float, float]:
+    """When a Prometheus last began to load its configuration, and when it was done."""
+    lines = shell(host, "journalctl -o short-unix -u prometheus --no-pager").splitlines()
+    begun = [float(line.split()[0]) for line in lines if "Loading configuration file" in line]
+    done = [float(line.split()[0]) for line in lines if "Completed loading of" in line]
+    return begun[-1], done[-1]

@@ -86,25 +86,37 @@ def kill_at(host: str, verb: str, *arguments: str, data: dict[str, Any]) -> None
             run.wait()
 
 
-@pytest.mark.parametrize("verb", ["daemon-reload", "restart"])
-def test_between_swap_and_restart(site: Site, verb: str) -> None:
-    data = {"querier_timeout": "3m"}
-    new = "--query.timeout=3m"
-    queriers = [member.name for member in site.running("thanos-querier")]
-    first = queriers[0]
+@pytest.mark.parametrize(
+    ("verb", "unit", "data", "new"),
+    [
+        ("daemon-reload", "thanos-querier", {"querier_timeout": "3m"}, "--query.timeout=3m"),
+        (
+            "restart",
+            "thanos-store",
+            {"store_flags": {"chunk-pool-size": "1GB"}},
+            "--chunk-pool-size=1GB",
+        ),
+    ],
+)
+def test_between_swap_and_restart(
+    site: Site, verb: str, unit: str, data: dict[str, Any], new: str
+) -> None:
+    members = [member.name for member in site.running(unit)]
+    # Hosts have their turns in the order of the inventory.
+    first = next(host for host in site.hosts if host in members)
     before = units()
     kill_at(first, verb, data=data)
     # The premise: the unit is swapped, and nobody runs it.
-    assert new in shell(first, "cat /etc/systemd/system/thanos-querier.service")
+    assert new in shell(first, f"cat /etc/systemd/system/{unit}.service")
     assert moved(before) == set()
     run = run_site(data=data)
     assert run.status == 0, str(run)
     assert any(
-        f"[{first}]" in line and "restart thanos-querier" in line for line in run.log.splitlines()
+        f"[{first}]" in line and f"restart {unit}" in line for line in run.log.splitlines()
     ), str(run)
-    for host in queriers:
-        assert new in argv(host, "thanos-querier"), host
-    assert moved(before) == {(host, "thanos-querier") for host in queriers}
+    for host in members:
+        assert new in argv(host, unit), host
+    assert moved(before) == {(host, unit) for host in members}
 
 
 def test_between_swap_and_reload(site: Site) -> None:

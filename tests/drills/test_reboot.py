@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from deploys.lib import topology
 from deploys.lib.site import Member, Site
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, run_site, shell, units, wait_for
@@ -18,18 +19,22 @@ def _booted(host: str, before: str) -> bool:
     return boot != before and state in ("running", "degraded")
 
 
+def _units(member: Member) -> list[str]:
+    return [topology.COMPONENTS[component].unit for component in member.components]
+
+
 def _settings(member: Member) -> dict[str, list[str]]:
     """Kernel values of a host, and the limits its daemons run with."""
     found = {key: shell(member.name, f"sysctl -n {key}").split() for key in member.settings.sysctl}
-    for component in member.components:
-        script = f"grep -E 'open files|processes' /proc/$(systemctl show -p MainPID {component} | cut -d= -f2)/limits"
-        found[component] = shell(member.name, script).split()
+    for unit in _units(member):
+        script = f"grep -E 'open files|processes' /proc/$(systemctl show -p MainPID {unit} | cut -d= -f2)/limits"
+        found[unit] = shell(member.name, script).split()
     return found
 
 
 def _is_back(member: Member) -> bool:
     found = units([member.name])
-    assert set(found) == {(member.name, component) for component in member.components}, str(found)
+    assert set(found) == {(member.name, unit) for unit in _units(member)}, str(found)
     assert {unit.state for unit in found.values()} == {"active"}, str(found)
     return True
 

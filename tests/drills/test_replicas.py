@@ -58,7 +58,7 @@ def test_a_stopped_replica(site: Site) -> None:
             assert one in " ".join(partial["warnings"]), (
                 f"the warning does not say who: {partial['warnings']}"
             )
-            time.sleep(5 * interval(site))  # longer than the gap that would be too long
+            time.sleep(6 * interval(site))  # longer than the gap that would be too long
         wait_for("everything to be back", lambda: healthy(site), 60)
         assert value(query(site, 'count(up{job="prometheus"})')) == len(site.running("prometheus"))
     assert until(probe, lambda round_: bool(round_.warnings)), (

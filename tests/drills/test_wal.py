@@ -5,12 +5,13 @@ A write-ahead log that takes minutes to replay is had by a brake: for most of th
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from deploys.lib import rollout
+from deploys.lib import rollout, web
 from deploys.lib.site import Site
 from tests.drills.probe import Probe
 from tests.drills.site import argv, healthy, moved, run_site, shell, units, wait_for
@@ -22,7 +23,7 @@ HOST = "prom-1"
 NEW = "--storage.tsdb.retention.time=14d"
 _BRAKE = f"""
 pid() {{ systemctl show -p MainPID prometheus | cut -d= -f2; }}
-ready() {{ curl -s -m 1 -f -o /dev/null http://127.0.0.1:9090/-/ready; }}
+ready() {{ curl -s -m 1 -f -o /dev/null OPTIONS/-/ready; }}
 old=$(pid)
 touch {PLACE}/on
 # Not before it is active: systemd waits for the executable to run.
@@ -35,9 +36,12 @@ echo $(($(date +%s) - began)) >{PLACE}/took
 
 
 @contextmanager
-def brake(stop: float, go: float) -> Iterator[None]:
+def brake(site: Site, stop: float, go: float) -> Iterator[None]:
     """The next Prometheus that starts on the host stops for `stop` seconds, goes for `go`, and so on, till ready."""
+    member = site.hosts[HOST]
+    url, options = web.curl(site.local("prometheus", member), member)
     script = _BRAKE.replace("STOP;", f"{stop};").replace("GO;", f"{go};")
+    script = script.replace("OPTIONS", shlex.join([*options, url]))
     shell(HOST, f"mkdir -m 700 {PLACE}; cat >{PLACE}/brake <<'END'\n{script}END\n")
     shell(HOST, f"setsid sh {PLACE}/brake </dev/null >/dev/null 2>&1 & echo $! >{PLACE}/pid")
     try:
@@ -57,7 +61,7 @@ def test_a_long_replay_is_waited_for(site: Site) -> None:
     for _ in range(12):  # each start begins a segment of its own
         shell(HOST, "systemctl restart prometheus; sleep 0.5")
     wait_for("the site to be healthy", lambda: healthy(site), 90)
-    with Probe(site) as probe, brake(6, 0.01):
+    with Probe(site) as probe, brake(site, 6, 0.01):
         run = run_site(data={"prometheus_retention_time": "14d"})
         took = int(shell(HOST, f"cat {PLACE}/took 2>/dev/null || echo 0"))
     assert run.status == 0, str(run)
@@ -74,7 +78,7 @@ def test_a_long_replay_is_waited_for(site: Site) -> None:
 @pytest.mark.usefixtures("restored")
 def test_a_replay_that_stands_still_stops_the_roll(site: Site) -> None:
     before = units(["prom-2"])
-    with Probe(site) as probe, brake(3600, 0):
+    with Probe(site) as probe, brake(site, 3600, 0):
         run = run_site(data={"prometheus_retention_time": "14d"})
     assert run.status == 1, str(run)
     assert f"no progress for {rollout.PATIENCE:.0f} s" in run.log, str(run)

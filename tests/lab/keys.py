@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import secrets
+import tempfile
 from pathlib import Path
 
-from tests.lab.plan import HOSTS, Lab
+from deploys.lib import bucket
+from tests.lab.plan import ALL, Lab
 from tests.lab.proc import run
 
 
@@ -15,7 +18,7 @@ def ensure_ssh(lab: Lab) -> None:
     """The user's key, one key for each host, and the known_hosts file that names them all."""
     _keygen(lab.ssh_key, f"lab {lab.id}")
     lines = []
-    for host in HOSTS:
+    for host in ALL:
         key = host_key(lab, host)
         _keygen(key, host)
         kind, public = Path(f"{key}.pub").read_text().split()[:2]
@@ -46,6 +49,7 @@ def _digest(path: Path) -> str:
 
 
 def _ours(lab: Lab) -> dict[str, str]:
+    """Name below secrets/ -> hash of what the lab put there."""
     try:
         return json.loads(_made(lab).read_text())
     except (OSError, ValueError):
@@ -53,14 +57,13 @@ def _ours(lab: Lab) -> dict[str, str]:
 
 
 def ensure_secrets(lab: Lab) -> None:
-    """Secrets of the site, made where the user has put none: S3 keys, and the webhook's URL."""
+    """Secrets of the site, made where the user has put none: S3 keys, one for each component, and the webhook's URL."""
     lab.secrets.mkdir(mode=0o700, exist_ok=True)
     ours = _ours(lab)
-    content = {
-        "s3_access_key": secrets.token_hex(10).upper(),
-        "s3_secret_key": secrets.token_urlsafe(30),
-        "webhook_url": lab.sink_url + "/",
-    }
+    content = {"webhook_url": lab.sink_url + "/"}
+    for name in (*bucket.RIGHTS, bucket.ADMIN):
+        content[f"s3_{name}_access_key"] = secrets.token_hex(10).upper()
+        content[f"s3_{name}_secret_key"] = secrets.token_urlsafe(30)
     for name, value in content.items():
         path = lab.secrets / name
         moved = name == "webhook_url" and ours.get(name) == _digest(path)
@@ -69,7 +72,77 @@ def ensure_secrets(lab: Lab) -> None:
         path.touch(mode=0o600)
         path.write_text(value + "\n")
         ours[name] = _digest(path)
+    _ensure_web(lab, ours)
     _made(lab).write_text(json.dumps(ours))
+
+
+# --- TLS and a password (WEB=tls) -----------------------------------------------------------------
+
+
+def tls_file(lab: Lab, name: str) -> Path:
+    """A file of the lab's CA: `ca.crt`, `ca.key`, or a host's certificate and key, `<host>.pem`."""
+    return lab.secrets / "tls" / name
+
+
+def _ensure_web(lab: Lab, ours: dict[str, str]) -> None:
+    """A CA, a certificate for each host's addresses as they are now, and a password with its hash."""
+
+    def write(name: str, text: str) -> None:
+        path = lab.secrets / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+        ours[name] = _digest(path)
+
+    for name in ("web_password", "remote_write_password"):
+        if not (lab.secrets / name).exists():
+            password = secrets.token_urlsafe(20)
+            write(name, password + "\n")
+            write(f"{name}.bcrypt", bcrypt(password) + "\n")
+    tls_file(lab, "").mkdir(mode=0o700, exist_ok=True)
+    if not tls_file(lab, "ca.key").exists():
+        key, certificate = make_ca(f"lab {lab.id}")
+        write("tls/ca.key", key)
+        write("tls/ca.crt", certificate)
+    for host in ALL:
+        path = tls_file(lab, f"{host}.pem")
+        known = run("openssl", "x509", "-in", str(path), "-checkip", lab.address(host), check=False)
+        if "does match" not in known:
+            write(f"tls/{host}.pem", certificate_of(lab, host))
+
+
+_EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+def make_ca(name: str) -> tuple[str, str]:
+    """Key and certificate of a new CA."""
+    with tempfile.TemporaryDirectory() as scratch:
+        key, certificate = Path(scratch, "key"), Path(scratch, "crt")
+        out = ("-keyout", str(key), "-out", str(certificate))
+        run("openssl", "req", "-x509", *_EC, *out, "-days", "3650", "-subj", f"/CN={name}")
+        return key.read_text(), certificate.read_text()
+
+
+def certificate_of(lab: Lab, host: str) -> str:
+    """A new certificate and key of a host, in one file: so that one rename replaces both."""
+    names = f"subjectAltName=IP:{lab.address(host)},IP:127.0.0.1,DNS:{host}"
+    with tempfile.TemporaryDirectory() as scratch:
+        key, request = Path(scratch, "key"), Path(scratch, "csr")
+        extensions = Path(scratch, "extensions")
+        extensions.write_text(f"{names}\nextendedKeyUsage=serverAuth,clientAuth\n")
+        out = ("-keyout", str(key), "-out", str(request))
+        run("openssl", "req", "-new", *_EC, *out, "-subj", f"/CN={host}")
+        ca = ("-CA", str(tls_file(lab, "ca.crt")), "-CAkey", str(tls_file(lab, "ca.key")))
+        options = ("-in", str(request), *ca, "-days", "365", "-extfile", str(extensions))
+        return run("openssl", "x509", "-req", *options) + key.read_text()
+
+
+def bcrypt(password: str) -> str:
+    """A hash as web configurations have it, by the C library: this runs before there is a virtualenv."""
+    library = ctypes.CDLL("libcrypt.so.1")
+    for function in (library.crypt, library.crypt_gensalt):
+        function.restype = ctypes.c_char_p
+    salt = library.crypt_gensalt(b"$2b$", ctypes.c_ulong(8), None, 0)
+    return library.crypt(password.encode(), salt).decode()
 
 
 def secret(lab: Lab, name: str) -> str:
@@ -82,7 +155,8 @@ def remove_secrets(lab: Lab) -> None:
         path = lab.secrets / name
         if path.exists() and _digest(path) == digest:
             path.unlink()
-    try:
-        lab.secrets.rmdir()
-    except OSError:
-        pass  # the user keeps something there
+    for directory in (tls_file(lab, ""), lab.secrets):
+        try:
+            directory.rmdir()
+        except OSError:
+            pass  # the user keeps something there

@@ -27,6 +27,7 @@ TOOLS = {  # Debian package -> what shows that it is there
     "nftables": "nft",
     "mmdebstrap": "mmdebstrap",
     "openssh-client": "ssh-keygen",
+    "openssl": "openssl",
     "systemd-container": "systemd-nspawn",
     "util-linux": "unshare",
     "debian-archive-keyring": "/usr/share/keyrings/debian-archive-keyring.gpg",

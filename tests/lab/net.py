@@ -6,7 +6,7 @@ import ipaddress
 import json
 from pathlib import Path
 
-from tests.lab.plan import Lab
+from tests.lab.plan import ALL, Lab
 from tests.lab.proc import LabError, run
 
 NETNS = Path("/run/netns")
@@ -40,6 +40,14 @@ def add_bridge(lab: Lab) -> None:
         run("ip", "link", "add", lab.bridge, "address", f"02:{_pairs(lab)}:00:01", "type", "bridge")
     run("ip", "link", "set", lab.bridge, "alias", _owner(lab), "up")
     run("ip", "addr", "replace", f"{lab.gateway}/24", "dev", lab.bridge)
+    if has_ipv6():
+        Path(f"/proc/sys/net/ipv6/conf/{lab.bridge}/disable_ipv6").write_text("0")
+        run("ip", "addr", "replace", f"{lab.gateway6}/64", "dev", lab.bridge, "nodad")
+
+
+def has_ipv6() -> bool:
+    """Whether this machine's kernel knows IPv6: without it the hosts of IPv6 alone cannot be had."""
+    return Path("/proc/sys/net/ipv6").exists()
 
 
 def _pairs(lab: Lab) -> str:
@@ -54,7 +62,8 @@ def add_host(lab: Lab, host: str) -> None:
     peer = ("peer", "name", "eth0", "netns", netns, "address", lab.mac(host))
     run("ip", "link", "add", veth, "type", "veth", *peer)
     addresses = dict.fromkeys((lab.address(host), lab.management_address(host)))
-    inside = ["link set lo up", *(f"addr add {each}/24 dev eth0" for each in addresses)]
+    length = "/64 nodad" if ALL[host].ipv6 else "/24"
+    inside = ["link set lo up", *(f"addr add {each}{length} dev eth0" for each in addresses)]
     run("ip", "-n", netns, "-batch", "-", input="\n".join([*inside, "link set eth0 up\n"]))
     state = "down" if _unplugged(lab, host).exists() else "up"
     run("ip", "link", "set", veth, "master", lab.bridge, state)

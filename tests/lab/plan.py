@@ -21,7 +21,11 @@ MIRROR_PORT = 8080
 SINK_PORT = 8081
 S3_PORT = 8333
 S3_HOST = "store-1"
+RECEIVER = "receiver-1"
+RING = "ring-1"
+"""The member of the hashring that the lab's Prometheus write to."""
 BUCKET = "thanos"
+MEMCACHED_HOST = "query-2"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Host:
 
     ``suite`` is the Debian release it runs, ``user`` the login (root, or one that needs sudo),
     ``number`` the last byte of its service address, ``management_number`` that of the address
-    SSH uses where it is another one.
+    SSH uses where it is another one. ``packages`` are in its root tree besides the usual ones; a
+    host with ``ipv6`` has no IPv4 address.
     """
 
     name: str
@@ -38,12 +43,20 @@ class Host:
     user: str
     number: int
     management_number: int
+    packages: tuple[str, ...] = ()
+    ipv6: bool = False
 
 
 def _host(
-    name: str, number: int, suite: str = "bookworm", user: str = "root", management: int = 0
+    name: str,
+    number: int,
+    suite: str = "bookworm",
+    user: str = "root",
+    management: int = 0,
+    packages: tuple[str, ...] = (),
+    ipv6: bool = False,
 ) -> Host:
-    return Host(name, suite, user, number, management or number)
+    return Host(name, suite, user, number, management or number, packages, ipv6)
 
 
 HOSTS: dict[str, Host] = {
@@ -55,10 +68,29 @@ HOSTS: dict[str, Host] = {
         _host("am-2", 22, suite="trixie", user="ops"),
         _host("am-3", 23, suite="bullseye"),
         _host("query-1", 31, user="ops"),
-        _host("query-2", 32),
+        _host("query-2", 32, packages=("memcached",)),
         _host("store-1", 41),
+        _host("upper-1", 51),
+        _host("receiver-1", 52, suite="trixie"),
+        _host("ring-1", 61),
+        _host("ring-2", 62),
+        _host("ring-3", 63, suite="trixie"),
     )
 }
+
+ODD: dict[str, Host] = {
+    host.name: host
+    for host in (
+        _host("odd-1", 71),
+        _host("odd-2", 72),
+        _host("odd-deb", 73, packages=("prometheus", "prometheus-node-exporter")),
+        _host("odd-six-1", 81, ipv6=True),
+        _host("odd-six-2", 82, ipv6=True),
+    )
+}
+"""Hosts for tests/odd, which boots and spoils them one by one: not part of the site."""
+
+ALL: dict[str, Host] = {**HOSTS, **ODD}
 
 DEBIAN = {"bullseye": "Debian 11", "bookworm": "Debian 12", "trixie": "Debian 13"}
 
@@ -89,10 +121,20 @@ class Lab:
         number = int.from_bytes(self._digest[3:5], "big") % (60 * 256)
         return ipaddress.IPv4Network((f"10.{130 + number // 256}.{number % 256}.0", 24))
 
+    @cached_property
+    def subnet6(self) -> ipaddress.IPv6Network:
+        """A /64 of unique local addresses, for hosts that have no others."""
+        return ipaddress.IPv6Network((b"\xfd" + self._digest[5:10] + bytes(10), 64))
+
     @property
     def gateway(self) -> str:
         """The machine's own address on the bridge, where mirror and sink listen."""
         return str(self.subnet[1])
+
+    @property
+    def gateway6(self) -> str:
+        """The same for hosts without IPv4; the mirror listens here too."""
+        return str(self.subnet6[1])
 
     @property
     def bridge(self) -> str:
@@ -109,7 +151,7 @@ class Lab:
 
     def veth(self, host: str) -> str:
         """The machine's end of a host's cable."""
-        return f"lab{self.id}-{HOSTS[host].number}"
+        return f"lab{self.id}-{ALL[host].number}"
 
     def netns(self, host: str) -> str:
         return f"lab{self.id}-{host}"
@@ -117,20 +159,28 @@ class Lab:
     def mac(self, host: str) -> str:
         """Fixed, so that the other hosts' neighbour tables stay right across a reboot."""
         pairs = (self.id[0:2], self.id[2:4], self.id[4:6])
-        return f"02:{':'.join(pairs)}:00:{HOSTS[host].number:02x}"
+        return f"02:{':'.join(pairs)}:00:{ALL[host].number:02x}"
 
     def address(self, host: str) -> str:
         """The address a host's services use."""
-        return str(self.subnet[HOSTS[host].number])
+        return str(self._subnet_of(host)[ALL[host].number])
 
     def management_address(self, host: str) -> str:
         """The address SSH uses."""
-        return str(self.subnet[HOSTS[host].management_number])
+        return str(self._subnet_of(host)[ALL[host].management_number])
+
+    def _subnet_of(self, host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+        return self.subnet6 if ALL[host].ipv6 else self.subnet
 
     @property
     def mirror_url(self) -> str:
         """Base URL of the archives, in the place of upstream's."""
         return f"http://{self.gateway}:{MIRROR_PORT}"
+
+    @property
+    def mirror_url6(self) -> str:
+        """The same for hosts without IPv4."""
+        return f"http://[{self.gateway6}]:{MIRROR_PORT}"
 
     @property
     def sink_url(self) -> str:
@@ -140,6 +190,14 @@ class Lab:
     def s3_endpoint(self) -> str:
         """host:port, as objstore settings want it (plain HTTP)."""
         return f"{self.address(S3_HOST)}:{S3_PORT}"
+
+    @property
+    def remote_write_url(self) -> str:
+        return f"https://{self.address(RECEIVER)}:9090/api/v1/write"
+
+    @property
+    def ring_url(self) -> str:
+        return f"http://{self.address(RING)}:10908/api/v1/receive"
 
     @property
     def dir(self) -> Path:
@@ -187,7 +245,7 @@ def cache_dir() -> Path:
 def host(name: str, lab: Lab | None = None, **data: Any) -> tuple[str, dict[str, Any]]:
     """An entry of a pyinfra inventory: how the lab's host ``name`` is reached, and ``data``."""
     lab = lab or LAB
-    entry = HOSTS[name]
+    entry = ALL[name]
     reach: dict[str, Any] = {
         "ssh_hostname": lab.management_address(name),
         "ssh_user": entry.user,
@@ -201,6 +259,8 @@ def host(name: str, lab: Lab | None = None, **data: Any) -> tuple[str, dict[str,
         reach["_sudo"] = True
     if entry.management_number != entry.number:
         reach["service_address"] = lab.address(name)
+    if entry.ipv6:
+        reach["base_url"] = lab.mirror_url6
     return name, {**reach, **data}
 
 
@@ -208,3 +268,5 @@ LAB = load()
 MIRROR_URL = LAB.mirror_url
 SINK_URL = LAB.sink_url
 S3_ENDPOINT = LAB.s3_endpoint
+REMOTE_WRITE_URL = LAB.remote_write_url
+RING_URL = LAB.ring_url

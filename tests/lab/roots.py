@@ -25,6 +25,7 @@ PACKAGES = (
     "logrotate",
     "rsyslog",
     "chrony",
+    "nftables",
 )
 
 # What no host of the lab needs: it would slow the boot, or work behind a test's back.
@@ -89,12 +90,12 @@ def _customize(suite: str) -> str:
     return script.replace("@SSHD@", SSHD.get(suite, ""))
 
 
-def _command(suite: str, hook: Path, target: Path) -> list[str]:
+def _command(suite: str, packages: tuple[str, ...], hook: Path, target: Path) -> list[str]:
     return [
         *("unshare", "--mount", "mmdebstrap"),  # it mounts /proc and more in the tree
         "--mode=root",
         "--variant=minbase",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join((*PACKAGES, *packages))}",
         *(f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in ("man", "doc", "locale")),
         f'--customize-hook=sh {hook} "$1"',
         suite,
@@ -102,31 +103,31 @@ def _command(suite: str, hook: Path, target: Path) -> list[str]:
     ]
 
 
-def tree(suite: str) -> Path:
-    """Where the tree of a Debian release is cached; its name changes with the recipe."""
-    recipe = "\n".join([*_command(suite, Path("hook"), Path("tree")), _customize(suite)])
+def tree(suite: str, packages: tuple[str, ...] = ()) -> Path:
+    """Where the tree of a Debian release, with `packages` more, is cached; its name changes with the recipe."""
+    command = _command(suite, packages, Path("hook"), Path("tree"))
+    recipe = "\n".join([*command, _customize(suite)])
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     return plan.cache_dir() / "trees" / f"{suite}-{digest}"
 
 
-def ensure(suite: str) -> Path:
-    """The tree of a Debian release, made if the cache lacks it."""
-    target = tree(suite)
+def ensure(suite: str, packages: tuple[str, ...] = ()) -> Path:
+    """The tree of a Debian release, with `packages` more, made if the cache lacks it."""
+    target = tree(suite, packages)
     if target.is_dir():
         return target
-    with locked(
-        target.with_suffix(".lock"), f"root tree {suite}: another lab is making it"
-    ) as lock:
+    name = f"root tree {' + '.join((suite, *packages))}"
+    with locked(target.with_suffix(".lock"), f"{name}: another lab is making it") as lock:
         if target.is_dir():
             return target
-        say(f"root tree {suite}: making it (half a minute)")
+        say(f"{name}: making it (half a minute)")
         unfinished = target.with_suffix(".new")
         shutil.rmtree(unfinished, ignore_errors=True)
         hook = target.with_suffix(".sh")
         hook.write_text(_customize(suite))
         run_visibly(
-            f"root tree {suite}",
-            _command(suite, hook, unfinished),
+            name,
+            _command(suite, packages, hook, unfinished),
             target.with_suffix(".log"),
             # The caller's locale is not in the tree, and perl would complain of it again and again.
             env={**os.environ, "LC_ALL": "C.UTF-8"},
@@ -134,5 +135,5 @@ def ensure(suite: str) -> Path:
             pass_fds=[lock],
         )
         unfinished.rename(target)
-        say(f"root tree {suite}: made")
+        say(f"{name}: made")
     return target

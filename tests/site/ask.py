@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from deploys.lib import web
 from deploys.lib.site import Member
 from tests.site.inventory import connect, site
 
@@ -30,10 +31,13 @@ def listing(member: Member, *paths: str) -> dict[str, str]:
 
 def get(member: Member, component: str, path: str, **parameters: str) -> str:
     """The body of a 200 answer of a daemon to its own host; AssertionError with the other ones."""
-    url = site().local(component, member).url + path
+    base, options = web.curl(site().local(component, member), member)
+    url = base + path
     data = "".join(f" --data-urlencode {shlex.quote(f'{k}={v}')}" for k, v in parameters.items())
     status = r"-w '\n%{http_code}'"
-    done = connect(member.name).run(f"{_CURL} -G {status}{data} {shlex.quote(url)}")
+    done = connect(member.name).run(
+        f"{_CURL} {shlex.join(options)} -G {status}{data} {shlex.quote(url)}"
+    )
     body, _, code = done.stdout.rpartition("\n")
     where = f"{member.name}: {component} at {url}"
     assert done.rc == 0, f"{where}: {done.stderr.strip()}"

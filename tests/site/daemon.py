@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import pytest
 
 from deploys.lib import flags, releases, topology
+from deploys.lib.look import default_script
 from deploys.lib.site import Member, Site
+from facts.look import parse
 from tests.site.ask import eventually, get, listing, metrics
 from tests.site.inventory import connect, only
 
@@ -67,10 +69,15 @@ class Process:
 
     @property
     def listeners(self) -> set[tuple[str, int]]:
-        """(transport, port) of its sockets."""
+        """(transport, port) of its sockets; but for the one that a receiver has on loopback, for nobody to reach."""
         rows = [line.split() for line in self.parts["sockets"]]
         own = f"pid={self.unit['MainPID']},"
-        return {(row[0], int(row[4].rpartition(":")[2])) for row in rows if own in row[-1]}
+        found = {(row[0], *row[4].rpartition(":")[::2]) for row in rows if own in row[-1]}
+        return {
+            (transport, int(port))
+            for transport, address, port in found
+            if (address, int(port)) != ("127.0.0.1", flags.CAPNPROTO_PORT)
+        }
 
 
 def look(member: Member, component: str) -> Process:
@@ -105,6 +112,14 @@ def as_service_user(member: Member, command: str) -> str:
     """What a command prints when the daemons' user runs it; AssertionError where it fails."""
     # Without a session of PAM, which would log; from a directory that it may enter.
     become = f"setpriv --reuid={topology.USER} --regid={topology.GROUP} --clear-groups"
+    return connect(member.name).check_output(f"cd / && {become} {command}")
+
+
+def as_component(member: Member, component: str, command: str) -> str:
+    """The same with the groups that the component's unit has: it alone may read its key to the bucket."""
+    keys = f" {component}" if topology.COMPONENTS[component].bucket else ""
+    gids = connect(member.name).check_output(f"getent group {topology.GROUP}{keys} | cut -d: -f3")
+    become = f"setpriv --reuid={topology.USER} --regid={topology.GROUP} --groups={','.join(gids.split())}"
     return connect(member.name).check_output(f"cd / && {become} {command}")
 
 
@@ -151,10 +166,11 @@ class Daemon:
         assert process.exe == f"{release_directory(member, component)}/{info.binary}"
 
     def test_runs_with_the_wanted_arguments(self, site, member, component, process):
-        assert process.argv == flags.argv(component, site, member)
+        found = parse(connect(member.name).check_output(default_script()).splitlines())
+        assert process.argv == flags.argv(component, site, member, found)
 
     def test_reports_the_wanted_version(self, member, component, info):
-        built = metrics(member, component, f"{info.archive}_build_info")
+        built = metrics(member, component, info.version_metric)
         assert [labels["version"] for labels, _ in built] == [member.settings.version(component)]
 
     def test_runs_as_the_service_user_without_privileges(self, host, process):
@@ -200,14 +216,16 @@ class Daemon:
         assert done.rc == 0, f"not what the process read: {done.stdout}{done.stderr}"
 
     @only(lambda member, component: topology.COMPONENTS[component].config_dir is not None)
-    def test_configuration_is_for_it_to_read_and_not_to_write(self, host, member, info):
+    def test_configuration_is_for_it_to_read_and_not_to_write(self, host, member, component, info):
         modes = {"d": f"750 root:{topology.GROUP}", "f": f"640 root:{topology.GROUP}"}
+        keys = {c.bucket: name for name, c in topology.COMPONENTS.items() if c.bucket}
         form = r"-printf '%p\t%y\t%m %u:%g\n'"
         for line in host.check_output(f"find {info.config_dir} {form}").splitlines():
             path, kind, found = line.split("\t")
-            assert found == modes.get(kind), path
-        find = f"find {info.config_dir} ! -readable -o -writable"
-        assert as_service_user(member, find) == ""
+            assert found == (f"640 root:{keys[path]}" if path in keys else modes.get(kind)), path
+        others = " ".join(f"! -path {path}" for path, name in keys.items() if name != component)
+        find = f"find {info.config_dir} {others} '(' ! -readable -o -writable ')'"
+        assert as_component(member, component, find) == ""
 
     @only(lambda member, component: topology.COMPONENTS[component].data_dir is not None)
     def test_data_directory_is_its_own(self, member, info):

@@ -6,7 +6,7 @@ import yaml
 from deploys.lib import config, flags, topology
 from deploys.lib.settings import seconds
 from tests.site.ask import api, eventually, metric, metrics
-from tests.site.daemon import Daemon
+from tests.site.daemon import Daemon, look
 from tests.site.inventory import connect
 
 COMPONENT = "alertmanager"
@@ -53,9 +53,7 @@ def test_no_peer_has_failed(site, member, patience):
             assert [value for _, value in failed] == [0]
             assert [value for _, value in members] == [len(site.members("alertmanager"))]
 
-    if not any(
-        word.startswith("--cluster.peer-name=") for word in flags.argv(COMPONENT, site, member)
-    ):
+    if not any(word.startswith("--cluster.peer-name=") for word in look(member, COMPONENT).argv):
         # A member that restarts has a new name, and the old one counts as failed for this time.
         patience += seconds(member.settings.timing.reconnect_timeout)
     eventually(check, patience)

@@ -7,7 +7,7 @@ import yaml
 
 from deploys.lib import config, flags, topology
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
-from tests.site.ask import api, eventually, metric, query
+from tests.site.ask import api, eventually, metric, metrics, query
 from tests.site.daemon import Daemon
 from tests.site.inventory import jobs, only
 
@@ -18,9 +18,13 @@ class TestDaemon(Daemon):
     pass
 
 
-def loaded(member):
+def loaded_by(member, component):
     """The configuration that the process has loaded, with its defaults filled in."""
-    return yaml.safe_load(api(member, COMPONENT, "/api/v1/status/config")["yaml"])
+    return yaml.safe_load(api(member, component, "/api/v1/status/config")["yaml"])
+
+
+def loaded(member):
+    return loaded_by(member, COMPONENT)
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def test_targets_are_those_of_the_inventory_and_up(member, patience):
 
     def check():
         targets = api(member, COMPONENT, "/api/v1/targets", state="active")["activeTargets"]
-        found = {(t["scrapePool"], urlsplit(t["scrapeUrl"]).netloc): t for t in targets}
+        found = {(t["labels"]["job"], urlsplit(t["scrapeUrl"]).netloc): t for t in targets}
         assert not (ours | users) - set(found), "targets are missing"
         assert not {k for k in found if k[0] in jobs()} - ours, "targets are not in the inventory"
         down = {key: found[key]["lastError"] for key in ours if found[key]["health"] != "up"}
@@ -165,3 +169,25 @@ def test_alerts_leave_without_the_replica(member):
     relabelling = loaded(member)["alerting"]["alert_relabel_configs"]
     dropped = [each["regex"] for each in relabelling if each["action"] == "labeldrop"]
     assert any(REPLICA_LABEL in regex.split("|") for regex in dropped)
+
+
+@only(lambda member, _: "remote_write" in member.settings.prometheus_config)
+def test_remote_write_keeps_up(member):
+    """The receiver has what was scraped a few intervals ago."""
+    wanted = {entry["url"] for entry in member.settings.prometheus_config["remote_write"]}
+
+    def check():
+        prefix = "prometheus_remote_storage"
+        newest = metric(member, COMPONENT, f"{prefix}_highest_timestamp_in_seconds")
+        sent = {
+            labels["url"]: when
+            for labels, when in metrics(
+                member, COMPONENT, f"{prefix}_queue_highest_sent_timestamp_seconds"
+            )
+        }
+        assert set(sent) == wanted
+        behind = {url: newest - when for url, when in sent.items()}
+        allowed = 3 * seconds(member.settings.scrape_interval)
+        assert {url: late for url, late in behind.items() if late > allowed} == {}
+
+    eventually(check, 30)

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from deploys.lib import flags, topology
+from deploys.lib import checks, flags, topology
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
 from tests.site.ask import api, eventually, query
 from tests.site.daemon import Daemon
@@ -12,7 +12,8 @@ from tests.site.inventory import site as the_site
 
 COMPONENT = "thanos-querier"
 JOBS = "|".join(jobs())
-UP = f'up{{job=~"{JOBS}"}}'
+# What was scraped, not what came by remote write.
+UP = f'up{{job=~"{JOBS}",{checks.SCRAPED}}}'
 # Its list of stores follows the file; and a replica that just started has to scrape first.
 PATIENCE = 10 + max(
     [
@@ -54,27 +55,25 @@ def expected(replica_labels):
 
 def test_stores_are_those_of_the_inventory(site, member):
     wanted = {
-        site.endpoint("thanos-sidecar", m, "grpc").target: {
-            CLUSTER_LABEL: m.settings.cluster,
-            REPLICA_LABEL: m.settings.replica,
-        }
-        for m in site.members("prometheus")
+        site.endpoint(name, m, "grpc").target: flags.store_labels(name, m)
+        for name, m in site.stores()
     }
 
     def check():
         stores = [s for kind in api(member, COMPONENT, "/api/v1/stores").values() for s in kind]
         assert {s["name"]: s["lastError"] for s in stores} == dict.fromkeys(wanted)
         for store in stores:
-            [found] = store["labelSets"]
-            assert wanted[store["name"]].items() <= found.items()
+            if labels := wanted[store["name"]]:
+                [found] = store["labelSets"]
+                assert labels.items() <= found.items()
 
     eventually(check, PATIENCE)
 
 
 @only(lambda member, _: flags.endpoints_file(member))
-def test_stores_come_from_the_file(host, site):
+def test_stores_come_from_the_file(host, site, member):
     entries = yaml.safe_load(host.file(topology.ENDPOINTS_FILE).content_string)["endpoints"]
-    assert [entry["address"] for entry in entries] == flags.stores(site)
+    assert entries == flags.endpoints(site, member)
 
 
 def test_without_deduplication_every_replica_is_seen(member):

@@ -3,10 +3,12 @@
 The values reach a host on stdin alone, and what comes back are names and counts.
 """
 
+import re
+
 import pytest
 
-from deploys.lib import topology
-from deploys.lib.secrets import SecretError, is_secret, read_secret
+from deploys.lib import topology, web
+from deploys.lib.secrets import SecretError, for_host, is_secret, read_secret
 from tests.site.ask import get, listing
 from tests.site.inventory import only, printed, with_input
 
@@ -37,7 +39,9 @@ def references(value):
     return {value} if is_secret(value) else set()
 
 
-REFERENCES = {ref for host in printed().values() for ref in references(host["data"])}
+REFERENCES = {
+    ref for name, host in printed().items() for ref in references(for_host(host["data"], name))
+}
 """Every secret of the site: no host is to show that of another either."""
 has_secrets = only(lambda member, _: bool(REFERENCES))
 
@@ -53,9 +57,18 @@ class Hidden(str):
 def secrets():
     """The values, one a line."""
     try:
-        return Hidden("".join(f"{read_secret(reference)}\n" for reference in sorted(REFERENCES)))
+        values = [read_secret(reference) for reference in sorted(REFERENCES)]
     except SecretError as error:
         pytest.fail(f"run it where the secrets are: {error}", pytrace=False)
+    return Hidden("".join(f"{line}\n" for value in values for line in secret_lines(value)))
+
+
+def secret_lines(value):
+    """The lines of a secret that are one: of PEM text, those of its private keys."""
+    if "-----BEGIN" not in value:
+        return [value]
+    keys = re.findall(r"PRIVATE KEY-----\n(.*?)\n-----END [A-Z ]*PRIVATE KEY", value, re.S)
+    return [line for key in keys for line in key.splitlines()]
 
 
 def search(member, script, values):
@@ -89,9 +102,29 @@ def test_files_with_secrets_are_for_root_and_the_daemon(member, secrets):
     """Those of ours. The S3 server may keep its own elsewhere."""
     places = [topology.PROMETHEUS_DIR, topology.ALERTMANAGER_DIR, topology.THANOS_DIR]
     places += [topology.UNIT_DIR, topology.PROMETHEUS_DATA, topology.ALERTMANAGER_DATA]
+    places += [topology.WEB_DIR]
     paths = search(member, f"grep -rlsIF -f - {' '.join(places)} || true", secrets)
     assert paths, "not in its configuration, where they belong"
-    assert listing(member, *paths) == dict.fromkeys(paths, f"f 640 root:{topology.GROUP}")
+    wanted = dict.fromkeys(paths, f"f 640 root:{topology.GROUP}")
+    wanted |= {path: "f 600 root:root" for path in paths if path in (web.CURL_TLS, web.CURL_USER)}
+    wanted |= {path: f"f 640 root:{name}" for name, path in KEY_FILES.items() if path in paths}
+    assert listing(member, *paths) == wanted
+
+
+KEY_FILES = {name: info.bucket for name, info in topology.COMPONENTS.items() if info.bucket}
+
+
+@only(lambda member, component: component in KEY_FILES and bool(member.settings.bucket_config))
+def test_its_unit_alone_may_read_a_key_to_the_bucket(host, member, component):
+    """No other daemon of the host, though all of them run as one user; and it has no other's."""
+    path = KEY_FILES[component]
+    assert listing(member, path) == {path: f"f 640 root:{component}"}
+    group = host.check_output(f"getent group {component}").split(":")[2]
+    for name in member.components:
+        unit = topology.COMPONENTS[name].unit
+        pid = host.check_output(f"systemctl show -p MainPID {unit} | cut -d= -f2")
+        groups = host.check_output(f"grep ^Groups: /proc/{pid}/status").split()[1:]
+        assert (group in groups) == (name == component), f"{unit} has the groups {groups}"
 
 
 def test_staging_area_is_roots_alone_and_empty(host, member):

@@ -2,7 +2,7 @@
 
 from deploys.lib import flags, topology
 from tests.site.ask import eventually, metric
-from tests.site.daemon import Daemon, as_service_user
+from tests.site.daemon import Daemon, as_component
 from tests.site.inventory import only
 
 COMPONENT = "thanos-sidecar"
@@ -30,7 +30,6 @@ def test_outlives_a_stop_of_prometheus(host):
 
 
 @only(lambda member, _: flags.uploads(member))
-def test_bucket_answers_the_service_user(member):
-    """With the configuration and the rights that the sidecar has."""
+def test_its_key_reads_the_bucket(member):
     bucket = f"--objstore.config-file={topology.BUCKET_CONFIG}"
-    as_service_user(member, f"{topology.BIN_DIR}/thanos tools bucket ls {bucket}")
+    as_component(member, COMPONENT, f"{topology.BIN_DIR}/thanos tools bucket ls {bucket}")

@@ -1,4 +1,4 @@
-"""A site as the lab's, built without an inventory: Prometheus pair, Alertmanagers, queriers."""
+"""A site as the lab's, built without an inventory, with a host for every group."""
 
 from __future__ import annotations
 
@@ -18,22 +18,38 @@ BUCKET = {
 }
 
 
-def example_site(alertmanagers: int = 3, **data: Any) -> Site:
-    """`data`: settings of every host; the names of the hosts are the lab's."""
+STORAGE = (
+    *(
+        (f"block-{i}", ("store", "compactor", "bucket_web")[: 5 - 2 * i], f"10.0.0.6{i}")
+        for i in (1, 2)
+    ),
+    ("side-1", "sidecar", "10.0.0.91"),
+    *((f"front-{i}", "query_frontend", f"10.0.0.8{i}") for i in (1, 2)),
+    *((f"ring-{i}", ("receive", "rule")[: 4 - i], f"10.0.0.7{i}") for i in (1, 2, 3)),
+)
+"""The hosts of long-term storage: name, groups, address."""
+
+
+def example_site(alertmanagers: int = 3, storage: bool = False, **data: Any) -> Site:
+    """`data`: settings of every host; the names of the hosts are the lab's. `storage`: with those of long-term storage,
+    so that every group has a host."""
     parts = [
         *((f"prom-{i}", "prometheus", f"10.0.0.1{i}") for i in (1, 2)),
         *((f"am-{i}", "alertmanager", f"10.0.0.2{i}") for i in range(1, alertmanagers + 1)),
         *((f"query-{i}", "querier", f"10.0.0.4{i}") for i in (1, 2)),
-        ("store-1", "objectstore", "10.0.0.31"),
+        ("store-1", "seaweedfs", "10.0.0.31"),
+        ("upper-1", "upper", "10.0.0.51"),
+        *(STORAGE if storage else ()),
     ]
     own: dict[str, dict[str, Any]] = {
-        "prometheus": {"bucket_config": BUCKET},
         "alertmanager": {"alertmanager_webhook_url": "secret:env:WEBHOOK_URL"},
+        "sidecar": {"attached_data_dir": "/srv/prometheus"},
     }
     hosts = {}
-    for name, group, address in parts:
-        given = {**own.get(group, {}), **data}
-        if group == "prometheus":
+    for name, groups, address in parts:
+        groups = (groups,) if isinstance(groups, str) else groups
+        given = {"bucket_config": BUCKET, **own.get(groups[0], {}), **data}
+        if "prometheus" in groups:
             given["replica"] = f"replica-0{name[-1]}"
-        hosts[name] = Member(name, Settings(**given), (group,), address)
+        hosts[name] = Member(name, Settings(**given), groups, address)
     return Site(hosts)

@@ -22,10 +22,13 @@ from pyinfra.connectors.fake import FakeConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
 from pyinfra.context import ctx_state
 from pyinfra_cli.cli import cli
+from pyinfra_cli.util import PYTHON_CODES
 
-from deploys.lib import rollout
+from deploys.lib import plan, rollout
+from deploys.lib.lock import LOCK
 from deploys.lib.topology import STAMPS, STATE
 from facts.look import MARK, State
+from tests.unit.simulated import Host
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +39,12 @@ def host(number, **data):
 prometheus = [("prom-1", host(11, replica="a")), ("prom-2", host(12, replica="b"))]
 alertmanager = [("am-1", host(21)), ("am-2", host(22)), ("am-3", host(23))]
 querier = [("query-1", host(31)), ("query-2", host(32))]
-objectstore = [("store-1", host(41))]
+node_exporter = [("store-1", host(41))]
+query_frontend = [("query-1", {}), ("query-2", {})]
+store = [("store-1", {}), ("query-2", {})]
+compactor = [("store-1", {})]
+bucket_web = [("store-1", {})]
+upper = [("upper-1", host(51)), ("upper-2", host(52))]
 """
 ALL_DATA = """
 alertmanager_webhook_url = "secret:env:WEBHOOK_URL"
@@ -48,6 +56,7 @@ bucket_config = {
 """
 CONTAINER = ["==[units]==", "==[container]==", "lxc", "==[capabilities]==", "CapBnd:\t0"]
 """A clock that belongs to the machine around the container."""
+BLANK_SURVEY = (Path(__file__).parent / "data/facts/survey_blank_debian12.txt").read_text()
 BLANK = State(
     os="debian",
     os_version="12",
@@ -56,6 +65,8 @@ BLANK = State(
     users={"prometheus": "prometheus:x:999:999::/nonexistent:/sbin/nologin"},
     groups={"prometheus"},
     commands={"curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd"},
+    memory=16 << 30,
+    disk=100 << 30,
 )
 
 
@@ -93,8 +104,19 @@ def print_look(state: State) -> str:
         lines += [f"{name} {release.sha256} {files}"]
     lines += [f"{MARK}commands", *state.commands]
     lines += [f"{MARK}sysctl", *(f"{k.replace('.', '/')}:{v}" for k, v in state.sysctl.items())]
+    lines += [f"{MARK}resources", f"{state.memory // 1024} 1 {state.disk}"]
     lines += [f"{MARK}timesync", *state.extra.get("timesync", CONTAINER)]
+    lines += [f"{MARK}firewall", *state.extra["firewall"]] if "firewall" in state.extra else []
     return "\n".join(lines)
+
+
+def print_survey(script: str, text: str = BLANK_SURVEY, silent: str = "none") -> str:
+    """The survey `text` as a host would answer `script`: peers refuse, but for those that match `silent`."""
+    text = text[: text.index("--- reach")]
+    asked = script.partition("echo tried")[2]
+    peers = re.findall(r"(?<![/\w])([\w.:-]+/\d+)(?= |$)", asked, re.M)
+    says = [f"{peer} Connection refused" for peer in peers if not re.search(silent, peer)]
+    return "\n".join([f"{text}--- reach", *(["tried"] if asked else []), *says])
 
 
 def files_in(script: str) -> dict[str, str]:
@@ -114,18 +136,26 @@ def run_site(
     deploy="site",
     inventory=INVENTORY,
     states=None,
+    surveys=None,
     dead=(),
     fail=None,
     data="",
     yes=True,
+    hosts=None,
+    locks=None,
+    wait=lambda state, host, gate, purpose: True,
 ):
     """Run a deploy file against recorded hosts.
 
-    `states` maps host names to what the look finds (a blank host by default), `dead` hosts cannot be reached, and
-    `fail(host, script)` says whether a command fails.
+    `states` maps host names to what the look finds (a blank host by default), `surveys` to what answers the
+    preflight's script (`print_survey` by default), `dead` hosts cannot be reached, and
+    `fail(host, script)` says whether a command fails. `hosts` maps names to simulated hosts, which do what they are
+    told: what a run did to them is there for the next one. `wait` says whether a gate opens: all do, by default.
+    `locks` maps names to what a host says of its lock, where that is not the run's.
     """
     commands: dict[str, list[str]] = {}
     files: dict[str, dict[str, str]] = {}
+    ended: dict[str, list[str]] = {}
 
     class Recorder(FakeConnector):
         def connect(self):
@@ -136,17 +166,35 @@ def run_site(
             text = command if isinstance(command, str) else command.get_raw_value()
             script = "\n".join(options.get("_stdin") or ()) or text
             if f"echo '{MARK}os'" in script:
-                answer = print_look((states or {}).get(self.host.name, BLANK))
+                found = (states or {}).get(self.host.name, BLANK)
+                if hosts is not None:
+                    found = hosts.setdefault(self.host.name, Host(found)).state
+                answer = print_look(found)
+                if f"echo '{MARK}lock'" in script:
+                    answer += f"\n{MARK}lock\n{(locks or {}).get(self.host.name, 'ours')}"
+                if "--- reach" in script:
+                    survey = (surveys or {}).get(self.host.name, print_survey)
+                    answer += f"\n{MARK}survey\n{survey(script)}"
                 commands.setdefault(self.host.name, []).append("look")
                 return True, CommandOutput(
                     [OutputLine("stdout", line) for line in answer.splitlines()]
                 )
+            if f"rm -f {LOCK}" in script:  # the end of every run: no part of what it does
+                ended.setdefault(self.host.name, []).append(script)
+                return True, CommandOutput([])
             commands.setdefault(self.host.name, []).append(script)
             files.setdefault(self.host.name, {}).update(files_in(script))
             if script.endswith("END\nexit 1"):  # rollout.refuse
                 said = script.splitlines()[1:-2]
                 return False, CommandOutput([OutputLine("stderr", line) for line in said])
-            return not (fail and fail(self.host.name, script)), CommandOutput([])
+            failed = fail and fail(self.host.name, script)
+            if hosts is not None and not failed:
+                hosts[self.host.name].run(script)
+            return not failed, CommandOutput([])
+
+        def put_file(self, filename_or_io, remote_filename, **options):
+            commands.setdefault(self.host.name, []).append(f"upload {remote_filename}")
+            return True
 
     (tmp_path / "group_data").mkdir(exist_ok=True)
     (tmp_path / "inventory.py").write_text(inventory)
@@ -157,10 +205,15 @@ def run_site(
         pyinfra.api.inventory, "get_execution_connectors", lambda: {"ssh": Recorder}
     )
     monkeypatch.setattr(pyinfra, "is_cli", True)
-    monkeypatch.setattr(rollout, "wait", lambda state, host, gate, purpose: True)
+    monkeypatch.setattr(rollout, "wait", wait)
+    if hosts is not None:
+        monkeypatch.setattr(rollout, "see", lambda host, gate: rollout.Progress(True, "works"))
+    (tmp_path / "config.py").write_text((ROOT / "config.py").read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     ctx_state.reset()
+    pyinfra.logger.handlers.clear()  # each run of this process adds one
+    PYTHON_CODES.clear()  # settings that another run of this test wrote to the same path
     done = CliRunner().invoke(
         cli,
         [
@@ -169,13 +222,17 @@ def run_site(
             "inventory.py",
             str(ROOT / "deploys" / f"{deploy}.py"),
         ],
+        input="\n" * 9,  # the answer to pyinfra's questions: go on
     )
     state = ctx_state.get()
     return SimpleNamespace(
         rc=done.exit_code,
         output=done.output,
+        stdout=done.stdout,
         commands=commands,
         files=files,
+        ended=ended,
+        said=plan.books(state) if state else None,
         order=[", ".join(sorted(state.op_meta[op].names)) for op in state.get_op_order()]
         if state
         else [],

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from deploys.lib import checks
-from deploys.lib.checks import Mailbox, Plain, Result, Seen, View
+from deploys.lib import checks, config, notifications
+from deploys.lib.checks import Plain, Seen, View
 from deploys.lib.flags import argv
-from deploys.lib.site import site_from_dicts
+from deploys.lib.notifications import Mailbox
+from deploys.lib.results import Result
+from deploys.lib.site import Site, site_from_dicts
 from facts import alertmanager, prometheus, thanos
 from facts.http import Answer
 from facts.look import Process, State
@@ -21,8 +23,9 @@ ADDRESSES = {
     "am-1": "10.0.0.21",
     "am-2": "10.0.0.22",
     "query-1": "10.0.0.31",
+    "upper-1": "10.0.0.51",
 }
-GROUPS = {"prom": "prometheus", "am": "alertmanager", "query": "querier"}
+GROUPS = {"prom": "prometheus", "am": "alertmanager", "query": "querier", "upper": "upper"}
 
 CLOCK = [
     "==[units]==",
@@ -36,13 +39,13 @@ CLOCK = [
 ]
 
 
-def make_site(**prometheus_settings):
+def make_site(**settings):
     hosts = {}
     for name, address in ADDRESSES.items():
         group = GROUPS[name.split("-")[0]]
-        data = {"ssh_hostname": address}
+        data = {"ssh_hostname": address, **settings}
         if group == "prometheus":
-            data |= {"replica": f"replica-0{name[-1]}", **prometheus_settings}
+            data["replica"] = f"replica-0{name[-1]}"
         if group == "alertmanager":
             data["alertmanager_webhook_url"] = "secret:env:WEBHOOK"
         hosts[name] = {"groups": [group, "inventory"], "data": data}
@@ -53,7 +56,7 @@ SITE = make_site()
 
 
 def make_look(member) -> State:
-    state = State(machine="x86_64", systemd=252)
+    state = State(machine="x86_64", systemd=252, disk=1500 << 30)
     state.sysctl = {key: str(value) for key, value in member.settings.sysctl.items()}
     state.extra = {"timesync": CLOCK}
     for number, component in enumerate(member.components):
@@ -88,7 +91,9 @@ def make_targets(site):
 
 
 def make_prometheus(site, member):
-    words = [word.removeprefix("--") for word in argv("prometheus", site, member)[1:]]
+    words = [
+        word.removeprefix("--") for word in argv("prometheus", site, member, make_look(member))[1:]
+    ]
     flags = {name: value or "true" for name, _, value in (word.partition("=") for word in words)}
     labels = {"cluster": "main", "replica": member.settings.replica}
     return prometheus.Report(
@@ -102,6 +107,24 @@ def make_prometheus(site, member):
             for other in site.members("alertmanager")
         ],
         reload_success=True,
+    )
+
+
+def make_upper(site, member):
+    words = [
+        word.removeprefix("--")
+        for word in argv("prometheus-upper", site, member, make_look(member))[1:]
+    ]
+    targets = [
+        replace(make_targets(site)[0], job=job["job_name"], instance=target)
+        for job in config.upper_yml(site, member)["scrape_configs"]
+        for group in job["static_configs"]
+        for target in group["targets"]
+    ]
+    return replace(
+        make_prometheus(site, site.hosts["prom-1"]),
+        flags={name: value or "true" for name, _, value in (word.partition("=") for word in words)},
+        targets=targets,
     )
 
 
@@ -147,13 +170,14 @@ def make_queries(site) -> dict[str, Answer]:
     return {
         "up-raw": answer([({"cluster": "main", "replica": one}, targets) for one in replicas]),
         "up": answer([({"cluster": "main"}, targets)]),
-        "prometheus-up": answer([({}, len(replicas))]),
+        "prometheus-up": answer([({"cluster": "main"}, len(replicas))]),
     }
 
 
 def make_view(site=SITE) -> View:
     makers = {
         "prometheus": make_prometheus,
+        "prometheus-upper": make_upper,
         "alertmanager": make_alertmanager,
         "thanos-querier": make_querier,
         "thanos-sidecar": lambda _, m: thanos.SidecarReport(
@@ -204,7 +228,7 @@ def test_a_site_that_is_well_fails_nothing():
     results = checks.judge(view)
     assert [r for r in results if r.severity == "fail"] == []
     # The documents want these APIs on; that anyone may use them is said.
-    assert {r.host for r in results if r.check == "A4"} == {"prom-1", "prom-2"}
+    assert {r.host for r in results if r.check == "A4"} == {"prom-1", "prom-2", "upper-1"}
 
 
 @pytest.mark.parametrize(
@@ -295,14 +319,41 @@ def test_a4_compaction_as_the_release_needs_it():
         assert [flag in r.found for r in failures(view) if r.check == "A4"] == [True]
 
 
+def test_a4_the_size_of_the_blocks_as_prometheus_reports_it():
+    name = "storage.tsdb.retention.size"
+    for reported, wrong in (("1200GB", []), ("1TiB176GiB", []), ("0B", ["A4"])):
+        view = make_view()
+        for host in ("prom-1", "prom-2"):
+            view.seen[host].daemons["prometheus"].flags[name] = reported
+        found = [result.check for result in failures(view) if name in result.found]
+        assert list(dict.fromkeys(found)) == wrong
+
+
 def test_a4_closed_apis_are_no_warning():
     site = make_site(prometheus_admin_api=False, prometheus_lifecycle=False)
     view = make_view(site)
-    for host in ("prom-1", "prom-2"):
-        view.seen[host].daemons["prometheus"].flags.update(
-            {"web.enable-admin-api": "false", "web.enable-lifecycle": "false"}
-        )
+    for _, report in view.prometheus():
+        report.flags.update({"web.enable-admin-api": "false", "web.enable-lifecycle": "false"})
     assert [r for r in checks.judge(view) if r.check == "A4"] == []
+
+
+def test_a4_open_apis_behind_a_password_are_no_warning():
+    def warned(**web_config) -> bool:
+        client = {"basic_auth": {"username": "a", "password": "secret:env:A"}}
+        client["tls_config"] = {"ca_file": "/ca", "cert_file": "/c", "key_file": "/k"}
+        hosts = {
+            name: member.settings.model_copy(
+                update={"web_config": web_config, "web_client": client}
+            )
+            for name, member in SITE.hosts.items()
+        }
+        site = Site({n: replace(SITE.hosts[n], settings=one) for n, one in hosts.items()})
+        return any(r.check == "A4" for r in checks.judge(make_view(site)))
+
+    tls = {"cert_file": "/c", "key_file": "/k"}
+    assert warned(tls_server_config=tls)
+    assert not warned(tls_server_config=tls | {"client_auth_type": "RequireAndVerifyClientCert"})
+    assert not warned(basic_auth_users={"a": "$2y$"})
 
 
 def test_a5_targets():
@@ -316,6 +367,42 @@ def test_a5_targets():
     result = only(view)
     assert (result.host, result.check) == ("prom-2", "A5")
     assert "lacks" in result.found
+
+
+def test_an_upper_prometheus_federates_every_replica():
+    targets = make_view().seen["upper-1"].daemons["prometheus-upper"].targets
+    view = broken(make_view(), "upper-1", "prometheus-upper", targets=targets[:-1])
+    assert (only(view).check, only(view).host) == ("spec/000 8", "upper-1")
+    assert "federate-main 10.0.0.12:9090" in only(view).found
+    down = [*targets[:-1], replace(targets[-1], health="down", last_error="timed out")]
+    view = broken(make_view(), "upper-1", "prometheus-upper", targets=down)
+    assert "timed out" in only(view).found
+    assert checks.targets_not_up(view.seen["upper-1"]) == ["federate-main 10.0.0.12:9090"]
+
+
+@pytest.mark.parametrize("part", ["flags", "targets", "alertmanagers"])
+def test_an_upper_prometheus_is_judged_as_a_replica_is(part):
+    view = broken(make_view(), "upper-1", "prometheus-upper", errors={part: "HTTP 500"})
+    assert f"prometheus did not answer for its {part}".split()[-1] in only(view).found
+    assert only(view).host == "upper-1"
+
+
+def test_remote_write():
+    url = "https://10.0.0.9:9090/api/v1/write"
+    site = make_site(prometheus_config={"remote_write": [{"url": url}]})
+
+    def judged(*queues):
+        view = make_view(site)
+        well = [prometheus.RemoteWrite("a", url, 1.0, 0.0, 0.0, 0.0)]
+        view = broken(view, "upper-1", "prometheus-upper", remote_write=well)
+        view = broken(view, "prom-2", "prometheus", remote_write=well)
+        return only(broken(view, "prom-1", "prometheus", remote_write=list(queues))).found
+
+    assert judged() == f"no remote write to {url}"
+    queue = prometheus.RemoteWrite("a", url, None, 7.0, 0.0, 0.0)
+    assert "nothing sent yet, 7 samples wait" in judged(queue)
+    assert "300 s behind" in judged(replace(queue, behind=300.0))
+    assert judged(replace(queue, behind=300.0, failed=5.0)).endswith(", 5 were refused")
 
 
 def test_a6_stores():
@@ -338,6 +425,21 @@ def test_a6_stores():
     assert any("10.9.9.9" in r.found for r in checks.judge(view))
 
 
+def test_a6_stores_of_another_site():
+    site = make_site(querier_endpoints=[{"address": "10.8.8.8:10904"}])
+    stores = make_view(site).seen["query-1"].daemons["thanos-querier"].stores
+    other = replace(stores[0], name="10.8.8.8:10904", kind="query")
+    cases = {
+        "is not listed": stores,
+        "connection refused": [*stores, replace(other, last_error="connection refused")],
+        "": [*stores, other],
+    }
+    for said, found in cases.items():
+        view = broken(make_view(site), "query-1", "thanos-querier", stores=found)
+        results = [r for r in checks.judge(view) if r.check == "A6"]
+        assert [said in r.found and r.host == "query-1" for r in results] == [True] * bool(said)
+
+
 def test_a6_a_sidecar_without_its_prometheus():
     view = broken(make_view(), "prom-2", "thanos-sidecar", prometheus_up=False)
     assert only(view).host == "prom-2"
@@ -350,7 +452,7 @@ def test_a7_deduplication():
         "dedup off": {"up_raw": answer([(one, n)])},
         "replica-02: 3": {"up_raw": answer([(one, n), (two, 3)])},
         "dedup on": {"up": answer([(one, n), (two, n)])},
-        "is 3 with dedup on": {"prometheus_up": answer([({}, 3)])},
+        "is 3 with dedup on": {"prometheus_up": answer([({"cluster": "main"}, 3)])},
         "HTTP 422": {"up": Answer(422, "no")},
         "bad_data": {"up": Answer(200, '{"status": "error", "errorType": "bad_data"}')},
         "not an answer": {"up": Answer(200, "[]")},
@@ -428,9 +530,9 @@ def test_a_limited_run_judges_what_it_saw():
     view = make_view()
     limited = replace(view, seen={"query-1": view.seen["query-1"]})
     assert failures(limited) == []
-    assert limited.not_asked == ["prom-1", "prom-2", "am-1", "am-2"]
+    assert limited.not_asked == ["prom-1", "prom-2", "am-1", "am-2", "upper-1"]
     lines = checks.table(limited, checks.judge(limited))
-    assert "not asked (--limit): prom-1, prom-2, am-1, am-2" in lines
+    assert "not asked (--limit): prom-1, prom-2, am-1, am-2, upper-1" in lines
     assert not any(line.startswith("prom-1") for line in lines)
 
 
@@ -515,8 +617,8 @@ WATCHDOG = ("Watchdog", "", "active", "watchdog")
 
 
 def count(before, after):
-    others = checks.other_alerts(after.values(), "d1")
-    return checks.notified(before, after, "d1", others)
+    others = notifications.other_alerts(after.values(), "d1")
+    return notifications.notified(before, after, "d1", others)
 
 
 def test_notifications_by_receiver_leave_the_watchdog_out():
@@ -562,4 +664,4 @@ def test_the_mailbox_of_an_alertmanager():
         'alertmanager_notifications_total{integration="slack"} 1',
         "==[status]== 200",
     ]
-    assert checks.read_mailbox(lines).sent == {("webhook", "a"): 2, ("slack", ""): 1}
+    assert notifications.read_mailbox(lines).sent == {("webhook", "a"): 2, ("slack", ""): 1}

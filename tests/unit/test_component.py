@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -185,3 +186,82 @@ def test_no_content_is_ever_in_an_argument(component):
     component.files[CONFIG] = c.File("password: hunter2\n")
     change = c.compare(component, State())
     assert "hunter2" not in c.stage_script(component, change) + c.swap_script(component, change)
+
+
+# --- Hosts that were somebody else's --------------------------------------------------------------
+
+
+def test_a_daemon_of_somebody_else_by_our_name_is_no_member_of_the_tier():
+    component = wanted()
+    state = converged(component)
+    state.processes["prometheus"] = Process(7, "/usr/bin/prometheus", ("/usr/bin/prometheus",))
+    due = c.compare(component, state).due["prometheus"]
+    assert due.action == "start" and "not ours" in due.reasons[0]
+
+
+def test_files_of_somebody_else_are_kept():
+    component = wanted()
+    state = converged(component)
+    state.manifests.clear()
+    state.paths[CONFIG] = Path("f", "644", "root", "root", sha256="0")
+    change = c.compare(component, state)
+    assert change.saved == [CONFIG]
+    script = c.swap_script(component, change)
+    kept = f"/etc/.monitoring/replaced{CONFIG}"
+    assert f"[ -e {kept} ] || {{ mkdir -p /etc/.monitoring/replaced/etc/prometheus; cp -a" in script
+    assert script.index(f"cp -a {CONFIG}") < script.index("mv -fT /etc/.monitoring/staged/prom")
+
+
+def test_files_of_ours_are_not():
+    component = wanted()
+    state = converged(component)
+    state.paths[CONFIG] = Path("f", "640", "root", "prometheus", sha256="0")
+    assert c.compare(component, state).saved == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "stopped"),
+    [
+        ({"ActiveState": "active", "UnitFileState": "enabled"}, True),
+        ({"ActiveState": "inactive", "UnitFileState": "enabled"}, True),
+        ({"ActiveState": "inactive", "UnitFileState": "masked"}, False),
+        ({"ActiveState": "inactive", "UnitFileState": "disabled"}, False),
+        ({"ActiveState": "inactive", "LoadState": "not-found"}, False),
+    ],
+)
+def test_units_whose_place_ours_takes(unit, stopped):
+    component = wanted()
+    (service,) = component.services
+    theirs = replace(component, services=(replace(service, replaces=("other",)),))
+    state = converged(component)
+    state.units["other"] = unit
+    change = c.compare(theirs, state)
+    assert change.replaced == (["other"] if stopped else [])
+    assert bool(change) is stopped
+    if stopped:
+        script = c.swap_script(theirs, change)
+        assert script.index("disable --quiet --now other") < script.index("mask --quiet other")
+
+
+def test_a_oneshot_has_no_process():
+    service = c.Service("once", started=(UNIT,), oneshot=True)
+    component = c.Component("once", files={UNIT: c.File("x")}, services=(service,))
+    state = converged(component)
+    state.processes.clear()
+    state.stamps["once.started"] = state.below(UNIT)
+    assert not c.compare(component, state).due
+    state.stamps["once.started"] = {}
+    assert c.compare(component, state).due["once"].action == "restart"
+    state.units["once"]["ActiveState"] = "inactive"
+    assert c.compare(component, state).due["once"].action == "start"
+
+
+def test_contexts_are_restored_where_there_is_selinux():
+    component = wanted()
+    change = c.compare(component, State(os="rocky", machine="x86_64", systemd=252))
+    lines = [line for line in c.swap_script(component, change).splitlines() if "restorecon" in line]
+    (line,) = lines
+    assert line.startswith("[ ! -e /sys/fs/selinux/enforce ]") and " -RF " in line
+    assert CONFIG in line and "/usr/local/bin/prometheus" in line
+    made = "\n".join(c.directories_script(component, change))
+    assert "restorecon -F " in made and "-RF" not in made  # not all of the data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -79,6 +80,8 @@ def test_every_component_of_the_site_is_scraped_by_address():
         "thanos-sidecar",
         "alertmanager",
         "thanos-query",
+        "seaweedfs",
+        "prometheus-upper",
         "node_exporter",
     ]
     assert jobs["prometheus"] == [
@@ -180,7 +183,10 @@ def test_starter_rules():
         "AlertmanagerConfigReloadFailed",
         "AlertmanagerPeersMissing",
         "DataDiskFilling",
+        "ThanosSidecarUploadsFailing",
     }
+    storage = {rule["alert"] for rule in rules(storage=True)[1:]}
+    assert {"ThanosCompactHalted", "ThanosCompactMultipleRunning"} <= storage
     for rule in found[1:]:
         assert rule["labels"]["severity"] in ("none", "warning", "critical")
         assert set(rule["annotations"]) == {"summary", "description"}
@@ -200,7 +206,7 @@ def test_disks_are_those_of_the_data_directories():
     }
     assert set(found) == {"warning", "critical"}
     for expression in found.values():
-        assert 'host=~"prom-1|prom-2"' in expression
+        assert 'host=~"prom-1|prom-2|upper-1"' in expression
         assert '"/|/var|/var/lib|/var/lib/prometheus|/var/lib/prometheus/data"' in expression
         assert 'host=~"am-1|am-2|am-3"' in expression
         assert "query-1" not in expression
@@ -306,6 +312,72 @@ def test_no_receiver_at_all():
         alertmanager(alertmanager_webhook_url=None)
 
 
+# --- Upper Prometheus and remote write ------------------------------------------------------------
+
+
+def upper(**data):
+    site = example_site(**data)
+    return config.upper_yml(site, site.hosts["upper-1"])
+
+
+def test_an_upper_prometheus_scrapes_itself_and_federates_every_replica():
+    own, federate = upper()["scrape_configs"]
+    assert own["static_configs"] == [{"targets": ["10.0.0.51:9090"], "labels": {"host": "upper-1"}}]
+    # spec/000 8.1, job by job
+    assert federate == {
+        "job_name": "federate-main",
+        "scrape_interval": "1m",
+        "scrape_timeout": "1m",
+        "honor_labels": True,
+        "metrics_path": "/federate",
+        "params": {"match[]": ['{job="node_exporter"}', '{__name__=~"job:.*"}']},
+        "static_configs": [{"targets": ["10.0.0.11:9090", "10.0.0.12:9090"]}],
+    }
+
+
+def test_each_cluster_is_a_job_of_its_own():
+    site = example_site()
+    hosts = dict(site.hosts)
+    hosts["prom-2"] = replace(
+        hosts["prom-2"], settings=hosts["prom-2"].settings.model_copy(update={"cluster": "b"})
+    )
+    jobs = config.federation_jobs(Site(hosts), hosts["upper-1"])
+    assert {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs} == {
+        "federate-main": ["10.0.0.11:9090"],
+        "federate-b": ["10.0.0.12:9090"],
+    }
+
+
+def test_without_selectors_nothing_is_federated():
+    site = example_site(federation_match=[])
+    names = [job["job_name"] for job in upper(federation_match=[])["scrape_configs"]]
+    assert names == ["prometheus-upper"]
+    assert config.rule_files(site, site.hosts["upper-1"]) == {}
+
+
+def test_an_upper_prometheus_needs_no_replica_and_alerts_about_what_only_it_sees():
+    assert upper()["global"]["external_labels"] == {"cluster": "main"}
+    assert upper(replica="r")["global"]["external_labels"] == {"cluster": "main", "replica": "r"}
+    site = example_site()
+    (group,) = config.rule_files(site, site.hosts["upper-1"])["starter.yml"]["groups"]
+    assert [rule["alert"] for rule in group["rules"]] == ["FederationDown"]
+
+
+def test_a_users_job_cannot_take_a_federation_jobs_name():
+    jobs = {"scrape_configs": [{"job_name": "federate-main"}]}
+    with pytest.raises(ValueError, match="found the job federate-main twice"):
+        upper(prometheus_config=jobs)
+
+
+def test_remote_write_brings_its_alerts():
+    written = {"remote_write": [{"url": "https://10.0.0.9/api/v1/write"}]}
+    found = {rule.get("alert"): rule for rule in rules(prometheus_config=written)}
+    assert "[60s]" in found["RemoteWriteRefused"]["expr"]
+    assert found["RemoteWriteBehind"]["expr"].endswith("> 120")
+    assert not any("RemoteWrite" in str(rule.get("alert")) for rule in rules())
+    assert prometheus(prometheus_config=written)["remote_write"] == written["remote_write"]
+
+
 # --- Querier and files ----------------------------------------------------------------------------
 
 
@@ -317,6 +389,27 @@ def test_endpoints_are_strict():
             {"address": "10.0.0.12:10901", "strict": True},
         ]
     }
+
+
+OTHERS = [
+    {"address": "query.other.example:10904"},
+    {"address": "dnssrv+_grpc._tcp.third.example:10904"},
+    {"address": "dns+queries.fourth.example:10904", "group": True},
+]
+
+
+def test_endpoints_of_other_sites_and_groups_of_store_gateways():
+    site = example_site(storage=True, querier_endpoints=OTHERS, store_group="blocks.example:10905")
+    found = {
+        entry.pop("address"): entry
+        for entry in config.endpoints_yml(site, site.hosts["query-1"])["endpoints"]
+    }
+    assert found["query.other.example:10904"] == {"strict": True}
+    assert found["dnssrv+_grpc._tcp.third.example:10904"] == {}
+    assert found["dns+queries.fourth.example:10904"] == {"group": True}
+    assert found["dns+blocks.example:10905"] == {"group": True}
+    for gateway in site.running("thanos-store"):
+        assert site.endpoint("thanos-store", gateway, "grpc").target not in found
 
 
 def test_dump():
@@ -335,7 +428,7 @@ def test_secrets_stay_references():
 
 def test_no_path_or_port_is_written_twice():
     """Every job's port is the one its component has a setting for."""
-    site = example_site()
+    site = example_site(storage=True)
     for job, info in zip(prometheus(site)["scrape_configs"], COMPONENTS.values(), strict=True):
         for static in job["static_configs"]:
             member = site.hosts[static["labels"]["host"]]

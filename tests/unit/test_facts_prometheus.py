@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from facts.prometheus import CALLS, Prometheus, parse, unix_time
+from facts.prometheus import CALLS, Prometheus, RemoteWrite, parse, unix_time
 
 DATA = Path(__file__).parent / "data/facts"
 
@@ -37,6 +37,25 @@ def test_ready(release, version):
         "http://127.0.0.1:19293/api/v2/alerts",
     ]
     assert found.wal_replay is not None and found.wal_replay.done
+
+
+def test_remote_write():
+    labels = 'remote_name="a1",url="https://10.0.0.9/write"'
+    other = 'remote_name="b2",url="https://10.0.0.8/write"'
+    page = f"""
+prometheus_remote_storage_highest_timestamp_in_seconds 1000
+prometheus_remote_storage_queue_highest_sent_timestamp_seconds{{{labels}}} 940
+prometheus_remote_storage_queue_highest_sent_timestamp_seconds{{{other}}} 0
+prometheus_remote_storage_samples_pending{{{labels}}} 12
+prometheus_remote_storage_samples_failed_total{{{labels}}} 3
+prometheus_remote_storage_samples_failed_total{{{other}}} 5
+prometheus_remote_storage_samples_retried_total{{{labels}}} 4
+"""
+    lines = ["==[name]== ready", "==[status]== 200", "==[name]== remote write", *page.splitlines()]
+    assert parse([*lines, "==[status]== 200"]).remote_write == [
+        RemoteWrite("a1", "https://10.0.0.9/write", 60.0, 12.0, 3.0, 4.0),
+        RemoteWrite("b2", "https://10.0.0.8/write", None, 0.0, 5.0, 0.0),
+    ]
 
 
 @pytest.mark.parametrize("release", ["current", "migration"])

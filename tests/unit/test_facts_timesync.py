@@ -133,3 +133,19 @@ def test_runs_anywhere():
         "clock of the container's host",
         "no service",
     )
+
+
+@pytest.mark.parametrize(
+    ("unit", "says", "verdict"),
+    [
+        ("chrony", ["==[chrony]==", "Leap status     : Normal"], "synchronised"),
+        ("chrony", ["==[chrony]==", "Leap status     : Not synchronised"], "unsynchronised"),
+        ("systemd-timesyncd", ["==[timesyncd_flag]=="], "synchronised"),
+        ("systemd-timesyncd", [], "unsynchronised"),
+    ],
+)
+def test_the_cheap_part_says_whether_the_common_ones_have_the_time(unit, says, verdict):
+    lines = ["==[units]==", f"Id={unit}.service", "LoadState=loaded", "ActiveState=active"]
+    lines += ["==[container]==", "none", "==[capabilities]==", "CapBnd:\tffffffffff", *says]
+    assert timesync.parse(lines).verdict == verdict
+    assert all(f"'{line}'" in timesync.SERVICE_SCRIPT for line in says if "==[" in line)

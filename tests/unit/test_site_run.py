@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from facts.look import Path, Process
-from tests.unit.recorded import BLANK, run_site
+from tests.unit.recorded import BLANK, ROOT, run_site
 
 ROLE_OF = {"prom": "prometheus", "am": "alertmanager", "query": "querier"}
 
@@ -35,6 +35,8 @@ def test_every_host_is_looked_at_and_gets_its_files(site):
         "query-1",
         "query-2",
         "store-1",
+        "upper-1",
+        "upper-2",
     }
     assert "/etc/prometheus/prometheus.yml" in site.files["prom-1"]
     assert "/etc/alertmanager/alertmanager.yml" in site.files["am-3"]
@@ -55,8 +57,13 @@ def test_roles_come_in_order_and_turns_in_the_inventorys(site):
     turns = [name for name in site.order if ": turn of " in name]
     assert turns == [
         *(f"alertmanager: turn of am-{n}" for n in (1, 2, 3)),
+        *(f"store: turn of {name}" for name in ("query-2", "store-1")),
         *(f"prometheus: turn of prom-{n}" for n in (1, 2)),
         *(f"querier: turn of query-{n}" for n in (1, 2)),
+        *(f"query-frontend: turn of query-{n}" for n in (1, 2)),
+        "compactor: turn of store-1",
+        "bucket-web: turn of store-1",
+        *(f"prometheus-upper: turn of upper-{n}" for n in (1, 2)),
     ]
     for role, first in (("alertmanager", "am-1"), ("prometheus", "prom-1"), ("querier", "query-1")):
         assert site.order.index(f"{role}: stage and check") < site.order.index(
@@ -148,13 +155,20 @@ def test_a_release_that_cannot_read_the_data_is_refused(run):
     assert not any("curl" in command for command in done.commands["prom-2"])
 
 
-def clock(*units: str, container: str = "none", capabilities: str = "ffffffffff") -> dict:
+def clock(
+    *units: str,
+    container: str = "none",
+    capabilities: str = "ffffffffff",
+    synchronised: bool = True,
+) -> dict:
     """What a host says of its clock: `units` are `name=state` of the time services that it has."""
     lines = ["==[units]=="]
     for unit in units:
         name, state = unit.split("=")
         lines += [f"Id={name}.service", "LoadState=loaded", f"ActiveState={state}", ""]
     lines += ["==[container]==", container, "==[capabilities]==", f"CapBnd:\t{capabilities}"]
+    lines += ["==[chrony]==", "Leap status     : Normal"] if synchronised else []
+    lines += ["==[timesyncd_flag]=="] if synchronised else []
     return {"timesync": lines}
 
 
@@ -177,7 +191,14 @@ def clock(*units: str, container: str = "none", capabilities: str = "ffffffffff"
     ids=["chrony", "timesyncd", "container", "stopped", "none", "none on RHEL's family"],
 )
 def test_a_clock_is_kept(run, extra, commands, os, wanted):
-    state = replace(BLANK, extra=extra, os=os, commands=(BLANK.commands - {"chronyd"}) | commands)
+    version = "9.4" if os == "rocky" else "12"
+    state = replace(
+        BLANK,
+        extra=extra,
+        os=os,
+        os_version=version,
+        commands=(BLANK.commands - {"chronyd"}) | commands,
+    )
     done = run("--limit", "am-1", deploy="timesync", states={"am-1": state})
     assert done.rc == 0, done.output
     _, *scripts = done.commands["am-1"]
@@ -185,6 +206,27 @@ def test_a_clock_is_kept(run, extra, commands, os, wanted):
     assert len(scripts) == len(wanted)
     for script, part in zip(scripts, wanted, strict=True):
         assert part in script
+
+
+UNSYNCHRONISED = {"timesync": [*clock("chrony=active", synchronised=False)["timesync"]]}
+UNSYNCHRONISED["timesync"] += ["==[chrony]==", "Leap status     : Not synchronised"]
+
+
+@pytest.mark.parametrize(
+    ("severity", "rc", "patience"), [("fail", 1, 120.0), ("warn", 0, 0), ("off", 0, None)]
+)
+def test_a_clock_that_is_not_synchronised(run, monkeypatch, severity, rc, patience):
+    waited = []
+    state = replace(BLANK, extra=UNSYNCHRONISED)
+    done = run(
+        *("--limit", "am-1"),
+        deploy="timesync",
+        states={"am-1": state},
+        data=f'preflight = {{"clock": "{severity}"}}\n',
+        wait=lambda state, host, gate, purpose: waited.append(gate.patience),
+    )
+    assert (done.rc, waited) == (rc, [] if patience is None else [patience])
+    assert ("NTP server" in done.output) is (severity != "off")
 
 
 def test_the_documents_time_service_can_be_insisted_on(run):
@@ -223,11 +265,38 @@ def test_a_role_that_left_a_host_is_stopped_and_removed(run):
     assert "querier leaves this host" in done.output
 
 
+def test_what_a_new_role_took_over_is_not_removed_by_the_old_one(run):
+    """A host that was an upper Prometheus and is a replica now: the same files, another role's."""
+    unit = "/etc/systemd/system/prometheus.service"
+    state = replace(
+        BLANK,
+        manifests={"prometheus-upper": {unit}, "prometheus": {unit}},
+        paths={unit: Path("f", "644", "root", "root", sha256="x")},
+    )
+    done = run("--limit", "prom-1", deploy="upper", states={"prom-1": state})
+    assert done.rc == 0, done.output
+    assert not any("disable" in script for script in done.commands["prom-1"])
+
+
+def test_members_that_stand_alone_are_restarted_with_a_word_and_without_a_question(run):
+    first = run(deploy="upper")
+    unit = first.files["upper-1"]["/etc/systemd/system/prometheus.service"]
+    assert "thanos" not in unit
+    running = {"prometheus": Process(7, "/opt/prometheus-0.1.linux-amd64/prometheus", ())}
+    units = {"prometheus": {"ActiveState": "active", "UnitFileState": "enabled"}}
+    state = replace(BLANK, processes=running, units=units)
+    done = run("--limit", "upper-1", deploy="upper", states={"upper-1": state})
+    assert done.rc == 0, done.output
+    assert "prometheus-upper is a tier of one: an outage of prometheus follows" in done.output
+    # The other member is dead here, and would have been asked in vain.
+    assert any("systemctl restart prometheus" in script for script in done.commands["upper-1"])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"machine": "riscv64"}, "architecture: found 'riscv64'"),
-        ({"systemd": 219}, "found systemd 219; allowed: 240 and newer"),
+        ({"machine": "riscv64"}, "arch   riscv64"),
+        ({"systemd": 219}, "systemd  219"),
     ],
 )
 def test_a_host_that_cannot_be_served_is_named(run, change, said):
@@ -235,3 +304,20 @@ def test_a_host_that_cannot_be_served_is_named(run, change, said):
     done = run("--limit", "am-1", deploy="alertmanager", states={"am-1": state})
     assert done.rc == 1 and said in done.output, done.output
     assert not any("systemctl restart" in script for script in done.commands["am-1"])
+
+
+KEYED = ("prometheus", "store", "compactor", "bucket_web")
+"""Roles with a key to the bucket, whose file belongs to a group of its own."""
+
+
+@pytest.mark.parametrize(
+    "role",
+    ["node_exporter", "alertmanager", "querier", "query_frontend", "upper", *KEYED],
+)
+def test_a_role_run_alone_brings_what_its_daemons_are_started_with(role):
+    """The web configuration too: they would not start without the file that their argument names."""
+    alone = (ROOT / "deploys" / f"{role}.py").read_text().partition('if __name__ == "builtins":')[2]
+    steps = [line.strip().partition("  ")[0] for line in alone.splitlines()[1:]]
+    base = ["base.deploy()"] if role in KEYED else []
+    wanted = ["preflight.deploy()", *base, "software.deploy()", "web.deploy()", "deploy()"]
+    assert steps == wanted

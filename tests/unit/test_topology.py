@@ -8,12 +8,23 @@ from deploys.lib.topology import COMPONENTS, GROUPS, Endpoint
 
 
 def test_names_are_the_documents():
-    assert [c.unit for c in COMPONENTS.values()] == list(COMPONENTS)
+    units = {name: info.unit for name, info in COMPONENTS.items() if info.unit != name}
+    # The same program, one part a host.
+    assert units == {"prometheus-upper": "prometheus", "thanos-sidecar-attached": "thanos-sidecar"}
     assert list(COMPONENTS) == [
         "prometheus",
         "thanos-sidecar",
+        "thanos-sidecar-attached",
         "alertmanager",
         "thanos-querier",
+        "thanos-query-frontend",
+        "thanos-store",
+        "thanos-compactor",
+        "thanos-rule",
+        "thanos-receive",
+        "thanos-bucket-web",
+        "seaweedfs",
+        "prometheus-upper",
         "node_exporter",
     ]
     assert COMPONENTS["thanos-querier"].service == "thanos-querier.service"
@@ -30,10 +41,26 @@ def test_ports_are_the_documents():
         ("prometheus", "http"): 9090,
         ("thanos-sidecar", "http"): 10902,
         ("thanos-sidecar", "grpc"): 10901,
+        ("thanos-sidecar-attached", "http"): 10902,
+        ("thanos-sidecar-attached", "grpc"): 10901,
         ("alertmanager", "http"): 9093,
         ("alertmanager", "cluster"): 9094,
         ("thanos-querier", "http"): 10903,
         ("thanos-querier", "grpc"): 10904,
+        # Beside them on one host, as in upstream's quickstart.
+        ("thanos-store", "grpc"): 10905,
+        ("thanos-store", "http"): 10906,
+        ("thanos-receive", "grpc"): 10907,
+        ("thanos-receive", "remote_write"): 10908,
+        ("thanos-receive", "http"): 10909,
+        ("thanos-rule", "grpc"): 10910,
+        ("thanos-rule", "http"): 10911,
+        ("thanos-compactor", "http"): 10912,
+        ("thanos-query-frontend", "http"): 10913,
+        ("thanos-bucket-web", "http"): 10914,
+        ("seaweedfs", "http"): 9327,
+        ("seaweedfs", "s3"): 8333,
+        ("prometheus-upper", "http"): 9090,
         ("node_exporter", "http"): 9100,
     }
 
@@ -80,4 +107,4 @@ def test_components_of_groups():
 
     assert names("prometheus") == ["prometheus", "thanos-sidecar", "node_exporter"]
     assert names("querier", "alertmanager") == ["alertmanager", "thanos-querier", "node_exporter"]
-    assert names("objectstore") == names() == ["node_exporter"]
+    assert names("node_exporter") == names() == ["node_exporter"]

@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from example_site import example_site
 
 from deploys.lib import units
 from deploys.lib.topology import COMPONENTS
+from tests.unit.recorded import BLANK
 
 DAEMONS = list(COMPONENTS)
 DEBIAN = {"bullseye": 247, "bookworm": 252, "trixie": 257}
 
 
 def unit(component: str, version: int = 252, **data) -> units.Unit:
-    site = example_site(**data)
-    return units.unit(component, site, site.running(component)[0], version)
+    site = example_site(storage=True, **data)
+    return units.unit(component, site, site.running(component)[0], replace(BLANK, systemd=version))
 
 
 def lines(text: str) -> dict[str, list[str]]:
@@ -57,12 +59,14 @@ ExecStart=/usr/local/bin/prometheus \\
   --config.file=/etc/prometheus/prometheus.yml \\
   --storage.tsdb.path=/var/lib/prometheus/data \\
   --storage.tsdb.retention.time=15d \\
+  --storage.tsdb.retention.size=80GB \\
   --storage.tsdb.delay-compact-file.path=/var/lib/prometheus/data/thanos.shipper.json \\
   --web.listen-address=0.0.0.0:9090 \\
   --web.external-url=http://10.0.0.11:9090 \\
   --web.enable-lifecycle \\
   --web.enable-admin-api \\
   --rules.alert.resend-delay=1m \\
+  --storage.remote.flush-deadline=5s \\
   --log.level=info
 ExecReload=-+/usr/local/libexec/monitoring/stamp loaded prometheus \
 /etc/prometheus/prometheus.yml /etc/prometheus/rules
@@ -82,7 +86,9 @@ ReadWritePaths=/var/lib/prometheus/data
 def test_every_unit(component):
     found = lines(unit(component).text)
     info = COMPONENTS[component]
-    assert found["User"] == found["Group"] == ["prometheus"]
+    assert found["User"] == ["prometheus"]
+    # That of an account which is not ours is its own.
+    assert found.get("Group", []) == ([] if info.account else ["prometheus"])
     assert found["SyslogIdentifier"] == [info.unit]
     assert found["After"][0].startswith("network-online.target time-sync.target")
     assert found["LimitNOFILE"] == ["65536"]
@@ -91,7 +97,9 @@ def test_every_unit(component):
     assert found["StartLimitIntervalSec"] == ["0"]
     assert found["WantedBy"] == ["multi-user.target"]
     assert found["ProtectSystem"] == ["strict"]
-    assert found.get("ReadWritePaths", [None]) == [info.data_dir]
+    assert found.get("ReadWritePaths", [None]) == [
+        "/srv/prometheus" if info.account else info.data_dir
+    ]
 
 
 def test_limits_are_settings():
@@ -101,11 +109,12 @@ def test_limits_are_settings():
 
 @pytest.mark.parametrize("component", DAEMONS)
 def test_reload_only_where_it_does_something(component):
-    """A hangup ends node_exporter, and the Thanos components ignore it."""
+    """A hangup ends node_exporter, and the Thanos components but for the ruler ignore it."""
     rendered = unit(component)
     found = lines(rendered.text)
     assert ("ExecReload" in found) == bool(rendered.reload_paths)
-    assert bool(rendered.reload_paths) == (component in ("prometheus", "alertmanager"))
+    reloads = ("prometheus", "prometheus-upper", "alertmanager", "thanos-rule", "seaweedfs")
+    assert bool(rendered.reload_paths) == (component in reloads)
     assert any(" started " in line for line in found["ExecStartPre"])
     if rendered.reload_paths:
         stamp, hangup = found["ExecReload"]
@@ -132,7 +141,7 @@ def test_sidecar_without_a_bucket():
 
 
 @pytest.mark.parametrize("component", DAEMONS)
-@pytest.mark.parametrize("version", [240, *DEBIAN.values()])
+@pytest.mark.parametrize("version", [239, 240, *DEBIAN.values()])
 def test_no_directive_newer_than_systemd(component, version):
     given = {name for name, _ in units.hardening(component, version)}
     newer = {directive.name for directive in units.HARDENING if directive.since > version}
@@ -156,7 +165,7 @@ def test_what_the_versions_differ_in():
 
 
 def test_too_old_a_systemd():
-    with pytest.raises(ValueError, match="prom-1: found systemd 219; allowed: 240 and newer"):
+    with pytest.raises(ValueError, match="prom-1: found systemd 219; allowed: 239 and newer"):
         unit("prometheus", 219)
 
 

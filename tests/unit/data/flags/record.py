@@ -1,6 +1,6 @@
 """Record which flags a release has: `python record.py COMPONENT VERSION BINARY`, from the checkout.
 
-Writes COMPONENT-VERSION.txt beside this file: the names in `--help`, then those flags of our own
+Writes COMPONENT-VERSION.txt beside this file: the names in its help, then those flags of our own
 table that help does not show and the binary takes all the same.
 """
 
@@ -15,23 +15,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[4]))
 
 from deploys.lib import flags
 
-NAME = re.compile(r"^ +(?:-\w, )?--(?:\[no-\])?([A-Za-z][\w.-]*\w)", re.MULTILINE)
+NAME = r"^ +(?:-\w, )?{dashes}(?:\[no-\])?([A-Za-z][\w.-]*\w)"
 
 
 def main(component: str, version: str, binary: str) -> None:
-    command = [binary, *([flags.SUBCOMMAND[component]] if component in flags.SUBCOMMAND else [])]
+    command = [binary, *flags.SUBCOMMAND.get(component, ())]
+    dashes = flags.DASHES.get(component, "--")
 
     def said(*arguments: str) -> str:
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
         return done.stdout + done.stderr
 
-    shown = sorted(set(NAME.findall(said("--help"))))
+    names = re.compile(NAME.format(dashes=dashes), re.MULTILINE)
+    shown = sorted(set(names.findall(said(f"{dashes}help"))))
     wanted = [flag.name for flag in flags.TABLE[component] if flag.applies(version)]
     # The parser stops at the first flag it does not know, before it looks at any value.
     hidden = [
         name
         for name in wanted
-        if name not in shown and "--the-end" in said(f"--{name}=1", "--the-end=1")
+        if name not in shown and "the-end" in said(f"{dashes}{name}=1", f"{dashes}the-end=1")
     ]
     lines = [f"# {component} {version}: flags in --help", *shown, "# hidden", *hidden]
     Path(__file__).with_name(f"{component}-{version}.txt").write_text("\n".join(lines) + "\n")

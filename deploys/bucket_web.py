@@ -1,0 +1,36 @@
+"""Thanos bucket web: the blocks of the bucket on a page, for people. Optional, and read-only.
+
+Nobody waits for it. A new flag, release or key is a restart.
+"""
+
+from deploys import base, preflight, software, web
+from deploys.lib import gates, rollout
+from deploys.lib.component import Component
+from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.site import Member, Site
+from facts.look import State
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    return daemons(
+        "bucket-web",
+        *(site, member, found, "thanos-bucket-web"),
+        directories=thanos_directories("thanos-bucket-web"),
+    )
+
+
+BUCKET_WEB = rollout.Role(
+    "bucket-web", "bucket_web", component, gates.bucket_web, needs=("seaweedfs",), alone=True
+)
+
+
+def deploy() -> None:
+    rollout.roll(BUCKET_WEB)
+
+
+if __name__ == "builtins":  # as a deploy file of its own
+    preflight.deploy()
+    base.deploy()
+    software.deploy()
+    web.deploy()
+    deploy()

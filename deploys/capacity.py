@@ -1,0 +1,56 @@
+"""How much memory, disk and bucket the site needs, beside what it uses and what its hosts have. Read-only.
+
+    pyinfra -y inventory.py deploys/capacity.py
+
+Reckoned from the inventory and the setting `capacity` (`lib/capacity.py`), so that it can be asked before there is a
+site, and on blank hosts. The Prometheus hosts are looked at and their Prometheus asked; one table is printed on stderr,
+as pyinfra's messages are. A host that has less than the estimate is a warning, and fails nothing.
+"""
+
+from pyinfra import host, inventory, logger, state
+from pyinfra.api import operation
+from pyinfra.api.output import format_text
+from pyinfra.context import ctx_state
+
+from deploys import preflight
+from deploys.lib import capacity, rollout
+from deploys.lib.look import look_at_host
+from facts.probe import Probe
+
+
+def _seen() -> dict[str, capacity.Seen]:
+    """What this run has seen of each host, kept on pyinfra's state so that it ends with the run."""
+    return ctx_state.get().__dict__.setdefault("_monitoring_capacity", {})
+
+
+@operation()
+def _ask():
+    """Look at a Prometheus host and ask its Prometheus. Nothing is changed, so nothing is yielded."""
+    yield from ()
+    if state.is_executing and rollout.member() in rollout.site().members("prometheus"):
+        script = capacity.questions(rollout.site(), rollout.member())
+        answer = host.get_fact(Probe, script=script)
+        _seen()[host.name] = capacity.Seen(look_at_host(), capacity.read(answer))
+
+
+@operation()
+def _report():
+    """The first living host prints the table of all."""
+    yield from ()
+    living = {one.name for one in inventory.get_active_hosts()}
+    if state.is_executing and host.name == next(n for n in rollout.site().hosts if n in living):
+        results = capacity.findings(rollout.site(), _seen())
+        for line in capacity.table(rollout.site(), _seen(), results):
+            style = {"fg": "yellow"} if line.startswith("warn") else {}
+            logger.info(format_text(line, **style))
+
+
+def deploy() -> None:
+    """Print the estimate."""
+    _ask(name="capacity: look at the Prometheus hosts and ask Prometheus")
+    _report(name="capacity: the site")
+
+
+if __name__ == "builtins":  # as a deploy file of its own
+    preflight.settings()
+    deploy()

@@ -1,0 +1,42 @@
+"""Thanos query frontends: they split long ranges by the day, and keep what was answered.
+
+Before a querier of the same host, else one of the site's. A partial answer is never kept. A new flag, release or cache
+is a restart, one frontend at a time. Back up means: a query through it is answered.
+"""
+
+from deploys import preflight, software, web
+from deploys.lib import config, gates, rollout, topology
+from deploys.lib.component import Component, File
+from deploys.lib.secrets import resolve
+from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.site import Member, Site
+from facts.look import State
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    client = resolve(config.frontend_client_yml(site, member))
+    files = {topology.FRONTEND_CLIENT: File(config.dump(client))}
+    if cache := member.settings.frontend_cache:
+        files[topology.FRONTEND_CACHE] = File(config.dump(resolve(cache)))
+    return daemons(
+        "query-frontend",
+        *(site, member, found, "thanos-query-frontend"),
+        files=files,
+        directories=thanos_directories("thanos-query-frontend"),
+    )
+
+
+FRONTEND = rollout.Role(
+    "query-frontend", "query_frontend", component, gates.frontend, needs=("querier",)
+)
+
+
+def deploy() -> None:
+    rollout.roll(FRONTEND)
+
+
+if __name__ == "builtins":  # as a deploy file of its own
+    preflight.deploy()
+    software.deploy()
+    web.deploy()
+    deploy()

@@ -1,0 +1,70 @@
+"""The rulers: rules over what several Prometheus have (upstream's rule.md).
+
+Where one Prometheus has all the series of a rule, the rule belongs there (`prometheus_rules`): a ruler needs a querier,
+and that its stores. Every ruler evaluates every rule and sends every alert to every Alertmanager, without the label in
+which they differ. A new rule is a reload; a new flag, release, key, querier or Alertmanager a restart, one ruler at a
+time. It keeps blocks, serves and uploads them, or sends what it records by remote write (`rule_remote_write`). Back up
+means: ready, and every group of rules evaluated without failure.
+"""
+
+from deploys import base, preflight, software, web
+from deploys.lib import config, flags, gates, rollout, topology
+from deploys.lib.component import Component, Directory, File
+from deploys.lib.secrets import resolve
+from deploys.lib.service import daemons, installed, thanos_directories
+from deploys.lib.site import Member, Site
+from facts.look import State
+
+
+def files(site: Site, member: Member) -> dict[str, File]:
+    """What a ruler reads, with the secrets in it."""
+    found = {topology.RULE_QUERY: File(config.dump(resolve(config.rule_query_yml(site))))}
+    if site.running("alertmanager"):
+        alertmanagers = resolve(config.rule_alertmanagers_yml(site))
+        found[topology.RULE_ALERTMANAGERS] = File(config.dump(alertmanagers))
+    if flags.stateless(member):
+        remote_write = {"remote_write": resolve(member.settings.rule_remote_write)}
+        found[topology.RULE_REMOTE_WRITE] = File(config.dump(remote_write))
+    for name, rules in config.ruler_files(member).items():
+        found[f"{topology.RULE_RULES_DIR}/{name}"] = File(config.dump(rules))
+    return found
+
+
+def checks(member: Member, found: State) -> tuple[str, ...]:
+    """The new version's own judgement of the rules; it takes none at all for a mistake."""
+    if not member.settings.rule_rules:
+        return ()
+    thanos = f"{installed(member, found, 'thanos')}/thanos"
+    return (f"{thanos} tools rules-check --rules='{topology.RULE_RULES_DIR}/*.yml'",)
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    return daemons(
+        "rule",
+        *(site, member, found, "thanos-rule"),
+        files=files(site, member),
+        directories={
+            **thanos_directories("thanos-rule"),
+            topology.RULE_RULES_DIR: Directory("750", managed=True),
+        },
+        checks=checks(member, found),
+    )
+
+
+def reloaded(site: Site, member: Member) -> rollout.Gate:
+    return gates.loaded(site, member, "thanos-rule", "thanos_rule")
+
+
+RULE = rollout.Role("rule", "rule", component, gates.rule, reloaded, needs=("querier",))
+
+
+def deploy() -> None:
+    rollout.roll(RULE)
+
+
+if __name__ == "builtins":  # as a deploy file of its own
+    preflight.deploy()
+    base.deploy()
+    software.deploy()
+    web.deploy()
+    deploy()

@@ -1,0 +1,58 @@
+"""TLS and passwords of every HTTP port: the web configuration, certificates, and what our own clients ask with.
+
+Nothing is restarted here. Daemons read a changed file by themselves; where a role's daemons have to be started with
+another one, its own turns do that, host by host, and what the running ones still read stays until then.
+"""
+
+from deploys import preflight, software
+from deploys.lib import config, rollout, web
+from deploys.lib.component import Component, Directory, File
+from deploys.lib.secrets import resolve
+from deploys.lib.service import installed
+from deploys.lib.site import Member, Site
+from deploys.lib.topology import WEB_DIR
+from facts.look import State
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    settings = member.settings
+    files = {
+        f"{WEB_DIR}/{name}": File(text.rstrip("\n") + "\n")
+        for name, text in resolve(settings.web_files, "web_files").items()
+    }
+    for path, text in web.curl_files(resolve(settings.web_client, "web_client")).items():
+        files[path] = File(text, "600", group="root")
+    checks = ()
+    if path := web.config_file(settings):
+        files[path] = File(config.dump(resolve(settings.web_config, "web_config")))
+        if {"prometheus", "upper"} & set(member.groups):  # elsewhere there is no promtool
+            promtool = f"{installed(member, found, 'prometheus')}/promtool"
+            checks = (f"{promtool} check web-config {path}",)
+    reads = {word.partition("=")[2] for one in found.processes.values() for word in one.argv}
+    ours = found.manifests.get("web", set())
+    left = ours - set(files)
+    return Component(
+        name="web",
+        files=files,
+        directories={WEB_DIR: Directory("750", managed=True)} if files or ours else {},
+        checks=checks,
+        # With a configuration that a daemon still reads go the certificates in it.
+        kept=frozenset(left if left & reads else ()),
+    )
+
+
+WEB = rollout.Role("web", None, component)
+
+
+def deploy() -> None:
+    rollout.step("web", rollout.converging(WEB))
+
+
+def finish() -> None:
+    rollout.step("web: what nothing reads any more", rollout.converging(WEB))
+
+
+if __name__ == "builtins":  # as a deploy file of its own
+    preflight.deploy()
+    software.deploy()
+    deploy()

@@ -1,0 +1,131 @@
+"""What `--dry` says is what the run then does; and saying it changes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from deploys.lib.site import Site
+from tests.drills.site import live_files, moved, plan_site, rules, run_site, shell, units
+
+pytestmark = pytest.mark.usefixtures("restored")
+
+DATA = {
+    "prometheus_rules": rules("drill", {"record": "drill:up:count", "expr": "count(up)"}),
+    "querier_timeout": "3m",
+}
+
+
+def planned(text: str) -> dict[str, list[str]]:
+    """Host -> lines of a printed plan, each line with its role, in the order of the run."""
+    found: dict[str, list[str]] = {}
+    role, hosts, before = "", [], []
+    for line in text.splitlines():
+        if match := re.match(r"    ([\w-]+): (all hosts|one host)", line):
+            role, hosts, before = match[1], [], []
+        elif role and (match := re.match(r"      \d+\. ([\w-]+)(: the same)?$", line)):
+            hosts = [match[1]]
+            if match[2]:
+                found.setdefault(match[1], []).extend(before)
+            else:
+                before = []
+        elif role and line.startswith(" " * 10):
+            before = [*before, f"{role}: {line.strip()}"]
+            for host in hosts:
+                found.setdefault(host, []).append(f"{role}: {line.strip()}")
+        elif role and (match := re.match(r"      ([\w-]+(?:, [\w-]+)*)$", line)):
+            hosts, before = match[1].split(", "), []
+        else:
+            role = ""
+    return found
+
+
+def missing_in(log: str, lines: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The lines of a plan that a run's log does not have, in this order for each host."""
+    left = {}
+    for host, wanted in lines.items():
+        rest = list(wanted)
+        for line in log.splitlines():
+            match = re.match(r" *\[([^\]]+)\] +(.*)", line)
+            if rest and match and match[1] == host:
+                role, _, words = rest[0].partition(": ")
+                if match[2] in (rest[0], words):
+                    rest.pop(0)
+        if rest:
+            left[host] = rest
+    return left
+
+
+def held_against(data: Mapping[str, Any], *arguments: str) -> tuple[dict[str, list[str]], str]:
+    """Plan a change, see that it changed nothing, make it, and compare. Returns the plan, as lines and as text."""
+    files, before = live_files(), units()
+    dry = plan_site(*arguments, data=data)
+    assert dry.status == 0, str(dry)
+    assert live_files() == files and moved(before) == set()
+    lines = planned(dry.log)
+    run = run_site(*arguments, data=data)
+    assert run.status == 0, str(run)
+    assert not missing_in(run.log, lines), f"{run}\n{dry.log}"
+    changed = {host for hosts in run.changed.values() for host in hosts}
+    assert set(lines) == changed, f"{run}\n{dry.log}"
+    restarted = {
+        (host, line.split()[2].rstrip(":"))
+        for host, said in lines.items()
+        for line in said
+        if line.split()[1] in ("restart", "start")
+    }
+    assert moved(before) == restarted, dry.log
+    return lines, dry.log
+
+
+def test_a_rule_and_a_flag(site: Site) -> None:
+    lines, text = held_against(DATA)
+    groups = ("prometheus", "querier", "upper")
+    assert set(lines) == {member.name for group in groups for member in site.members(group)}
+    idle = [name for name in site.hosts if name not in lines]
+    assert f"nothing to do: {', '.join(idle)}" in text
+    for group in groups:
+        numbers = [
+            text.index(f"  {number}. {member.name}")
+            for number, member in enumerate(site.members(group), 1)
+        ]
+        assert numbers == sorted(numbers)
+    # And back: a rule that leaves is a reload as well, and what is planned is done again.
+    lines, text = held_against({})
+    assert "remove /etc/prometheus/rules/drill.yml" in text
+
+
+def test_a_drifted_host(site: Site) -> None:
+    shell("am-2", "echo '# edited' >>/etc/alertmanager/alertmanager.yml")
+    shell("prom-1", "echo 'groups: []' >/etc/prometheus/rules/theirs.yml")
+    shell("query-1", "systemctl stop thanos-querier")
+    try:
+        lines, text = held_against({}, "--limit", "am-2", "--limit", "querier", "--limit", "prom-1")
+        assert "file /etc/alertmanager/alertmanager.yml" in text
+        assert "start thanos-querier: it is inactive" in text and "prom-2" not in text
+    finally:
+        shell("prom-1", "rm -f /etc/prometheus/rules/theirs.yml; systemctl reload prometheus")
+
+
+def test_a_dry_run_on_a_blank_host_writes_nothing(site: Site) -> None:
+    """Blank but for what runs: everything that the package put into /etc and /usr/local is gone."""
+    host = "store-1"
+    shell(
+        host,
+        "rm -rf /etc/.monitoring /usr/local/libexec/monitoring /usr/local/bin/node_exporter "
+        "/etc/security/limits.d/99-prometheus.conf /etc/systemd/system/node_exporter.service; "
+        "touch /root/.drill-began; sleep 1",
+    )
+    before = live_files([host])
+    dry = plan_site("--limit", host)
+    newer = (
+        "find / -xdev -newer /root/.drill-began -type f ! -path '/var/log/*'; rm /root/.drill-began"
+    )
+    written = shell(host, newer).split()
+    assert dry.status == 0, str(dry)
+    assert live_files([host]) == before and not written
+    for line in ("directory /etc/.monitoring", "file /etc/systemd/system/node_exporter.service"):
+        assert line in dry.log

@@ -1,0 +1,14 @@
+"""The bucket on a page."""
+
+from tests.site.ask import get
+from tests.site.daemon import Daemon
+
+COMPONENT = "thanos-bucket-web"
+
+
+class TestDaemon(Daemon):
+    pass
+
+
+def test_it_serves_a_page(member):
+    assert "<html" in get(member, COMPONENT, "/blocks").lower()

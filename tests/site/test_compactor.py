@@ -1,0 +1,28 @@
+"""The compactor: one, at work, and not halted."""
+
+from deploys.lib import topology
+from facts import thanos
+from tests.site.ask import eventually, metric
+from tests.site.daemon import Daemon, as_component
+
+COMPONENT = "thanos-compactor"
+
+
+class TestDaemon(Daemon):
+    pass
+
+
+def test_it_has_not_halted(member):
+    assert metric(member, COMPONENT, thanos.HALTED) == 0
+
+
+def test_it_makes_its_passes(member):
+    def check():
+        assert metric(member, COMPONENT, thanos.ITERATIONS) > 0
+
+    eventually(check, 60)
+
+
+def test_its_key_reads_the_bucket(member):
+    bucket = f"--objstore.config-file={topology.COMPONENTS[COMPONENT].bucket}"
+    as_component(member, COMPONENT, f"{topology.BIN_DIR}/thanos tools bucket ls {bucket}")

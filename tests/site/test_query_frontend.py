@@ -1,0 +1,46 @@
+"""Every query frontend: queries go through it, and come back from its cache."""
+
+from tests.site.ask import api, eventually, metrics, query
+from tests.site.daemon import Daemon
+from tests.site.inventory import only
+
+COMPONENT = "thanos-query-frontend"
+
+
+class TestDaemon(Daemon):
+    pass
+
+
+def test_a_query_through_it_is_answered(member):
+    assert [sample["value"] for sample in query(member, COMPONENT, "vector(1)")] == [1]
+
+
+def test_it_answers_as_the_queriers_do(site, member):
+    promql = 'count by (job) (up{job="node_exporter"})'
+
+    def check():
+        through = {s["metric"]["job"]: s["value"] for s in query(member, COMPONENT, promql)}
+        assert through == {"node_exporter": len(site.hosts)}
+
+    eventually(check, 30)
+
+
+@only(lambda member, _: bool(member.settings.frontend_cache))
+def test_what_was_asked_before_comes_from_its_cache(member):
+    def hits():
+        # By release it is called the one or the other.
+        names = ("cortex_cache_hits", "cortex_cache_hits_total")
+        return sum(v for name in names for _, v in metrics(member, COMPONENT, name))
+
+    def check():
+        before = hits()
+        # Of years ago: what is younger than a minute is not kept.
+        end = 1_700_000_000
+        for _ in range(2):
+            api(
+                *(member, COMPONENT, "/api/v1/query_range"),
+                **{"query": "vector(7)", "start": str(end - 3600), "end": str(end), "step": "60"},
+            )
+        assert hits() > before
+
+    eventually(check, 10)

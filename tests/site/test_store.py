@@ -1,0 +1,24 @@
+"""Every store gateway: it has read the bucket, and queriers know it."""
+
+from deploys.lib import topology
+from facts import thanos
+from tests.site.ask import eventually, metric
+from tests.site.daemon import Daemon, as_component
+
+COMPONENT = "thanos-store"
+
+
+class TestDaemon(Daemon):
+    pass
+
+
+def test_every_block_it_found_is_loaded(member):
+    def check():
+        assert metric(member, COMPONENT, thanos.BLOCKS_FAILED) == 0
+
+    eventually(check, 30)
+
+
+def test_its_key_reads_the_bucket(member):
+    bucket = f"--objstore.config-file={topology.COMPONENTS[COMPONENT].bucket}"
+    as_component(member, COMPONENT, f"{topology.BIN_DIR}/thanos tools bucket ls {bucket}")

@@ -1,0 +1,242 @@
+"""The plan says what the run then does, host by host and line by line."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from deploys.lib import component as c
+from facts.look import Path, Process
+from tests.unit.recorded import BLANK, INVENTORY, run_site
+from tests.unit.simulated import Host
+from tests.unit.test_component import converged, wanted
+
+RULE = (
+    "prometheus_rules = {'more.yml': {'groups': [{'name': 'more', "
+    "'rules': [{'record': 'a:b', 'expr': 'sum(up)'}]}]}}\n"
+)
+FLAG = "querier_timeout = '3m'\n"
+CONFIG = "/etc/prometheus/prometheus.yml"
+NAMES = re.findall(r'\("([\w-]+)", host', INVENTORY)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    return lambda *arguments, **options: run_site(tmp_path, monkeypatch, *arguments, **options)
+
+
+@pytest.fixture
+def stands(run):
+    """Hosts on which the site stands."""
+    hosts: dict[str, Host] = {}
+    done = run(hosts=hosts)
+    assert done.rc == 0, done.output
+    return hosts
+
+
+def copies(hosts: dict[str, Host]) -> dict[str, Host]:
+    found = {}
+    for name, host in hosts.items():
+        found[name] = Host(host.state)
+        found[name].contents = dict(host.contents)
+    return found
+
+
+def planned_and_done(run, hosts, *arguments, **options):
+    """Plan a run, see that nothing was done, make the run, and hold both against each other."""
+    before = copies(hosts)
+    plan = run("--dry", *arguments, hosts=hosts, yes=False, **options)
+    assert plan.rc == 0, plan.output
+    assert {command for commands in plan.commands.values() for command in commands} <= {"look"}
+    for name, host in before.items():
+        assert hosts[name].state == host.state, name
+    done = run(*arguments, hosts=hosts, **options)
+    assert not plan.said[True].lines
+    assert plan.said[False].lines == done.said[True].lines, done.output
+    assert plan.said[False].busy == done.said[True].busy
+    assert set(plan.said[False].busy) == {
+        name for name in done.order if name in done.said[True].busy
+    }
+    return plan, done
+
+
+def test_a_blank_site(run):
+    plan, done = planned_and_done(run, {})
+    assert done.rc == 0
+    text = plan.output
+    assert "base: all hosts at once" in text and "group prometheus" not in text
+    assert text.index("alertmanager: one host after another") < text.index("  1. am-1")
+    assert text.index("  2. am-2: ") < text.index("prometheus: one host after another")
+    assert "start prometheus: it is absent" in text
+    assert "nothing to do" not in text and "Operation" not in text
+
+
+def test_a_bare_host(run):
+    """What the first steps install, later ones find."""
+    bare = replace(BLANK, users={}, groups=set(), commands={"tar", "unshare", "logrotate"})
+    hosts = {"am-1": Host(bare)}
+    plan, done = planned_and_done(run, hosts, "--limit", "am-1")
+    assert "install curl, rsyslog" in plan.output and "group prometheus" in plan.output
+    assert "restart rsyslog: not known what it read" in plan.output
+
+
+def test_nothing_to_do(run, stands):
+    plan, done = planned_and_done(run, stands)
+    assert not done.said[True].busy
+    lines = [line.strip() for line in plan.output.splitlines()]
+    assert f"nothing to do: {', '.join(NAMES)}" in lines
+
+
+def test_a_rule_is_a_reload_and_a_flag_a_restart_in_the_inventorys_order(run, stands):
+    limits = [
+        word for name in ("prometheus", "alertmanager", "querier") for word in ("--limit", name)
+    ]
+    plan, _ = planned_and_done(run, stands, *limits, data=RULE + FLAG)
+    assert plan.said[False].busy.keys() == {
+        "prometheus: stage and check",
+        "prometheus: turn of prom-1",
+        "prometheus: turn of prom-2",
+        "querier: stage and check",
+        "querier: turn of query-1",
+        "querier: turn of query-2",
+    }
+    text = "\n".join(line[4:] for line in plan.output.splitlines())
+    assert (
+        "prometheus: one host after another, as numbered\n"
+        "  1. prom-1\n"
+        "      file /etc/prometheus/rules/more.yml\n"
+        "      record of what is ours\n"
+        "      reload prometheus: it read another /etc/prometheus/rules/more.yml\n"
+        "  2. prom-2: the same\n"
+    ) in text
+    assert "+--query.timeout=3m" in text
+    assert "nothing to do: am-1, am-2, am-3\n" in text
+
+
+def test_a_drifted_site(run, stands):
+    state = stands["prom-1"].state
+    state.paths[CONFIG] = replace(state.paths[CONFIG], sha256="0" * 64)
+    state.paths["/etc/prometheus/rules/theirs.yml"] = Path(
+        "f", "644", "root", "root", sha256="1" * 64
+    )
+    del state.paths["/var/lib/prometheus/data"]
+    unit = "/etc/systemd/system/alertmanager.service"
+    state = stands["am-2"].state
+    state.paths[unit] = replace(state.paths[unit], mode="666")
+    state.units["alertmanager"]["NeedDaemonReload"] = "yes"
+    del stands["am-3"].state.processes["alertmanager"]
+    stands["am-3"].state.units["alertmanager"]["ActiveState"] = "failed"
+    del stands["query-1"].state.stamps["thanos-querier.started"]
+    plan, done = planned_and_done(run, stands)
+    assert done.rc == 0
+    text = plan.output
+    assert "/etc/prometheus/rules/theirs.yml is not ours and is left alone" in text
+    assert "start alertmanager: it is failed" in text
+    assert "restart thanos-querier: not known what it read" in text
+    assert text.count("directory /var/lib/prometheus/data") == 1
+
+
+def test_a_new_release(run):
+    hosts: dict[str, Host] = {}
+    run(hosts=hosts, data="release = 'migration'\n")
+    plan, done = planned_and_done(run, hosts)
+    assert done.rc == 0, done.output
+    assert "fetch https://" in plan.output and "link /usr/local/bin/thanos" in plan.output
+
+
+def test_a_role_that_leaves_a_host(run, stands):
+    without = INVENTORY.replace(', ("am-3", host(23))', "").replace(
+        "node_exporter = [", 'node_exporter = [("am-3", host(23)), '
+    )
+    plan, done = planned_and_done(run, stands, inventory=without)
+    assert done.rc == 0, done.output
+    assert "leaves this host: remove /etc/alertmanager/alertmanager.yml" in plan.output
+    again, _ = planned_and_done(run, stands, inventory=without)
+    assert not again.said[False].busy
+
+
+def test_two_roles_that_share_a_link_and_a_tier_of_one(run):
+    together = """
+data = {"ssh_hostname": "10.1.0.11", "replica": "a"}
+prometheus = [("one", data)]
+alertmanager = [("one", data)]
+querier = [("one", data)]
+"""
+    hosts: dict[str, Host] = {}
+    plan, done = planned_and_done(run, hosts, inventory=together)
+    assert done.rc == 0, done.output
+    assert plan.output.count("link /usr/local/bin/thanos") == 1
+    assert "outage" not in plan.output
+    plan, done = planned_and_done(run, hosts, inventory=together, data=FLAG)
+    assert "querier is a tier of one: an outage of thanos-querier follows" in plan.output
+
+
+def test_the_hosts_of_the_run_and_no_others(run, stands):
+    plan, _ = planned_and_done(run, stands, "--limit", "prom-2", data=RULE)
+    assert "1. prom-2" in plan.output and "prom-1" not in plan.output
+    assert "nothing to do" not in plan.output
+
+
+def test_a_dead_host_is_named(run, stands):
+    plan = run("--dry", yes=False, hosts=stands, dead=("query-1",), data=FLAG)
+    assert "cannot be reached, keep what they have: query-1" in plan.output
+    said = "no other member can be reached (query-1): no outage is risked"
+    assert said in plan.output and "1. query-2" in plan.output
+    plan = run(
+        "--dry", yes=False, hosts=stands, dead=("query-1",), data=FLAG + "allow_outage = True\n"
+    )
+    assert "can be reached (query-1): an outage of thanos-querier follows" in plan.output
+
+
+def test_what_is_going_to_be_refused(run):
+    """A release that cannot read the data: the plan says so, as the run does."""
+    exe = "/opt/prometheus-3.15.0.linux-amd64/prometheus"
+    newer = replace(BLANK, processes={"prometheus": Process(7, exe, ("prometheus",))})
+    newer.units = {"prometheus": {"ActiveState": "active"}}
+    options = {
+        "hosts": {"prom-1": Host(newer)},
+        "deploy": "prometheus",
+        "data": "release = 'migration'\n",
+    }
+    plan = run("--dry", yes=False, **options)
+    done = run(**options)
+    line = plan.said[False].lines["software"]["prom-1"]
+    assert line == done.said[True].lines["software"]["prom-1"]
+    assert "refused: " in line[0] and "cannot read the data" in line[0] and line[0] in plan.output
+
+
+def test_offline_plans_fetch_nothing(run, monkeypatch):
+    def fetched(*arguments):
+        raise AssertionError("a plan fetched an archive")
+
+    monkeypatch.setattr("deploys.lib.fetch.cached", fetched)
+    plan = run("--dry", "--limit", "store-1", yes=False, data="offline = True\n")
+    assert plan.rc == 0 and "upload node_exporter-" in plan.output, plan.output
+
+
+def test_the_question_comes_after_the_plan_and_the_answer_before_any_change(run):
+    done = run(yes=False, hosts={})
+    assert done.rc == 0, done.output
+    assert done.output.index("as numbered") < done.output.index("Press enter to execute")
+    assert done.said[False].lines == done.said[True].lines
+
+
+def test_json_is_pure(run):
+    plan = run("--json", yes=False, hosts={})
+    assert json.loads(plan.stdout)["results"] is None
+
+
+def test_another_deploy_has_pyinfras_own_table(run):
+    done = run("--dry", yes=False, deploy="verify")
+    assert "Conditional Change" in done.output
+
+
+def test_what_is_foreseen_is_what_is_wanted():
+    for state in (converged(c.Component("prometheus")), converged(wanted())):
+        component = wanted()
+        change = c.compare(component, state)
+        c.foresee(component, change, state)
+        assert not c.compare(component, state)
