@@ -8,7 +8,7 @@ LAB := tests/lab/lab
 RUFF := $(VENV)/bin/ruff
 LINT := --line-length 120 --target-version py311 --select E,F,I,B,UP,RET,SIM --ignore SIM105,RET503
 
-TLS_DRILLS := noop
+TLS_OFF := tests/drills/test_web.py::test_tls_is_switched_off_while_queries_go_on
 # What these look at is the same with TLS as without.
 TLS_SITE = $(filter-out $(patsubst %,tests/site/test_%.py,base kernel logs software),$(wildcard tests/site/test_*.py))
 
@@ -30,13 +30,14 @@ verify: $(VENV)/made
 ## All tests that CI runs: brings up what it needs, with the drill profile's short intervals.
 test: export PROFILE = drill
 test: lint unit lab deploy verify
-	$(PYTEST) tests/site tests/drills -m "not long" --durations=20
-	$(PYTEST) tests/odd
+	$(PYTEST) tests/site tests/drills -m "not long" --durations=20 --deselect $(TLS_OFF)
+	$(PYTEST) tests/odd -m "not long"
 	$(MAKE) WEB=tls test-tls
 
-## The suites once more, on a site with TLS and a password on every port. `WEB=tls make drills` has all drills, too.
+## The suites once more, on the site that the drills left with TLS and a password on every port, and then without again.
+## `WEB=tls make drills` has all drills with TLS.
 test-tls: deploy verify
-	$(PYTEST) $(TLS_SITE) $(TLS_DRILLS:%=tests/drills/test_%.py) -m "not long"
+	$(PYTEST) $(TLS_SITE) tests/drills/test_noop.py $(TLS_OFF) -m "not long"
 
 ## Tests that need no host and no root.
 unit: $(VENV)/made
@@ -52,10 +53,10 @@ lab: $(VENV)/made archives
 archives:
 	$(PYTHON) tests/lab/archives.py --release $(RELEASE)
 
-## Failures on purpose that are too long for every run.
+## Failures on purpose that are too long for every run, and sites of other hosts.
 drills: export PROFILE = drill
 drills: lab deploy
-	$(PYTEST) tests/drills
+	$(PYTEST) tests/drills tests/odd
 
 ## What a run without change costs, and what each layer of a query does: on a deployed site, with nothing else running.
 bench: export PROFILE = drill

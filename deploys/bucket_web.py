@@ -20,7 +20,12 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 
 BUCKET_WEB = rollout.Role(
-    "bucket-web", "bucket_web", component, gates.bucket_web, needs=("seaweedfs",), alone=True
+    "bucket-web",
+    "bucket_web",
+    component,
+    gates.bucket_web,
+    needs=("seaweedfs", "minio"),
+    alone=True,
 )
 
 

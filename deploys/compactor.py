@@ -23,7 +23,7 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 
 COMPACTOR = rollout.Role(
-    "compactor", "compactor", component, gates.compactor, needs=("seaweedfs",), alone=True
+    "compactor", "compactor", component, gates.compactor, needs=("seaweedfs", "minio"), alone=True
 )
 
 

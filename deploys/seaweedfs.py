@@ -20,25 +20,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from deploys import base, preflight, software, web
 from deploys.lib import bucket, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
-from deploys.lib.secrets import resolve
 from deploys.lib.service import daemons, data_directories
 from deploys.lib.site import Member, Site
 from facts.look import State
 
 COMPONENT = "seaweedfs"
-
-# Policies of S3's, not SeaweedFS' own actions: of those, Write deletes as well.
-_ACTIONS = {
-    bucket.LIST: ("s3:ListBucket", "s3:GetBucketLocation"),
-    bucket.READ: ("s3:GetObject",),
-    bucket.WRITE: ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
-    bucket.DELETE: ("s3:DeleteObject",),
-}
-_MAY = {
-    **{name: [a for r in rights for a in _ACTIONS[r]] for name, rights in bucket.RIGHTS.items()},
-    bucket.ADMIN: ["s3:CreateBucket"],
-}
-"""Name in `bucket_keys` -> what its key may do."""
 
 _SECURITY = f"""\
 [grpc]
@@ -53,35 +39,33 @@ key = "{topology.SEAWEEDFS_PEM}"
 def identities(member: Member) -> dict:
     """The keys as SeaweedFS reads them. Every name is listed, with a key or without: a reload forgets no identity that
     merely left the file."""
-    name = member.settings.bucket_config["config"]["bucket"]
-    resources = [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]
-    policies, found = [], []
-    for component, actions in _MAY.items():
-        statement = {"Effect": "Allow", "Action": actions, "Resource": resources}
-        document = {"Version": "2012-10-17", "Statement": [statement]}
-        policies.append({"name": component, "content": json.dumps(document)})
-        pairs = [{"accessKey": a, "secretKey": s} for a, s in _keys(member, component)]
-        found.append({"name": component, "credentials": pairs, "policyNames": [component]})
-    used = [pair["accessKey"] for identity in found for pair in identity["credentials"]]
-    if len(set(used)) < len(used):
-        raise ValueError("bucket_keys: two components have the same access_key")
-    return {"identities": found, "policies": policies}
-
-
-def _keys(member: Member, component: str) -> list[tuple[str, str]]:
-    """The key of a component: one pair or none."""
-    given = member.settings.bucket_keys.get(component)
-    if not given:
-        return []
-    pair = resolve(given, f"bucket_keys.{component}")
-    if any("${" in value for value in pair.values()):
-        raise ValueError(f"bucket_keys.{component}: ${{ in a key is a variable to SeaweedFS")
-    return [(pair["access_key"], pair["secret_key"])]
+    keys = bucket.pairs(member)
+    for name, pair in keys.items():
+        if any("${" in value for value in pair):
+            raise ValueError(f"bucket_keys.{name}: ${{ in a key is a variable to SeaweedFS")
+    may = bucket.policies(member) | {bucket.ADMIN: bucket.policy(member, ["s3:CreateBucket"])}
+    return {
+        "identities": [
+            {
+                "name": name,
+                "credentials": [
+                    {"accessKey": access, "secretKey": secret} for access, secret in [keys[name]]
+                ]
+                if name in keys
+                else [],
+                "policyNames": [name],
+            }
+            for name in may
+        ],
+        "policies": [
+            {"name": name, "content": json.dumps(document)} for name, document in may.items()
+        ],
+    }
 
 
 def certificate(member: Member) -> str:
     """An authority with its key, the same in every run: both follow from a secret of the site."""
-    secrets = [s for name in reversed(_MAY) for _, s in _keys(member, name)]
+    secrets = [secret for _, secret in reversed(bucket.pairs(member).values())]
     if not secrets:
         raise ValueError("bucket_keys: found no key; SeaweedFS needs at least one")
     seed = hashlib.sha256(f"{COMPONENT} gRPC {secrets[0]}".encode()).digest()

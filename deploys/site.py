@@ -10,6 +10,7 @@ from deploys import (
     firewall,
     kernel,
     logrotate,
+    minio,
     node_exporter,
     preflight,
     prometheus,
@@ -39,6 +40,7 @@ logrotate.deploy()  # before the daemons, whose first lines it keeps
 node_exporter.deploy()
 alertmanager.deploy()
 seaweedfs.deploy()
+minio.deploy()
 store.deploy()
 receive.deploy()  # before those that write to it
 prometheus.deploy()

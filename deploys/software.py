@@ -24,7 +24,8 @@ def archives(found: State) -> Iterator:
         wanted = settings.version(info.archive)
         if running and (problems := releases.check_change(info.archive, running, wanted)):
             raise ValueError("; ".join(problems))
-    for component in dict.fromkeys(info.archive for info in topology.of_groups(member.groups)):
+    infos = topology.of_groups(member.groups)
+    for component in dict.fromkeys(name for info in infos for name in info.archives):
         archive = releases.archive(component, settings.version(component), found.arch)
         pin = releases.pinned(archive.name, settings.checksums)
         there = found.installed.get(archive.directory)

@@ -25,7 +25,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-STORE = rollout.Role("store", "store", component, gates.store, needs=("seaweedfs",))
+STORE = rollout.Role("store", "store", component, gates.store, needs=("seaweedfs", "minio"))
 
 
 def deploy() -> None:

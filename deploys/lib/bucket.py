@@ -8,7 +8,7 @@ presigned URLs, which are good for minutes: the key itself is in no command line
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -31,6 +31,14 @@ RIGHTS: dict[str, tuple[str, ...]] = {
     "thanos-bucket-web": (LIST, READ),
 }
 """Component -> what it does in the bucket (upstream's storage.md), and so what its key may do."""
+
+# Not SeaweedFS' own actions: of those, Write deletes as well.
+_ACTIONS = {
+    LIST: ("s3:ListBucket", "s3:GetBucketLocation"),
+    READ: ("s3:GetObject",),
+    WRITE: ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
+    DELETE: ("s3:DeleteObject",),
+}
 
 ADMIN = "admin"
 """Name in `bucket_keys` of the key that makes the bucket. It stays on the control machine."""
@@ -69,6 +77,45 @@ def directory(member: Member) -> str | None:
     return str(member.settings.bucket_config["config"].get("directory", ""))
 
 
+# --- An object store of ours --------------------------------------------------------------------------
+
+
+def policy(member: Member, actions: Sequence[str]) -> dict[str, Any]:
+    """An S3 policy: these actions in the site's bucket, and nothing else anywhere."""
+    name = member.settings.bucket_config["config"]["bucket"]
+    resources = [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": resources}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def policies(member: Member) -> dict[str, dict[str, Any]]:
+    """Component -> the S3 policy of its key: what it does, and no more."""
+    return {
+        name: policy(member, [action for right in rights for action in _ACTIONS[right]])
+        for name, rights in RIGHTS.items()
+    }
+
+
+def pair(member: Member, name: str) -> tuple[str, str] | None:
+    """Access key and secret of a name in `bucket_keys`; None where it has none."""
+    given = member.settings.bucket_keys.get(name)
+    if not given:
+        return None
+    keys = resolve(given, f"bucket_keys.{name}")
+    return keys["access_key"], keys["secret_key"]
+
+
+def pairs(member: Member) -> dict[str, tuple[str, str]]:
+    """Name in `bucket_keys` -> its access key and secret, of those that have one.
+
+    Raises ValueError where two have the same access key: a server would take them for one.
+    """
+    found = {name: keys for name in (*RIGHTS, ADMIN) if (keys := pair(member, name))}
+    if len({access for access, _ in found.values()}) < len(found):
+        raise ValueError("bucket_keys: two components have the same access_key")
+    return found
+
+
 # --- Trying a key ---------------------------------------------------------------------------------
 
 
@@ -87,8 +134,8 @@ def trial(member: Member, component: str) -> str:
         thanos, file = topology.COMPONENTS[component], topology.COMPONENTS[component].bucket
         return f"{thanos.path} tools bucket ls --objstore.config-file={file} >/dev/null"
     admin = resolve(member.settings.bucket_keys.get(ADMIN, {}), f"bucket_keys.{ADMIN}")
-    make = _Signer({**config, "config": {**inner, **admin}}) if _signs(admin) else None
-    return _s3(_Signer(config), make, component, member.name)
+    make = Signer({**config, "config": {**inner, **admin}}) if _signs(admin) else None
+    return _s3(Signer(config), make, component, member.name)
 
 
 def _signs(inner: Mapping[str, Any]) -> bool:
@@ -110,7 +157,7 @@ def _filesystem(path: str, component: str, account: str, group: str) -> str:
     return "\n".join(lines)
 
 
-class _Signer:
+class Signer:
     """Presigned URLs of one bucket for one key."""
 
     def __init__(self, config: Mapping[str, Any]):
@@ -155,7 +202,7 @@ class _Signer:
         return request.url
 
 
-def _s3(signer: _Signer, make: _Signer | None, component: str, host: str) -> str:
+def _s3(signer: Signer, make: Signer | None, component: str, host: str) -> str:
     # Upstream takes nothing below debug/ for a block.
     ours = f"debug/monitoring/{host}-{component}"
     rights = RIGHTS[component]

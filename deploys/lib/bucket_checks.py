@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from deploys.lib import bucket, flags
 from deploys.lib.findings import Finding, host_finding
 from deploys.lib.settings import SHORTEST_RETENTION, Settings, seconds
+from deploys.lib.topology import OBJECT_STORES
 
 if TYPE_CHECKING:
     from deploys.lib.site import Member, Site
@@ -45,8 +46,9 @@ def check_member(site: Site, member: Member) -> Iterator[Finding]:
         yield from _check_retention(finding, settings)
     if "prometheus" in member.groups and settings.bucket_config:
         yield from check_local(finding, settings, "prometheus_retention_time")
-    if "seaweedfs" in member.groups:
-        yield from _check_seaweedfs(site, member)
+    ours = [name for name in OBJECT_STORES if name in member.components]
+    if ours:
+        yield from _check_ours(site, member, ours[0])
 
 
 def check_local(finding: Callable[..., Finding], settings: Settings, key: str) -> Iterator[Finding]:
@@ -75,7 +77,7 @@ def _check_retention(finding: Callable[..., Finding], settings: Settings) -> Ite
             yield finding(key, getattr(settings, key), allowed)
 
 
-def _check_seaweedfs(site: Site, member: Member) -> Iterator[Finding]:
+def _check_ours(site: Site, member: Member, component: str) -> Iterator[Finding]:
     """An object store of ours lets in those of the site, each by a key of its own."""
     settings, finding = member.settings, partial(host_finding, member)
     if bucket.kind(member) != "S3" or not settings.bucket_config["config"].get("bucket"):
@@ -85,9 +87,10 @@ def _check_seaweedfs(site: Site, member: Member) -> Iterator[Finding]:
     for name in (*bucket.RIGHTS, bucket.ADMIN):
         key = settings.bucket_keys.get(name, {})
         if set(key) != {"access_key", "secret_key"}:
-            needed = name != bucket.ADMIN and any(
-                m.settings.bucket_config for m in site.running(name)
-            )
+            if name == bucket.ADMIN:
+                needed = component == "minio"  # its root user
+            else:
+                needed = any(m.settings.bucket_config for m in site.running(name))
             if key or needed:
                 found = ", ".join(key) or "nothing"
                 yield finding(f"bucket_keys.{name}", found, "access_key and secret_key")

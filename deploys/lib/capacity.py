@@ -30,6 +30,7 @@ SAMPLES = {
     "alertmanager": 400,
     "thanos-query": 1000,
     "seaweedfs": 500,
+    "minio": 1000,
     "node_exporter": 1200,
 }
 """Samples of one scrape by job, measured on the lab with the current release (docs/measured.md) and rounded up; a

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import config, flags, storage_checks, topology, web
+from deploys.lib import config, flags, releases, storage_checks, topology, web
 from deploys.lib.ask import script
 from deploys.lib.findings import printable
 from deploys.lib.results import Result, aligned, listed_results, some
@@ -92,8 +92,8 @@ QUERIES = (
 
 
 def _plain_calls(component: str) -> tuple[Call, ...]:
-    metric = topology.COMPONENTS[component].version_metric
-    return (Call("ready", "/metrics", only_metrics(metric)),)
+    info = topology.COMPONENTS[component]
+    return (Call("ready", info.metrics_path, only_metrics(info.version_metric)),)
 
 
 _CALLS: dict[str, tuple[Call, ...]] = {
@@ -109,13 +109,14 @@ _CALLS: dict[str, tuple[Call, ...]] = {
     "thanos-receive": thanos.RECEIVE_CALLS,
     "thanos-bucket-web": thanos.calls(),
     "seaweedfs": _plain_calls("seaweedfs"),
+    "minio": _plain_calls("minio"),
     "node_exporter": _plain_calls("node_exporter"),
 }
 
 
 def _plain(lines: list[str]) -> Plain:
     answer = split(lines).get("ready", NO_ANSWER)
-    builds = [s for s in metrics(answer.body) if s.name.endswith("_build_info")]
+    builds = [s for s in metrics(answer.body) if "version" in s.labels]
     version = builds[0].labels.get("version") if builds else None
     return Plain(answer.ok, version, {} if answer.ok else {"ready": answer.problem})
 
@@ -133,6 +134,7 @@ _PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "thanos-receive": thanos.parse,
     "thanos-bucket-web": thanos.parse,
     "seaweedfs": _plain,
+    "minio": _plain,
     "node_exporter": _plain,
 }
 
@@ -281,7 +283,7 @@ def _check_unit(member: Member, found: look.State, component: str, report: Any) 
     if report is None or not report.ready:
         problem = report.errors.get("ready", "no answer") if report else "not asked"
         yield result(f"not ready: {problem}", f"200 from {info.ready_path}", _journal(info.unit))
-    elif report.version != version:
+    elif releases.reported(info.archive, report.version) != version:
         yield result(f"reports release {report.version}", version, converge)
 
 

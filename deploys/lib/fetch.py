@@ -31,12 +31,17 @@ def script(archive: Archive, base_url: str, pin: str | None) -> str:
         line = f"s|^\\([0-9a-f]*\\) [ *]\\(\\./\\)\\{{0,1\\}}{archive.file}$|\\1|p"
         if digest == "md5":
             line = r"s|^\([0-9a-f]\{32\}\)\( .*\)\{0,1\}$|\1|p"
+        elif archive.raw:  # beside the one file that it is of, under whatever name
+            line = r"s|^\([0-9a-f]\{64\}\) .*$|\1|p"
         wanted = (
             f"sums={shlex.quote(archive.sums_url(base_url))}\n"
             f"wanted=$($get \"$sums\" | sed -n '{line}')\n"
             '[ -n "$wanted" ] || fail "no checksum for it in $sums"'
         )
     into = "$new/$tree" if archive.flat else "$new"
+    unpack = f'tar -xzf "$archive" -C "{into}" --no-same-owner'
+    if archive.raw:
+        unpack = f'install -m 755 "$archive" "$new/$tree/{archive.binaries[0]}"'
     record = 'echo "$wanted"' if digest == "sha256" else "sha256sum \"$archive\" | cut -d' ' -f1"
     return f"""set -eu
 name={archive.name} tree={archive.directory} archive={topology.SOFTWARE_DIR}/{archive.name} top={topology.INSTALL_DIR}
@@ -54,7 +59,7 @@ if [ ! -f "$archive" ] || [ "$(sum "$archive")" != "$wanted" ]; then
     mv -f "$part" "$archive"
 fi
 mkdir -p "$new/$tree"
-tar -xzf "$archive" -C "{into}" --no-same-owner || fail "cannot be unpacked into $top: $(df -h "$top" | tail -n 1)"
+{unpack} || fail "cannot be unpacked into $top: $(df -h "$top" | tail -n 1)"
 for binary in {binaries}; do
     [ -f "$new/$tree/$binary" ] || fail "holds no executable $tree/$binary"
     [ -x "$new/$tree/$binary" ] || fail "$tree/$binary cannot be executed: is $top mounted noexec?"

@@ -789,6 +789,17 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         Flag("metricsIp", "0.0.0.0", free=True),
         Flag("metricsPort", _setting("seaweedfs_metrics_port"), setting="seaweedfs_metrics_port"),
     ),
+    "minio": (
+        Flag(
+            "address", lambda site, member: f":{member.settings.minio_port}", setting="minio_port"
+        ),
+        Flag(
+            "console-address",
+            lambda site, member: f":{member.settings.minio_console_port}",
+            setting="minio_console_port",
+        ),
+        Flag("certs-dir", topology.MINIO_CERTS, why="its port is asked by plain HTTP"),
+    ),
     "node_exporter": (
         Flag("web.listen-address", _listen("node_exporter"), setting="node_exporter_port"),
         Flag("web.config.file", _web_config, setting=WEB),
@@ -875,6 +886,10 @@ PROTECTED: dict[str, dict[str, str]] = {
         "master.peers": "it is a single host",
         "options": "they belong on the command line, where a change is seen",
     },
+    "minio": {
+        **dict.fromkeys(("sftp", "ftp"), "another door to the same objects"),
+        "config": "the root user comes from bucket_keys.admin",
+    },
     "node_exporter": {
         "web.telemetry-path": "metrics have to stay where they are looked for",
     },
@@ -895,6 +910,7 @@ EXTRA: dict[str, str] = {
     "thanos-receive": "receive_flags",
     "thanos-bucket-web": "bucket_web_flags",
     "seaweedfs": "seaweedfs_flags",
+    "minio": "minio_flags",
     "node_exporter": "node_exporter_flags",
 }
 """Component -> setting with the user's extra flags."""
@@ -910,6 +926,7 @@ SUBCOMMAND: dict[str, tuple[str, ...]] = {
     "thanos-receive": ("receive",),
     "thanos-bucket-web": ("tools", "bucket", "web"),
     "seaweedfs": ("-logtostderr", f"-config_dir={topology.SEAWEEDFS_DIR}", "server"),
+    "minio": ("server", topology.MINIO_DATA),
 }
 """Component -> first arguments, where the binary is several daemons in one."""
 

@@ -347,6 +347,17 @@ def seaweedfs(site: Site, member: Member, asked_by: Member) -> Gate:
     return Gate(questions, judge)
 
 
+def minio(site: Site, member: Member, asked_by: Member) -> Gate:
+    """It answers, and has a disk to store on. Its unit is up once it knows its users."""
+    questions = script(*(site, member, "minio"), [Call("health", "/minio/health/cluster")])
+
+    def judge(lines: list[str]) -> Progress:
+        answer = split(lines).get("health", NO_ANSWER)
+        return Progress(answer.ok, "it can store" if answer.ok else answer.problem, answer.status)
+
+    return Gate(questions, judge)
+
+
 def loaded(site: Site, member: Member, component: str, prefix: str) -> Gate:
     """The daemon's last successful reload is younger than the stamp that its unit wrote just before the signal."""
     stamp = f"{topology.STAMPS}/{topology.COMPONENTS[component].unit}.loaded"

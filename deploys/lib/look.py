@@ -25,7 +25,10 @@ def default_script(sysctls=None, extra=None) -> str:
     """The look's script for a host of the platform, whatever its roles; `extra` are more sections."""
     components = topology.COMPONENTS.values()
     binaries = {
-        binary for info in components for binary in releases.PROJECTS[info.archive].binaries
+        binary
+        for info in components
+        for name in info.archives
+        for binary in releases.PROJECTS[name].binaries
     }
     data = {
         str(place)

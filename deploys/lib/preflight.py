@@ -263,7 +263,7 @@ def _data_of(member: Member) -> dict[str, set[str]]:
 def _missing(member: Member, look: State | None) -> list[str]:
     """Archives that the host has yet to unpack."""
     found = []
-    for name in dict.fromkeys(COMPONENTS[c].archive for c in member.components):
+    for name in dict.fromkeys(a for c in member.components for a in COMPONENTS[c].archives):
         version = member.settings.version(name)
         if look and look.machine in MACHINES:
             directory = releases.archive(name, version, look.arch).directory

@@ -15,6 +15,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+# The last that upstream published binaries of, before it ended both (docs/storage.md).
+_MINIO = {"minio": "RELEASE.2025-09-07T16-13-09Z", "mc": "RELEASE.2025-08-13T08-35-41Z"}
+
 RELEASES: dict[str, dict[str, str]] = {
     # The newest that the lab can build.
     "current": {
@@ -24,6 +27,7 @@ RELEASES: dict[str, dict[str, str]] = {
         "node_exporter": "1.12.1",
         "blackbox_exporter": "0.28.0",
         "seaweedfs": "4.48",
+        **_MINIO,
     },
     # spec/000; it names no exporter versions, so these are the ones of its day.
     "reference": {
@@ -33,6 +37,7 @@ RELEASES: dict[str, dict[str, str]] = {
         "node_exporter": "1.6.1",
         "blackbox_exporter": "0.24.0",
         "seaweedfs": "4.48",
+        **_MINIO,
     },
     # spec/001; what it does not name is as in `reference`.
     "migration": {
@@ -42,6 +47,7 @@ RELEASES: dict[str, dict[str, str]] = {
         "node_exporter": "1.6.1",
         "blackbox_exporter": "0.24.0",
         "seaweedfs": "4.48",
+        **_MINIO,
     },
 }
 """Named release sets: set -> component -> version. The setting `release` chooses one."""
@@ -74,7 +80,22 @@ class Project:
     version_command: str = "--version"
     """Argument with which a binary prints its version."""
     parts: int = 3
-    """Numbers in a version."""
+    """Numbers in a version; none where it is a date, as RELEASE.2025-09-07T16-13-09Z."""
+    raw: bool = False
+    """Whether what is released is the one binary itself, and no archive of it."""
+
+
+def _minio(name: str) -> Project:
+    return Project(
+        f"minio/{name}",
+        (name,),
+        _MINIO[name],
+        tag="{version}",
+        file="{component}.linux-{arch}.{version}",
+        sums="{file}.sha256sum",
+        raw=True,
+        parts=0,
+    )
 
 
 PROJECTS: dict[str, Project] = {
@@ -94,6 +115,8 @@ PROJECTS: dict[str, Project] = {
         version_command="version",
         parts=2,
     ),
+    "minio": _minio("minio"),
+    "mc": _minio("mc"),
 }
 
 ARCHITECTURES: dict[str, str] = {
@@ -119,6 +142,7 @@ class Archive:
     directory: str
     binaries: tuple[str, ...]
     flat: bool = False
+    raw: bool = False
     version_command: str = "--version"
 
     @property
@@ -140,8 +164,10 @@ class Archive:
         return f"{base_url.rstrip('/')}/{self.sums_path}"
 
     def sum_in(self, text: str) -> str | None:
-        """Its checksum in the text of the checksum file; one of a single archive need not name it."""
+        """Its checksum in the text of the checksum file; one of a single archive need not name it so."""
         sums = parse_sums(text, self.digest)
+        if self.raw and len(sums) == 1:
+            return next(iter(sums.values()))
         return sums.get(self.file) or sums.get("")
 
 
@@ -164,14 +190,22 @@ def archive(component: str, version: str, arch: str) -> Archive:
         component=component,
         version=version,
         arch=arch,
-        name=f"{directory}.tar.gz",
+        name=file if project.raw else f"{directory}.tar.gz",
         path=f"{release}/{file}",
         sums_path=f"{release}/{project.sums.format(file=file)}",
         directory=directory,
         binaries=project.binaries,
         flat=project.flat,
+        raw=project.raw,
         version_command=project.version_command,
     )
+
+
+def reported(component: str, version: str | None) -> str | None:
+    """A version as its daemon reports it, in the form of the tables: MinIO leaves half of a date's away."""
+    if version and PROJECTS[component].parts == 0 and not version.startswith("RELEASE."):
+        return "RELEASE." + version.replace(":", "-")
+    return version
 
 
 def pinned(name: str, checksums: Mapping[str, str] | None = None) -> str | None:
@@ -293,14 +327,18 @@ DELAY_THANOS = "0.41.0"
 
 
 _SUMS = {"sha256": re.compile(r"[0-9a-f]{64}"), "md5": re.compile(r"[0-9a-f]{32}")}
+_DATED = re.compile(r"RELEASE\.(\d{4})-(\d\d)-(\d\d)T(\d\d)-(\d\d)-(\d\d)Z")
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
 
 
 def parse(version: str, what: str = "version") -> tuple:
     """A sortable key of `version` (semantic versioning: 3.0.0-rc.1 comes before 3.0.0).
 
-    A missing patch number counts as 0. Raises ValueError, naming `what`, for anything else.
+    A missing patch number counts as 0, and a date counts by its numbers. Raises ValueError, naming `what`, for
+    anything else.
     """
+    if isinstance(version, str) and (dated := _DATED.fullmatch(version)):
+        return int("".join(dated.groups()[:3])), int("".join(dated.groups()[3:])), 0, True, ()
     match = _VERSION.fullmatch(version) if isinstance(version, str) else None
     if match is None:
         hint = " (without the leading v)" if str(version).startswith("v") else ""
@@ -314,8 +352,13 @@ def parse(version: str, what: str = "version") -> tuple:
 def _whole(version: str, what: str, project: Project) -> None:
     """Refuses what `parse` allows in a bound but no archive is called: a version of too few parts."""
     parse(version, what)
-    if version.split("-")[0].count(".") != project.parts - 1:
-        words = {2: "two numbers, as in 4.48", 3: "three numbers, as in 3.15.0"}
+    parts = 0 if _DATED.fullmatch(version) else version.split("-")[0].count(".") + 1
+    if parts != project.parts:
+        words = {
+            0: "a date, as in RELEASE.2025-09-07T16-13-09Z",
+            2: "two numbers, as in 4.48",
+            3: "three numbers, as in 3.15.0",
+        }
         raise ValueError(f"{what}: found {version!r}, allowed: {words[project.parts]}")
 
 

@@ -59,13 +59,18 @@ def daemons(
         )
         files[service.path] = File(rendered.text, "644", group="root")
         services.append(service)
-        directory = installed(member, found, info.archive)
-        version = member.settings.version(info.archive)
-        for binary in releases.archive(info.archive, version, found.arch).binaries:
-            links[f"{topology.BIN_DIR}/{binary}"] = f"{directory}/{binary}"
-        # The link may not be there yet, or lead to the old release: verify looks at the binary that is meant.
+        for archive in info.archives:
+            directory = installed(member, found, archive)
+            version = member.settings.version(archive)
+            for binary in releases.archive(archive, version, found.arch).binaries:
+                links[f"{topology.BIN_DIR}/{binary}"] = f"{directory}/{binary}"
+        # The link may not be there yet, or lead to the old release: verify looks at the binary that is meant. So
+        # with a tool of the unit's own.
+        tools = "".join(
+            f"; s|+{path}|+{{staged}}{path}|" for path, file in files.items() if file.mode == "755"
+        )
         verified.append(
-            f"sed 's|^ExecStart={info.path}|ExecStart={links[info.path]}|' {{staged}}{service.path} "
+            f"sed 's|^ExecStart={info.path}|ExecStart={links[info.path]}|{tools}' {{staged}}{service.path} "
             f">{{staged}}/{info.service}; systemd-analyze verify {{staged}}/{info.service}"
         )
     return Component(

@@ -729,6 +729,11 @@ class Settings(BaseModel):
         {}, "More flags of `weed server`: name without dash -> value."
     )
 
+    # MinIO, where that is the object store deployed by us
+    minio_port: Port = _setting(9000, "Port of S3 and of the metrics (spec/001).")
+    minio_console_port: Port = _setting(9001, "Port of the console for people (spec/001).")
+    minio_flags: Flags = _setting({}, "More flags of `minio server`: name without dashes -> value.")
+
     # Alertmanager
     alertmanager_port: Port = _setting(9093, "HTTP port (spec/000 6.2).")
     alertmanager_cluster_port: Port = _setting(9094, "Gossip port, TCP and UDP (spec/000 6.2).")

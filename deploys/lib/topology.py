@@ -65,6 +65,16 @@ SEAWEEDFS_SECURITY = f"{SEAWEEDFS_DIR}/security.toml"
 """Upstream's name; it is found by its directory."""
 SEAWEEDFS_PEM = f"{SEAWEEDFS_DIR}/grpc.pem"
 SEAWEEDFS_DATA = "/var/lib/seaweedfs/data"
+MINIO_DIR = "/etc/minio"
+MINIO_ENV = f"{MINIO_DIR}/minio.env"
+"""The root user of MinIO: its own configuration, which it reads at its start."""
+MINIO_KEYS_DIR = f"{MINIO_DIR}/keys"
+"""Users and policies as `mc` is to make them, and the root user as `mc` needs it."""
+MINIO_CERTS = f"{MINIO_DIR}/certs"
+"""Where it looks for a certificate, and finds none."""
+MINIO_KEYS = "/usr/local/libexec/monitoring/minio-keys"
+"""The tool that has `mc` make them."""
+MINIO_DATA = "/var/lib/minio/data"
 WEB_DIR = "/etc/monitoring"
 """The web configuration of every daemon, certificates, and what our own clients ask with."""
 SIDECAR_CLIENT = f"{PROMETHEUS_DIR}/sidecar_client.yml"
@@ -103,6 +113,7 @@ GROUPS: dict[str, str] = {
     "receive": "a member of the Thanos receive hashring: it takes remote write",
     "bucket_web": "Thanos' view of the bucket and its blocks, for people",
     "seaweedfs": "SeaweedFS, an S3 server for the bucket: one host, no redundancy",
+    "minio": "MinIO, an S3 server for the bucket, which its upstream has ended: one host, no redundancy",
     "node_exporter": "a host that is watched and has no other part",
 }
 """Groups of the inventory and the part their hosts play. Every host runs node_exporter."""
@@ -138,6 +149,8 @@ class ComponentInfo:
     """Setting with the account that it runs as, where that is not ours."""
     keys: str | None = None
     """The keys of others, that it alone may read."""
+    tools: tuple[str, ...] = ()
+    """Components in `releases` whose programs it needs beside its own."""
     web: bool = True
     """Whether its HTTP port takes the web configuration: TLS and passwords."""
     build_info: str = ""
@@ -149,6 +162,11 @@ class ComponentInfo:
     def service(self) -> str:
         """Name of the unit as systemd prints it."""
         return f"{self.unit}.service"
+
+    @property
+    def archives(self) -> tuple[str, ...]:
+        """All that is installed for it: components in `releases`."""
+        return (self.archive, *self.tools)
 
     @property
     def version_metric(self) -> str:
@@ -317,6 +335,24 @@ COMPONENTS: dict[str, ComponentInfo] = {
             healthy_path="/metrics",
         ),
         ComponentInfo(
+            name="minio",
+            group="minio",
+            unit="minio",
+            job_name="minio",
+            archive="minio",
+            binary="minio",
+            tools=("mc",),
+            ports={"http": "minio_port", "console": "minio_console_port"},
+            config_dir=MINIO_DIR,
+            data_dir=MINIO_DATA,
+            keys=MINIO_ENV,
+            web=False,
+            build_info="minio_software_version_info",
+            ready_path="/minio/health/ready",
+            healthy_path="/minio/health/live",
+            metrics_path="/minio/v2/metrics/cluster",
+        ),
+        ComponentInfo(
             name="prometheus-upper",
             group="upper",
             # The same program in the same places: a host is a replica or above them, not both.
@@ -351,7 +387,10 @@ SIDECARS = ("thanos-sidecar", "thanos-sidecar-attached")
 STORE_APIS = (*SIDECARS, "thanos-store", "thanos-rule", "thanos-receive")
 """The components that a querier asks for series, by gRPC."""
 
-_BUCKET = (("seaweedfs", "s3"),)
+OBJECT_STORES = {"seaweedfs": "s3", "minio": "http"}
+"""Component that is the object store, where it is one of ours -> the port that speaks S3."""
+
+_BUCKET = tuple(OBJECT_STORES.items())
 
 REPLICA_LABELS = {"thanos-rule": "rule_replica", "thanos-receive": "receive_replica"}
 """Component -> the external label in which its members differ, as `replica` is for Prometheus. It is their only one:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -102,6 +102,10 @@ class Daemon:
     reload_paths: tuple[str, ...] = ()
     restart_paths: tuple[str, ...] = ()
     """Files that only a start reads, where a flag names them or their directory."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables of its environment; what they name may be in `restart_paths`."""
+    keys_tool: str | None = None
+    """Program that loads `reload_paths` once the daemon is up, and at a reload: as root, and not a signal."""
     hardening: dict[str, str | None] | None = None
     """Directive -> another value, or None where it must not be set."""
     system_calls: tuple[str, ...] = ()
@@ -208,6 +212,23 @@ DAEMONS: dict[str, Daemon] = {
         reload_paths=(topology.SEAWEEDFS_KEYS,),
         restart_paths=(topology.SEAWEEDFS_SECURITY,),
     ),
+    "minio": Daemon(
+        description="MinIO, an S3 server",
+        documentation="https://github.com/minio/minio/tree/master/docs",
+        data=topology.MINIO_DATA,
+        stop_seconds=30,
+        environment={
+            "MINIO_CONFIG_ENV_FILE": topology.MINIO_ENV,
+            # Its port tells nobody more than those of the other daemons do.
+            "MINIO_PROMETHEUS_AUTH_TYPE": "public",
+            "MINIO_UPDATE": "off",
+        },
+        reload_paths=(topology.MINIO_KEYS_DIR, topology.MINIO_KEYS),
+        restart_paths=(topology.MINIO_ENV,),
+        keys_tool=topology.MINIO_KEYS,
+        # It lists the addresses of the host.
+        hardening={"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK"},
+    ),
     "node_exporter": Daemon(
         description="Prometheus node exporter",
         documentation="https://github.com/prometheus/node_exporter",
@@ -283,7 +304,7 @@ def unit(component: str, site: Site, member: Member, found: State) -> Unit:
         )
     info, daemon = topology.COMPONENTS[component], DAEMONS[component]
     argv = flags.argv(component, site, member, found)
-    given = {word.partition("=")[2] for word in argv}
+    given = {word.partition("=")[2] for word in argv} | set(daemon.environment.values())
     starts = (*daemon.restart_paths, *([info.bucket] if info.bucket else []))
     restart_paths = tuple(p for p in starts if {p, str(PurePosixPath(p).parent)} & given)
     # `+`: as root, as the hashes are of files that the daemon may not read. `-`: what cannot be
@@ -296,6 +317,8 @@ def unit(component: str, site: Site, member: Member, found: State) -> Unit:
     # The first owns what all daemons of ours read; in the second it is alone, so that no other can read its key.
     groups = [topology.GROUP] if info.account else []
     groups += [component] if {info.bucket, info.keys} & given else []
+    # As root, so that no sandbox has to be built, which fails once its /tmp was cleaned up.
+    load = f"+{daemon.keys_tool}" if daemon.keys_tool else "+/bin/kill -HUP $MAINPID"
     text = template(
         "unit.service.j2",
         unit=info.unit,
@@ -311,9 +334,10 @@ def unit(component: str, site: Site, member: Member, found: State) -> Unit:
         stamps={
             "start": [_stamp(words) for words in stamps],
             # Stamped first: a file that changes in between is loaded once more, and never missed.
-            # As root, so that no sandbox has to be built, which fails once its /tmp was cleaned up.
-            "reload": [_stamp(loaded), "+/bin/kill -HUP $MAINPID"] if daemon.reload_paths else [],
+            "reload": [_stamp(loaded), load] if daemon.reload_paths else [],
         },
+        environment=daemon.environment,
+        after_start=load if daemon.keys_tool else "",
         command=[quote(word) for word in argv],
         stop_seconds=daemon.stop_seconds,
         nofile=member.settings.nofile,

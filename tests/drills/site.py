@@ -142,10 +142,10 @@ def lab(*words: str) -> None:
 # --- The hosts ------------------------------------------------------------------------------------
 
 
-def load(env: Mapping[str, str] | None = None) -> Site:
+def load(env: Mapping[str, str] | None = None, inventory: str = "inventory.py") -> Site:
     """The site as its inventory describes it."""
     done = subprocess.run(
-        [PYINFRA, "inventory.py", "debug-inventory", "--json"],
+        [PYINFRA, inventory, "debug-inventory", "--json"],
         cwd=plan.ROOT,
         env={**ENVIRONMENT, **(env or {})},
         capture_output=True,
@@ -345,6 +345,17 @@ def reloads(site: Site) -> dict[tuple[str, str], float]:
         for component in ("prometheus", "alertmanager")
         for member in site.running(component)
     }
+
+
+def spoken() -> dict[str, str]:
+    """The environment in which the inventory says what the site speaks now: TLS, or plain HTTP."""
+    tls = {"WEB": "tls"}
+    site = load(tls)
+    url = site.endpoint("thanos-querier", site.running("thanos-querier")[0]).url
+    try:
+        return tls if ask(f"{url}/-/ready").ok else {"WEB": ""}
+    except requests.exceptions.SSLError:
+        return {"WEB": ""}
 
 
 def healthy(site: Site) -> bool:

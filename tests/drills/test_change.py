@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from deploys.lib.flags import FLUSH_DEADLINE
@@ -81,33 +83,62 @@ def test_change_of_targets_needs_no_reload(site: Site) -> None:
     assert reloads(site) == loaded
 
 
-def test_flag_change_restarts_one_replica_at_a_time(site: Site) -> None:
-    changed = {
-        "prometheus": ("prometheus_retention_time", "14d", "--storage.tsdb.retention.time=14d"),
-        "alertmanager": ("alertmanager_flags", {"data.retention": "119h"}, "--data.retention=119h"),
-        "thanos-querier": ("querier_timeout", "3m", "--query.timeout=3m"),
-    }
-    restarted = {
-        (member.name, component) for component in changed for member in site.running(component)
-    }
+CHANGED = {
+    "prometheus": ("prometheus_retention_time", "14d", "--storage.tsdb.retention.time=14d"),
+    "alertmanager": ("alertmanager_flags", {"data.retention": "119h"}, "--data.retention=119h"),
+    "thanos-querier": ("querier_timeout", "3m", "--query.timeout=3m"),
+    "thanos-store": ("store_flags", {"chunk-pool-size": "1GB"}, "--chunk-pool-size=1GB"),
+    "thanos-query-frontend": (
+        "frontend_flags",
+        {"query-frontend.log-queries-longer-than": "9s"},
+        "--query-frontend.log-queries-longer-than=9s",
+    ),
+    "thanos-rule": ("rule_flags", {"for-outage-tolerance": "2h"}, "--for-outage-tolerance=2h"),
+    "thanos-receive": (
+        "receive_flags",
+        {"tsdb.out-of-order.cap-max": 31},
+        "--tsdb.out-of-order.cap-max=31",
+    ),
+}
+"""Every component that runs on several hosts -> a setting, its value, and what that is on the command line."""
+
+SLOW = ("prometheus", "alertmanager")
+"""Those that are down for longer than the period of the probe, so that it sees them down."""
+
+
+def test_flag_change_restarts_one_member_at_a_time(site: Site) -> None:
+    """All tiers in one run: no two members of one are ever down together, and queries never notice."""
+    restarted = {(m.name, component) for component in CHANGED for m in site.running(component)}
     # They have the settings of a Prometheus, and nobody who stands in for them.
     alone = {(member.name, "prometheus") for member in site.running("prometheus-upper")}
     before = units()
     started = {key: _starts(*key) for key in restarted}
-    with Probe(site) as probe:
-        run = run_site(data={setting: value for setting, value, _ in changed.values()})
+    with Probe(site, tiers=tuple(CHANGED)) as probe:
+        run = run_site(data={setting: value for setting, value, _ in CHANGED.values()})
     assert run.status == 0, str(run)
     assert moved(before) == restarted | alone
     for host, component in restarted:
-        assert changed[component][2] in argv(host, component), f"{component} on {host}"
+        assert CHANGED[component][2] in argv(host, component), f"{component} on {host}"
         assert _starts(host, component) == started[host, component] + 1, (
             f"{component} on {host}: more than one restart"
         )
-    # A querier is back within the probe's period; the others must have been seen down, or the probe sees nothing.
-    slow = {(host, component) for host, component in restarted if component != "thanos-querier"}
+    # The probe sees, or its silence would mean nothing.
+    slow = {(host, component) for host, component in restarted if component in SLOW}
     assert slow <= probe.went_down() <= restarted, f"seen down: {probe.went_down()}"
     assert probe.down_together() == []
+    for component in CHANGED:
+        outages = sorted(_outage(m.name, component) for m in site.running(component))
+        for earlier, later in pairwise(outages):
+            assert earlier[1] <= later[0], f"{component}: {outages}"
     probe.assert_never_blind()
+
+
+def _outage(host: str, unit: str) -> tuple[int, int]:
+    """When a unit was last stopped, and started again, by the clock that all hosts of the lab share (microseconds)."""
+    names = ("ActiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+    said = shell(host, f"systemctl show -p {','.join(names)} {unit}")
+    found = dict(line.split("=") for line in said.splitlines())
+    return int(found[names[0]]), int(found[names[1]])
 
 
 def _starts(host: str, unit: str) -> int:

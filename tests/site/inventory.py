@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -33,9 +34,10 @@ class InventoryError(Exception):
 def printed() -> dict[str, dict[str, Any]]:
     """Host -> groups and merged data, as `pyinfra inventory.py debug-inventory --json` prints them.
 
-    The environment is passed on: what RELEASE and PROFILE are for a deploy, they are here.
+    The environment is passed on: what RELEASE and PROFILE are for a deploy, they are here. INVENTORY is another one.
     """
-    command = [sys.executable, "-m", "pyinfra", "inventory.py", "debug-inventory", "--json"]
+    inventory = os.environ.get("INVENTORY") or "inventory.py"
+    command = [sys.executable, "-m", "pyinfra", inventory, "debug-inventory", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     try:
         hosts = json.loads(done.stdout) if done.returncode == 0 else None

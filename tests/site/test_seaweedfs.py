@@ -8,8 +8,8 @@ from deploys.lib import bucket, topology
 from deploys.lib.secrets import resolve
 from tests.site.ask import eventually, listing, metrics
 from tests.site.daemon import Daemon, expected_listeners, look
-from tests.site.inventory import connect
 from tests.site.inventory import site as the_site
+from tests.site.keys import assert_rights
 
 COMPONENT = "seaweedfs"
 KEYS = (topology.SEAWEEDFS_KEYS, topology.SEAWEEDFS_PEM)
@@ -72,30 +72,7 @@ def test_the_journal_has_no_key_and_no_crash(host, member):
         assert key["secret_key"] not in journal
 
 
-def _status(member, method: str, name: str, path: str, query: str = "") -> str:
-    """What the key of a component gets, asked from its own host."""
-    common = member.settings.bucket_config
-    own = resolve(member.settings.bucket_keys[name])
-    signer = bucket._Signer({**common, "config": {**common["config"], **own}})
-    body = "--data-binary x" if method == "PUT" else ""
-    command = (
-        f"curl -q -sS -g --noproxy '*' -o /dev/null -w '%{{http_code}}' -X {method} {body} -K -"
-    )
-    url = f'url = "{signer.url(method, path, query)}"'
-    return connect(member.name).check_output(f"{command} <<'URL'\n{url}\nURL")
-
-
 @pytest.mark.parametrize("name", [name for name in bucket.RIGHTS if the_site().running(name)])
 def test_a_key_may_do_what_its_component_does_and_no_more(member, name):
     """The bucket is made by the first component that is deployed."""
-    path, rights = f"debug/tests/{name}", bucket.RIGHTS[name]
-    assert _status(member, "PUT", "thanos-compactor", path) == "200"
-
-    def wanted(right: str, status: str) -> str:
-        return status if right in rights else "403"
-
-    assert _status(member, "GET", name, "", "list-type=2&max-keys=1") == "200"
-    assert _status(member, "GET", name, path) == "200"
-    assert _status(member, "PUT", name, path) == wanted(bucket.WRITE, "200")
-    assert _status(member, "DELETE", name, path) == wanted(bucket.DELETE, "204")
-    assert _status(member, "DELETE", "thanos-compactor", path) == "204"
+    assert_rights(member, name)

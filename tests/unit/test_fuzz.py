@@ -641,7 +641,7 @@ SITE = site_from_dicts(
                         "access_key": f"secret:env:{name}",
                         "secret_key": "secret:env:FUZZ_SECRET",
                     }
-                    for name in bucket.RIGHTS
+                    for name in (*bucket.RIGHTS, bucket.ADMIN)
                 },
             },
         }

@@ -235,10 +235,10 @@ def server(weed, tmp_path_factory):
                 path.unlink()
 
 
-def signer(server, name: str, **config) -> bucket._Signer:
+def signer(server, name: str, **config) -> bucket.Signer:
     common = server.member.settings.bucket_config
     own = {"access_key": f"access-{name}", "secret_key": f"secret-of-{name}"}
-    return bucket._Signer({**common, "config": {**common["config"], **own, **config}})
+    return bucket.Signer({**common, "config": {**common["config"], **own, **config}})
 
 
 def ask(method: str, url: str, data: bytes = b"") -> str:

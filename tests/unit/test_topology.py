@@ -24,6 +24,7 @@ def test_names_are_the_documents():
         "thanos-receive",
         "thanos-bucket-web",
         "seaweedfs",
+        "minio",
         "prometheus-upper",
         "node_exporter",
     ]
@@ -60,6 +61,8 @@ def test_ports_are_the_documents():
         ("thanos-bucket-web", "http"): 10914,
         ("seaweedfs", "http"): 9327,
         ("seaweedfs", "s3"): 8333,
+        ("minio", "http"): 9000,
+        ("minio", "console"): 9001,
         ("prometheus-upper", "http"): 9090,
         ("node_exporter", "http"): 9100,
     }

@@ -113,14 +113,18 @@ def test_reload_only_where_it_does_something(component):
     rendered = unit(component)
     found = lines(rendered.text)
     assert ("ExecReload" in found) == bool(rendered.reload_paths)
-    reloads = ("prometheus", "prometheus-upper", "alertmanager", "thanos-rule", "seaweedfs")
+    reloads = (
+        *("prometheus", "prometheus-upper", "alertmanager", "thanos-rule"),
+        *("seaweedfs", "minio"),
+    )
     assert bool(rendered.reload_paths) == (component in reloads)
     assert any(" started " in line for line in found["ExecStartPre"])
     if rendered.reload_paths:
-        stamp, hangup = found["ExecReload"]
+        stamp, load = found["ExecReload"]
         assert stamp == found["ExecStartPre"][1]
         assert stamp.endswith(f" loaded {rendered.name} {' '.join(rendered.reload_paths)}")
-        assert hangup.endswith("/bin/kill -HUP $MAINPID")
+        signal = "+/bin/kill -HUP $MAINPID"
+        assert load == (signal if component != "minio" else found["ExecStartPost"][0])
 
 
 def test_sidecar_outlives_prometheus():

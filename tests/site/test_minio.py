@@ -1,0 +1,58 @@
+"""The object store, where it is a MinIO of ours."""
+
+import pytest
+
+from deploys.lib import bucket, topology
+from deploys.lib.secrets import resolve
+from tests.site.ask import listing
+from tests.site.daemon import Daemon
+from tests.site.inventory import site as the_site
+from tests.site.keys import assert_rights
+
+COMPONENT = "minio"
+
+
+class TestDaemon(Daemon):
+    def test_configuration_is_for_it_to_read_and_not_to_write(self, host, member, info):
+        inner = topology.MINIO_KEYS_DIR
+        files = {f"{inner}/{name}.policy" for name in bucket.RIGHTS}
+        files |= {f"{inner}/users", f"{inner}/mc.json"}
+        certificates = (topology.MINIO_CERTS, f"{topology.MINIO_CERTS}/CAs")
+        found = listing(member, info.config_dir, topology.MINIO_ENV, *certificates, inner, *files)
+        assert found == {
+            **dict.fromkeys((info.config_dir, *certificates), f"d 750 root:{topology.GROUP}"),
+            topology.MINIO_ENV: f"f 640 root:{COMPONENT}",
+            inner: "d 700 root:root",
+            **dict.fromkeys(files, "f 600 root:root"),
+        }
+        # Other daemons of the host run as the same user, and are not in the group.
+        become = f"setpriv --reuid={topology.USER} --regid={topology.GROUP} --clear-groups"
+        for path in (topology.MINIO_ENV, f"{inner}/users"):
+            assert host.run(f"cd / && {become} cat {path}").rc != 0
+
+
+def test_it_knows_the_keys_of_the_site_and_no_other(host, member):
+    keys = resolve(member.settings.bucket_keys)
+    work = host.check_output("mktemp -d")
+    script = (
+        f"cp {topology.MINIO_KEYS_DIR}/mc.json {work}/config.json; "
+        f"{topology.BIN_DIR}/mc --config-dir {work} --json admin user list site | tr '{{}},' '\\n'; rm -r {work}"
+    )
+    lines = [line.split('"') for line in host.check_output(script).splitlines()]
+    values = [(parts[1], parts[3]) for parts in lines if len(parts) > 3]
+    users = [value for key, value in values if key == "accessKey"]
+    policies = [value for key, value in values if key == "policyName"]
+    wanted = {(key["access_key"], name) for name, key in keys.items() if name != bucket.ADMIN}
+    assert set(zip(users, policies, strict=True)) == wanted
+
+
+def test_the_journal_has_no_key_and_no_crash(host, member):
+    journal = host.check_output(f"journalctl -u {COMPONENT} -o cat")
+    assert "panic:" not in journal
+    for key in resolve(member.settings.bucket_keys).values():
+        assert key["secret_key"] not in journal
+
+
+@pytest.mark.parametrize("name", [name for name in bucket.RIGHTS if the_site().running(name)])
+def test_a_key_may_do_what_its_component_does_and_no_more(member, name):
+    assert_rights(member, name)
