@@ -255,6 +255,7 @@ def starter_rules(site: Site, member: Member) -> Data:
                 *_remote_write(member, for_),
                 *_rulers_and_receivers(site, member, for_),
                 *_storage(site, for_),
+                *_object_store(site, for_),
             ],
         },
     ]
@@ -543,6 +544,29 @@ def _storage(site: Site, for_: str) -> list[Data]:
             ),
         ]
     return rules
+
+
+def _object_store(site: Site, for_: str) -> list[Data]:
+    """An object store of ours that answers, and has nowhere to store. That it does not answer is TargetDown."""
+    found = {
+        "seaweedfs": "sum by (instance, host) (SeaweedFS_master_volume_layout_writable{%s}) == 0\n"
+        "or SeaweedFS_volumeServer_disk_error_status{%s} > 0",
+        "minio": "minio_cluster_health_status{%s} == 0\nor minio_cluster_drive_offline_total{%s} > 0",
+    }
+    return [
+        _alert(
+            "ObjectStoreCannotStore",
+            expr.replace("%s", f'job="{topology.COMPONENTS[name].job_name}"'),
+            "critical",
+            f"{name} on {{{{ or $labels.host $labels.instance }}}} can store nothing more",
+            "Blocks wait on the local disks until it can, and are lost once retention drops them. "
+            f"Its disk is full or broken: see df and journalctl -u {topology.COMPONENTS[name].unit} "
+            "on the host.",
+            for_,
+        )
+        for name, expr in found.items()
+        if site.running(name)
+    ]
 
 
 # A full disk ends ingestion; at the first mark there is time to act, at the second hardly any.

@@ -184,6 +184,7 @@ def test_starter_rules():
         "AlertmanagerPeersMissing",
         "DataDiskFilling",
         "ThanosSidecarUploadsFailing",
+        "ObjectStoreCannotStore",
     }
     storage = {rule["alert"] for rule in rules(storage=True)[1:]}
     assert {"ThanosCompactHalted", "ThanosCompactMultipleRunning"} <= storage
@@ -191,6 +192,14 @@ def test_starter_rules():
         assert rule["labels"]["severity"] in ("none", "warning", "critical")
         assert set(rule["annotations"]) == {"summary", "description"}
         assert rule.get("for") == (None if rule["alert"] == "Watchdog" else "5m")
+
+
+def test_an_object_store_of_ours_is_watched_and_no_other():
+    found = [r["expr"] for r in rules(storage=True) if r.get("alert") == "ObjectStoreCannotStore"]
+    seaweedfs, minio = found
+    assert seaweedfs.count('{job="seaweedfs"}') == 2 and minio.count('{job="minio"}') == 2
+    (alone,) = [r["expr"] for r in rules() if r.get("alert") == "ObjectStoreCannotStore"]
+    assert alone == seaweedfs
 
 
 def test_peers_are_counted_by_the_inventory():
