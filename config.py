@@ -7,10 +7,12 @@ run prints goes through a stream that hides its secrets.
 
 import inspect
 import sys
-from functools import partial
+from functools import cache
 from getpass import getpass
+from traceback import walk_stack
 
 import click
+import pyinfra.api.arguments
 import pyinfra.api.util
 import pyinfra_cli.cli
 from pyinfra import config, state
@@ -31,10 +33,18 @@ config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
 # place: the version above is bound, and a test sees that the plan is printed.
 pyinfra_cli.cli.print_meta = plan.print_with(pyinfra_cli.cli.print_meta)
 
-# To know the line that calls an operation, pyinfra reads the source of every frame on the way: most of
-# the time of a run with nothing to change. File and number are all it uses.
-for _name in ("stack", "getframeinfo"):
-    setattr(pyinfra.api.util, _name, partial(getattr(inspect, _name), context=0))
+
+# To know the line that calls an operation, pyinfra reads the source of every frame on the way, and looks
+# for its file: most of the time of a run with nothing to change. File and number are all it uses.
+def _frame(frame):
+    return inspect.Traceback(frame.f_code.co_filename, frame.f_lineno, "", None, None)
+
+
+pyinfra.api.util.stack = lambda: list(walk_stack(sys._getframe(1)))
+pyinfra.api.util.getframeinfo = _frame
+# For every operation and fact it also evaluates the annotations of its arguments anew.
+_arguments = inspect.unwrap(pyinfra.api.arguments.all_global_arguments)
+pyinfra.api.arguments.all_global_arguments = cache(_arguments)
 
 
 def _check(options):

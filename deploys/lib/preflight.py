@@ -423,8 +423,10 @@ def _firewalls(view: View) -> Iterator[Result]:
             says = host.reach.get(endpoint.target, "timeout")
             tried.setdefault(endpoint.host_name, set()).add(says)
     for member, host in view.members():
+        if not host.firewall or _open(member, host):
+            continue
         dialled = view.site.dialled(member)
-        if not host.firewall or not dialled or _open(member, host):
+        if not dialled:
             continue
         if tried.get(member.name, {""}) <= {"open", "refused"} and all(
             p == "tcp" for p, _ in dialled

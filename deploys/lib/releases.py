@@ -14,6 +14,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 # The last that upstream published binaries of, before it ended both (docs/storage.md).
 _MINIO = {"minio": "RELEASE.2025-09-07T16-13-09Z", "mc": "RELEASE.2025-08-13T08-35-41Z"}
@@ -337,12 +338,21 @@ def parse(version: str, what: str = "version") -> tuple:
     A missing patch number counts as 0, and a date counts by its numbers. Raises ValueError, naming `what`, for
     anything else.
     """
-    if isinstance(version, str) and (dated := _DATED.fullmatch(version)):
-        return int("".join(dated.groups()[:3])), int("".join(dated.groups()[3:])), 0, True, ()
-    match = _VERSION.fullmatch(version) if isinstance(version, str) else None
-    if match is None:
+    key = _key(version) if isinstance(version, str) else None
+    if key is None:
         hint = " (without the leading v)" if str(version).startswith("v") else ""
         raise ValueError(f"{what}: found {version!r}, allowed: a version like 3.15.0{hint}")
+    return key
+
+
+@cache
+def _key(version: str) -> tuple | None:
+    """Kept: a site has few versions, and a run asks for them at every turn."""
+    if dated := _DATED.fullmatch(version):
+        return int("".join(dated.groups()[:3])), int("".join(dated.groups()[3:])), 0, True, ()
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        return None
     major, minor, patch, pre = match.groups()
     # Of two pre-releases, numbers compare as numbers and come before words.
     parts = tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in (pre or "").split("."))

@@ -12,12 +12,19 @@ import re
 import shlex
 import tarfile
 from copy import deepcopy
+from functools import cache
 
 from deploys.lib.topology import STAMP, STAMPS, STATE, UNIT_DIR
 from facts.look import Installed, Path, Process, State
 
 IGNORED = {"set", "export", "[", "cp", "install", "unshare", "{", "}", "exit"}
 HEREDOC = re.compile(r"<<'(\w+)'")
+
+
+@cache
+def words_of(line: str) -> tuple[str, ...]:
+    """Runs say the same lines to many hosts, and `shlex` takes its time."""
+    return tuple(shlex.split(line, comments=True))
 
 
 class Host:
@@ -40,7 +47,7 @@ class Host:
             if end := HEREDOC.search(line):
                 body = list(iter(lambda: next(lines), end[1]))  # noqa: B023
             for part in line.split("; "):
-                self._do(shlex.split(part, comments=True), body, part)
+                self._do(list(words_of(part)), body, part)
 
     def _do(self, words: list[str], body: list[str], line: str) -> None:
         if not words or words[0] in IGNORED or words[0].startswith("wanted="):

@@ -18,9 +18,11 @@ def run(tmp_path, monkeypatch):
     return lambda *arguments, **options: run_site(tmp_path, monkeypatch, *arguments, **options)
 
 
-@pytest.fixture
-def site(run):
-    done = run()
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A run of the whole site on blank hosts, made once: it is only read."""
+    with pytest.MonkeyPatch.context() as patch:
+        done = run_site(tmp_path_factory.mktemp("site"), patch)
     assert done.rc == 0, done.output
     return done
 
