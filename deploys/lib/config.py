@@ -549,7 +549,8 @@ def _storage(site: Site, for_: str) -> list[Data]:
 def _object_store(site: Site, for_: str) -> list[Data]:
     """An object store of ours that answers, and has nowhere to store. That it does not answer is TargetDown."""
     found = {
-        "seaweedfs": "sum by (instance, host) (SeaweedFS_master_volume_layout_writable{%s}) == 0\n"
+        "seaweedfs": "sum by (instance, host) "
+        '(SeaweedFS_volumeServer_read_only_volumes{%s, type="isDiskSpaceLow"}) > 0\n'
         "or SeaweedFS_volumeServer_disk_error_status{%s} > 0",
         "minio": "minio_cluster_health_status{%s} == 0\nor minio_cluster_drive_offline_total{%s} > 0",
     }

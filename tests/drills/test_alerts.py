@@ -46,3 +46,18 @@ def test_one_notification(site: Site, down: str | None) -> None:
     if down:
         time.sleep(quiet)
         assert notifications(name) == {"firing": 1, "resolved": 1}
+
+
+@pytest.mark.long
+def test_an_object_store_that_is_full_is_an_alert(site: Site) -> None:
+    """Its disk has less free than it wants to keep: it answers, takes nothing, and says so."""
+    name = "ObjectStoreCannotStore"
+    full = {"seaweedfs_flags": {"volume.minFreeSpace": "99"}}  # percent
+    run = run_site(data=full, deploy="deploys/seaweedfs.py")
+    assert run.status == 0, str(run)
+    member = site.running("alertmanager")[0]
+    (alert,) = wait_for("the alert", lambda: alerts(site, member, name), 120)
+    assert alert["labels"]["host"] == site.running("seaweedfs")[0].name
+    run = run_site(deploy="deploys/seaweedfs.py")
+    assert run.status == 0, str(run)
+    wait_for("its end", lambda: not alerts(site, member, name), 120)

@@ -197,7 +197,7 @@ def test_starter_rules():
 def test_an_object_store_of_ours_is_watched_and_no_other():
     found = [r["expr"] for r in rules(storage=True) if r.get("alert") == "ObjectStoreCannotStore"]
     seaweedfs, minio = found
-    assert seaweedfs.count('{job="seaweedfs"}') == 2 and minio.count('{job="minio"}') == 2
+    assert seaweedfs.count('{job="seaweedfs"') == 2 and minio.count('{job="minio"}') == 2
     (alone,) = [r["expr"] for r in rules() if r.get("alert") == "ObjectStoreCannotStore"]
     assert alone == seaweedfs
 
