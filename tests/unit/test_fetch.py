@@ -35,7 +35,7 @@ def served(tmp_path, monkeypatch):
     Mirror.asked = []
     handler = partial(Mirror, directory=str(tmp_path / "mirror"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # ends soon
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
