@@ -275,6 +275,14 @@ def _whole(site: Site, since: float, until: float, away: str = "") -> bool:
     return True
 
 
+def _until_now(site: Site, began: float) -> tuple[float, float]:
+    """From two scrapes before it `began` to two after it is over (which may be within one), once the ring has them."""
+    over = time.time()
+    wait_for("the ring to be up to date", lambda: _up_to_date(site), 120)
+    wait_for("two scrapes after it", lambda: time.time() > over + 4 * interval(site), 60)
+    return began - 2 * interval(site), time.time() - 2 * interval(site)
+
+
 @pytest.fixture
 def well(site: Site) -> None:
     wait_for("the ring to be up to date", lambda: _up_to_date(site), 60)
@@ -290,10 +298,7 @@ def test_a_receiver_that_was_away_costs_no_sample(site: Site, away: str) -> None
         time.sleep(AWAY)
     finally:
         lab("plug", away)
-    back = time.time()
-    wait_for("the ring to be up to date", lambda: _up_to_date(site), 120)
-    wait_for("two scrapes after it", lambda: time.time() > back + 4 * interval(site), 60)
-    since, until = began - 2 * interval(site), time.time() - 2 * interval(site)
+    since, until = _until_now(site, began)
     if away != plan.RING:  # it was passed by
         own = f'{RECEIVE_LABEL}="{flags.replica_of(site.hosts[away])}"'
         for replica in site.running("prometheus"):
@@ -309,8 +314,7 @@ def test_receivers_restart_one_by_one_and_no_sample_is_lost(site: Site) -> None:
     run = run_site("--limit", "receive", data={"receive_retention": "16d"})
     assert run.status == 0, str(run)
     assert moved(before) == {(m.name, RECEIVE) for m in site.running(RECEIVE)}
-    wait_for("the ring to be up to date", lambda: _up_to_date(site), 60)
-    since, until = began - 2 * interval(site), time.time() - 2 * interval(site)
+    since, until = _until_now(site, began)
     wait_for("the backlog", lambda: _whole(site, since, until), 90, pause=1)
 
     def read_back() -> bool:
