@@ -5,7 +5,7 @@ reload on every living member, also in the middle of an outage; a new flag or re
 time. Back up means: ready, and gossip settled with every other member that is alive.
 """
 
-from deploys import preflight, software, web
+from deploys import alone
 from deploys.lib import config, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.secrets import resolve
@@ -50,7 +50,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(ALERTMANAGER)

@@ -3,7 +3,7 @@
 Nobody waits for it. A new flag, release or key is a restart.
 """
 
-from deploys import base, preflight, software, web
+from deploys import alone
 from deploys.lib import gates, rollout
 from deploys.lib.component import Component
 from deploys.lib.service import daemons, thanos_directories
@@ -34,8 +34,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    base.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(BUCKET_WEB)

@@ -6,7 +6,7 @@ it: while it is down, blocks wait. Its data directory is scratch, and can be los
 release or key is a restart. Back up means: ready, and not halted.
 """
 
-from deploys import base, preflight, software, web
+from deploys import alone
 from deploys.lib import gates, rollout
 from deploys.lib.component import Component
 from deploys.lib.service import daemons, thanos_directories
@@ -32,8 +32,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    base.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(COMPACTOR)

@@ -9,7 +9,7 @@ up means: the keys are known, and there is a disk to store on.
 import json
 import re
 
-from deploys import base, preflight, software, web
+from deploys import alone
 from deploys.lib import bucket, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.service import daemons, data_directories
@@ -100,8 +100,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    base.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(MINIO)

@@ -7,7 +7,7 @@ job. The sidecar starts after Prometheus and survives its restarts. Back up mean
 scraped, and seen by its sidecar.
 """
 
-from deploys import base, preflight, software, web
+from deploys import alone
 from deploys.lib import config, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.secrets import resolve
@@ -73,8 +73,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    base.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(PROMETHEUS)

@@ -5,7 +5,7 @@ or release is a restart, one querier at a time. Back up means: ready, and every 
 error.
 """
 
-from deploys import preflight, software, web
+from deploys import alone
 from deploys.lib import config, flags, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.service import daemons
@@ -33,7 +33,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(QUERIER)

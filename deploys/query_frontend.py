@@ -4,7 +4,7 @@ Before a querier of the same host, else one of the site's. A partial answer is n
 is a restart, one frontend at a time. Back up means: a query through it is answered.
 """
 
-from deploys import preflight, software, web
+from deploys import alone
 from deploys.lib import config, gates, rollout, topology
 from deploys.lib.component import Component, File
 from deploys.lib.secrets import resolve
@@ -36,7 +36,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(FRONTEND)

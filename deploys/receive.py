@@ -7,7 +7,7 @@ member at a time, and only while the others are enough for every write. Back up 
 write-ahead log is replayed, and the ring loaded.
 """
 
-from deploys import base, preflight, software, web
+from deploys import alone
 from deploys.lib import config, flags, gates, rollout, topology
 from deploys.lib.component import Component, File
 from deploys.lib.service import daemons, thanos_directories
@@ -39,8 +39,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    base.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(RECEIVE)

@@ -7,7 +7,7 @@ time. It keeps blocks, serves and uploads them, or sends what it records by remo
 means: ready, and every group of rules evaluated without failure.
 """
 
-from deploys import base, preflight, software, web
+from deploys import alone
 from deploys.lib import config, flags, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.secrets import resolve
@@ -63,8 +63,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    base.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(RULE)

@@ -17,7 +17,7 @@ from cryptography import x509  # comes with paramiko
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from deploys import base, preflight, software, web
+from deploys import alone
 from deploys.lib import bucket, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.service import daemons, data_directories
@@ -108,8 +108,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    base.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(SEAWEEDFS)

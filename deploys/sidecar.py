@@ -5,7 +5,7 @@ its unit stay as they are, and what it lacks is a finding of the preflight. The 
 the data, as it reads the blocks and writes thanos.shipper.json there. Back up means: ready, and it sees its Prometheus.
 """
 
-from deploys import base, preflight, software, web
+from deploys import alone
 from deploys.lib import gates, rollout
 from deploys.lib.component import Component
 from deploys.lib.service import daemons, thanos_directories
@@ -30,8 +30,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    base.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(SIDECAR)

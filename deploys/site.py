@@ -26,6 +26,7 @@ from deploys import (
     upper,
     web,
 )
+from deploys.lib import rollout
 
 preflight.deploy()  # refuse what can be refused before any change
 base.deploy()  # account, directories, limits
@@ -34,6 +35,8 @@ kernel.deploy()  # sysctl
 timesync.deploy()  # a clock that is kept
 software.deploy()  # releases, fetched and verified on all hosts at once; nothing goes live yet
 web.deploy()  # certificates, users and passwords of every HTTP port: read again by themselves
+
+rollout.leave()  # what a host has no part in any more
 
 # One explicit line a role: each is staged and checked on all its hosts, then goes live host by host.
 logrotate.deploy()  # before the daemons, whose first lines it keeps

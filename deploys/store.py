@@ -5,7 +5,7 @@ the time each (`store_min_time`, `store_max_time`). Blocks that are new in the b
 release or key is a restart, one gateway at a time. Back up means: ready, which it is once it has loaded the blocks.
 """
 
-from deploys import base, preflight, software, web
+from deploys import alone
 from deploys.lib import config, gates, rollout, topology
 from deploys.lib.component import Component, File
 from deploys.lib.service import daemons, thanos_directories
@@ -33,8 +33,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    base.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(STORE)

@@ -5,7 +5,7 @@ or is not sent while it is down, it lacks (a sender tries again for as long as i
 each is a tier of one. Back up means: log replayed, two intervals scraped.
 """
 
-from deploys import preflight, prometheus, software, web
+from deploys import alone, prometheus
 from deploys.lib import config, gates, rollout
 from deploys.lib.component import Component
 from deploys.lib.service import daemons
@@ -37,7 +37,4 @@ def deploy() -> None:
 
 
 if __name__ == "builtins":  # as a deploy file of its own
-    preflight.deploy()
-    software.deploy()
-    web.deploy()
-    deploy()
+    alone.deploy(UPPER)

@@ -69,6 +69,10 @@ class Gate:
     patience: float = PATIENCE
 
 
+ROLES: dict[str, Role] = {}
+"""Every role that was imported, by name."""
+
+
 @dataclass(frozen=True)
 class Role:
     """A tier of the site, and what the rollout needs to know of it.
@@ -89,6 +93,9 @@ class Role:
     needs: tuple[str, ...] = ()
     alone: bool = False
     enough: Callable[[Site, Member], int] = lambda site, member: 1
+
+    def __post_init__(self) -> None:
+        ROLES[self.name] = self
 
     def members(self, site: Site) -> list[Member]:
         return site.members(self.group) if self.group else list(site.hosts.values())
@@ -256,10 +263,14 @@ def _ask_others(
 
 def begin() -> None:
     """This run changes hosts: the first look at each takes its lock, and what is done is recorded."""
-    memory = ctx_state.get().__dict__
-    if "_monitoring_run" not in memory:
-        memory["_monitoring_run"] = runs.Run(ctx_state.get(), site())
-        state.add_callback_handler(memory["_monitoring_run"])
+    current = ctx_state.get()
+    if "_monitoring_run" not in current.__dict__:
+        current._monitoring_run = runs.Run(current, site())
+        current.add_callback_handler(current._monitoring_run)
+        # pyinfra's own order lets a host that has fewer steps run ahead of the others; ours is that of the files.
+        current.get_op_order = lambda: sorted(
+            current.op_meta, key=lambda step: current.op_meta[step].op_order
+        )
 
 
 def first_look(extra: dict[str, str] | None = None) -> State | None:
@@ -334,11 +345,22 @@ def converge(role: Role) -> None:
     step(role.name, converging(role))
 
 
+def leave(*roles: Role) -> None:
+    """What a host has of these roles (by default: of all that were imported), and is no member of any more, goes.
+
+    Before any of them is rolled out: two replicas of one name, or two compactors, would be worse than a gap.
+    """
+    gone = [
+        role for role in roles or ROLES.values() if role.group and role.group not in member().groups
+    ]
+    step("roles that left", *(partial(_leave, role) for role in gone))
+
+
 def roll(role: Role) -> None:
     """Roll a role out: staged and checked on all its hosts at once, activated host by host in inventory order."""
-    step(f"{role.name}: stage and check", partial(_stage, role))
     members = [member.name for member in role.members(site())]
     if host.name in members:
+        step(f"{role.name}: stage and check", partial(_stage, role))
         for name in host.loop(members):  # host.loop gives each turn an identity of its own
             if name == host.name:
                 step(plan.turn(role.name, name), partial(_turn, role))
@@ -353,12 +375,18 @@ def converging(role: Role) -> Part:
 
 
 def _difference(role: Role, found: State) -> tuple[Component, Change]:
-    """What the role wants here (nothing at all where the host left it), and how the host differs."""
-    if any(member().name == other.name for other in role.members(site())):
-        component = role.component(site(), member(), found)
-    else:
-        component = Component(role.name)
+    """What the role wants here, and how the host differs."""
+    component = role.component(site(), member(), found)
     return component, compare(component, found)
+
+
+def _leave(role: Role, found: State) -> Iterator:
+    if found.manifests.get(role.name):
+        component = Component(role.name)
+        change = compare(component, found)
+        say(f"{role.name} leaves this host: {'; '.join(change.lines())}")
+        yield run(swap_script(component, change))
+        foresee(component, change, found)
 
 
 def _converge(role: Role, found: State) -> Iterator:
@@ -377,14 +405,8 @@ def _stage(role: Role, found: State) -> Iterator:
     component, change = _difference(role, found)
     for name in change.foreign:
         say(f"{role.name}: {name} is not ours and is left alone")
-    if _failed((*role.needs, *([role.group] if role.group else []))):
+    if _failed((*role.needs, role.group)):
         host.noop(f"{role.name} is stopped by a failure before it")
-        return
-    if not component.files:
-        if change.content:
-            say(f"{role.name} leaves this host: {'; '.join(change.lines())}")
-            yield run(swap_script(component, change))
-            foresee(component, change, found)
         return
     for name in change.directories:
         say(f"{role.name}: directory {name}")

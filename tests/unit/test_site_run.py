@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 import yaml
 
+from deploys.lib import plan
 from facts.look import Path, Process
 from tests.unit.recorded import BLANK, ROOT, run_site
 
@@ -308,18 +310,22 @@ def test_a_host_that_cannot_be_served_is_named(run, change, said):
     assert not any("systemctl restart" in script for script in done.commands["am-1"])
 
 
-KEYED = ("prometheus", "store", "compactor", "bucket_web")
-"""Roles with a key to the bucket, whose file belongs to a group of its own."""
+def test_a_role_run_alone_brings_what_its_daemons_are_started_with(run):
+    """Accounts, releases and the web configuration: they would not start without the files that they name."""
+    done = run("--limit", "upper-1", deploy="upper")
+    assert [plan.role_of(title) for title in done.order] == [
+        *("preflight", "preflight", "base", "software", "web", "roles that left"),
+        *("prometheus-upper", "prometheus-upper"),
+    ]
 
 
 @pytest.mark.parametrize(
-    "role",
-    ["node_exporter", "alertmanager", "querier", "query_frontend", "upper", *KEYED],
+    "path", [path for path in (ROOT / "deploys").glob("*.py") if "Role(" in path.read_text()]
 )
-def test_a_role_run_alone_brings_what_its_daemons_are_started_with(role):
-    """The web configuration too: they would not start without the file that their argument names."""
-    alone = (ROOT / "deploys" / f"{role}.py").read_text().partition('if __name__ == "builtins":')[2]
-    steps = [line.strip().partition("  ")[0] for line in alone.splitlines()[1:]]
-    base = ["base.deploy()"] if role in KEYED else []
-    wanted = ["preflight.deploy()", *base, "software.deploy()", "web.deploy()", "deploy()"]
-    assert steps == wanted
+def test_every_role_can_be_run_alone(path):
+    """In turns where it is rolled out so, and at once where no other host waits for it."""
+    text = path.read_text()
+    tail = text.partition('if __name__ == "builtins":  # as a deploy file of its own\n')[2]
+    rolled = re.search(r"rollout\.roll\((\w+)\)", text)
+    wanted = f"    alone.deploy({rolled[1]})" if rolled else "    deploy()"
+    assert tail.splitlines()[-1] == wanted

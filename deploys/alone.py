@@ -1,0 +1,14 @@
+"""One role as a run of its own: `pyinfra inventory.py deploys/ROLE.py`."""
+
+from deploys import base, preflight, software, web
+from deploys.lib import rollout
+
+
+def deploy(role: rollout.Role) -> None:
+    """The role, after all that its daemons are started with; it goes from the hosts that are no members any more."""
+    preflight.deploy()
+    base.deploy()
+    software.deploy()
+    web.deploy()
+    rollout.leave(role)
+    rollout.roll(role)
