@@ -7,6 +7,7 @@ loads ``pyinfra.api`` (and so gevent, a fifth of a second) but patches nothing.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import wraps
@@ -16,6 +17,31 @@ import yaml
 from pyinfra.api.exceptions import FactProcessError
 
 T = TypeVar("T")
+
+_UNIT_PLACES = " ".join(
+    f"{root}/{place}"
+    for root, places in {
+        "/etc/systemd": ("system",),
+        "/run/systemd": ("system", "generator", "generator.late", "transient"),
+        "/usr/local/lib/systemd": ("system",),
+        "/usr/lib/systemd": ("system",),
+        "/lib/systemd": ("system",),
+        "/sys/fs/cgroup": ("system.slice", "systemd/system.slice"),
+    }.items()
+    for place in places
+)
+"""Where a service has a file, or a control group while it runs."""
+
+
+def known_units(services: Iterable[str]) -> str:
+    """Shell that sets `$known` to those of `services` (names with `.service`) that have a file or run. systemd itself
+    searches for each one that it does not know, which takes it a millisecond and more."""
+    names = " ".join(map(shlex.quote, services))
+    return (
+        f"known=; for n in {names}; do for d in {_UNIT_PLACES}; do "
+        'if [ -e $d/$n ] || [ -L $d/$n ]; then known="$known $n"; break; fi; done; done'
+    )
+
 
 _PARSE_TROUBLE = (AttributeError, LookupError, TypeError, ValueError, yaml.YAMLError)
 

@@ -11,8 +11,9 @@ from pyinfra.api.exceptions import FactProcessError
 
 from facts import Reading, guarded
 
+LISTEN = "ss -H -lntup"
 # A host without ss must not look like one on which nothing listens.
-SCRIPT = 'ss -H -lntup 2>&1 || echo "ss failed: $?"'
+SCRIPT = f'{LISTEN} 2>&1 || echo "ss failed: $?"'
 
 _PROCESS = re.compile(r'\("(?P<name>(?:[^"\\]|\\.)*)",pid=(?P<pid>\d+),')
 

@@ -15,7 +15,7 @@ from math import prod
 from pyinfra.api import FactBase
 
 from deploys.lib import topology
-from facts import Reading, guarded
+from facts import Reading, guarded, known_units
 
 MARK = "=== "
 SECTIONS = (
@@ -69,7 +69,7 @@ class Installed(Reading):
 
 @dataclass
 class State(Reading):
-    """A host as the look found it. Paths that do not exist are absent from `paths`."""
+    """A host as the look found it. Paths that do not exist are absent from `paths`, and unknown units from `units`."""
 
     os: str = ""
     os_version: str = ""
@@ -120,7 +120,7 @@ def script(roots, paths, units, commands, sysctls, users, leaves=(), extra=None)
     """
     prune = " -o ".join(f"-path {shlex.quote(leaf)}" for leaf in leaves) or "-false"
     listing = "-printf '%p\\t%y\\t%m\\t%u\\t%g\\t%l\\n'"
-    show = f"systemctl show -p {','.join(UNIT_PROPERTIES)} {_quote(units)}"
+    show = f"systemctl show -p {','.join(UNIT_PROPERTIES)} $known"
     each = "[ -f $i ] && read -r sum <$i || continue"
     snippets = (
         # os
@@ -131,7 +131,7 @@ def script(roots, paths, units, commands, sysctls, users, leaves=(), extra=None)
         f"find {_quote(roots)} {_quote(paths)} \\( {prune} \\) -prune {listing} -o {listing} "
         "-type f -size -1024k -exec sha256sum {} +",
         # units
-        f'units=$({show}); echo "$units"',
+        f'{known_units(units)}; units=; [ -z "$known" ] || units=$({show}); echo "$units"',
         # processes
         "e=; c=; for u in $units; do case $u in MainPID=0) ;; MainPID=*) "
         'e="$e /proc/${u#*=}/exe"; c="$c /proc/${u#*=}/cmdline";; esac; done; '

@@ -1,14 +1,13 @@
 """What a host is before anything is done to it: system, room, who holds our ports and names, firewall, reach of peers.
 
 One command, that exits 0 on a blank host too: every tool in it may be missing. It reads the kernel's own files where it
-can, needs bash (for /dev/tcp) only to try the peers, and asks the package manager only about what is not ours.
+can, needs ss to see who listens and bash (for /dev/tcp) to try the peers, and asks the package manager only about what is not ours.
 
     pyinfra inventory.py fact facts.survey.Survey
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import shlex
 from collections.abc import Iterable, Mapping
@@ -18,11 +17,14 @@ from pathlib import PurePosixPath
 from pyinfra.api import FactBase
 
 from deploys.lib import topology
-from facts import Reading, guarded
+from facts import Reading, guarded, listeners
+from facts.listeners import LISTEN
 
 MARK = "--- "
 REACH_SECONDS = 3
-"""How long an answer of a peer is waited for. All are tried at once."""
+"""How long the answer of a peer is waited for."""
+QUICK_SECONDS = 0.3
+"""How long they are tried one after the other before that: enough where all are near and open."""
 AT_ONCE = 256
 """Peers tried at once."""
 SECTIONS = (
@@ -114,6 +116,8 @@ class Host(Reading):
     """Bytes."""
     swap: int = 0
     room: dict[str, Room] = field(default_factory=dict)
+    listeners: bool = True
+    """Could it be asked who listens? That takes ss."""
     holders: list[Holder] = field(default_factory=list)
     data: dict[str, Directory] = field(default_factory=dict)
     units: list[UnitFile] = field(default_factory=list)
@@ -155,6 +159,8 @@ def _quote(words: Iterable[str]) -> str:
     return " ".join(shlex.quote(str(word)) for word in words)
 
 
+_QUICK = 'for t; do { echo "$t open"; } 3<>"/dev/tcp/$t"; done'
+"""One after the other: next to nothing where all of them are open and near."""
 _TRY = """
 for t; do
     { echo "$t open"; } 3<>"/dev/tcp/$t" ||
@@ -169,16 +175,17 @@ more than one write: it is asked again and caught, so that the lines of others d
 def _reach(peers: Iterable[tuple[str, int]]) -> str:
     """Try each peer: a line `ADDRESS/PORT open`, or what bash says of it, and none where nothing answers."""
     listed = [f"{address}/{port}" for address, port in dict.fromkeys(peers)]
-    lines = []
-    for begin in range(0, len(listed), AT_ONCE):
-        some = _quote(listed[begin : begin + AT_ONCE])
-        lines += [f"timeout {REACH_SECONDS} bash -c {shlex.quote(_TRY)} bash {some}"]
+    if not listed:
+        return ":"
+    quick, tries = (
+        f"timeout {limit} bash -c {shlex.quote(text)} bash"
+        for limit, text in ((QUICK_SECONDS, _QUICK), (REACH_SECONDS, _TRY))
+    )
     return (
         "command -v bash >/dev/null && command -v timeout >/dev/null && {\necho tried\n"
-        + "\n".join(lines)
-        + "\n}"
-        if lines
-        else ":"
+        f'p={shlex.quote(" ".join(listed))}\ns="\n$({quick} $p)\n"; echo "$s"\n'
+        'for t in $p; do case $s in *"\n$t open\n"*) ;; *) echo "$t";; esac; done | '
+        f"xargs -r -n {AT_ONCE} {tries}\n}}"
     )
 
 
@@ -193,7 +200,7 @@ def script(
     """The survey as one POSIX shell script. `ports` are those whose holders are wanted; `peers` are tried; `units` are
     names of units, ours and the distribution's; `places` are what must have room; `data` are data directories;
     `asked` are scripts of further questions by name."""
-    hexed = "|".join(sorted({f"{port:04X}" for port in ports})) or "none"
+    where = " or ".join(f"sport = :{port}" for port in sorted(set(ports))) or "sport = :0"
     snippets = (
         # machine
         "grep -hsE '^(processor|MemTotal|SwapTotal)' /proc/cpuinfo /proc/meminfo",
@@ -206,19 +213,14 @@ def script(
         'grep -E "^([^ ]+ ){4}($e) " /proc/self/mountinfo; }',
         # disks
         "grep -sH '' /sys/dev/block/*/queue/rotational /sys/dev/block/*/../queue/rotational",
-        # sockets of ours: TCP in LISTEN, UDP unconnected
-        f"cd /proc/net; s=$(grep -sEH '^ *[0-9]+: [0-9A-F]+:({hexed}) [0-9A-F]+:0000 (0A|07) ' "
-        'tcp tcp6 udp udp6); cd /; echo "$s"',
-        # holders: each socket's processes, their executables, names and units
-        'o=; i=; [ -z "$s" ] || i=$(echo "$s" | while IFS=\': \' read -r x x x x x x x x x x x x x x n x; do '
-        'echo "-o -lname socket:?$n?"; done)\n'
-        '[ -z "$i" ] || { h=$(find /proc/[0-9]*/fd \\( -false $i \\) -printf "%p %l\\n"); echo "$h"; p=; '
-        "for l in $h; do case $l in /proc/*) l=${l#/proc/}; l=${l%%/*}; "
-        'case " $p " in *" $l "*) ;; *) p="$p $l";; esac;; esac; done\n'
-        'e=; c=; for l in $p; do e="$e /proc/$l/exe"; c="$c /proc/$l/comm /proc/$l/cgroup"; done; '
-        '[ -z "$p" ] || { l=$(find $e -maxdepth 0 -printf "%p %l\\n"); echo "$l"; '
-        'grep -sHE "name=systemd:|^0::|^[^:]*$" $c; '
-        f'for l in $l; do case $l in /proc/*|{topology.INSTALL_DIR}/*) ;; /*) o="$o $l";; esac; done; }}; }}',
+        # sockets of ours. Not of /proc/net, where the kernel goes through all its connections
+        f's=; command -v ss && {{ s=$({LISTEN} "{where}") || s="ss failed: $?"; echo "$s"; }}',
+        # holders: their processes' executables and units
+        'set -f; o=; p=; for l in $s; do while :; do case $l in *,pid=*) l=${l#*,pid=}; n=${l%%,*}; '
+        'case " $p " in *" $n "*) ;; *) p="$p $n";; esac;; *) break;; esac; done; done; set +f\n'
+        'e=; c=; for l in $p; do e="$e /proc/$l/exe"; c="$c /proc/$l/cgroup"; done; '
+        '[ -z "$p" ] || { l=$(find $e -maxdepth 0 -printf "%p %l\\n"); echo "$l"; grep -sHE "name=systemd:|^0::" $c; '
+        f'for l in $l; do case $l in /proc/*|{topology.INSTALL_DIR}/*) ;; /*) o="$o $l";; esac; done; }}',
         # data: lost+found is the file system's
         f"find {_quote(data)} -maxdepth 1 ! -name lost+found -printf '%p\\t%u\\t%d\\n'",
         # units: files by these names, wherever systemd looks for them
@@ -284,7 +286,8 @@ def parse(lines: list[str]) -> Host:
             kinds[match[1]] = "rotational" if match[2] == "1" else "ssd"
     survey.room = _room(part["room"], kinds)
     packages = _packages(part["packages"])
-    survey.holders = _holders(part["sockets"], part["holders"], packages)
+    survey.listeners = bool(part["sockets"])
+    survey.holders = _holders(part["sockets"][1:], part["holders"], packages)
     survey.data = _data(part["data"])
     survey.units = _units(part["units"], packages)
     survey.selinux = {"1": "enforcing", "0": "permissive"}.get("".join(part["selinux"]), "disabled")
@@ -349,49 +352,27 @@ def _packages(lines: list[str]) -> dict[str, str]:
     return found
 
 
-def _address(text: str) -> str:
-    """An address of /proc/net: 32-bit words, each in the host's byte order (taken for little-endian)."""
-    raw = b"".join(bytes.fromhex(text[i : i + 8])[::-1] for i in range(0, len(text), 8))
-    return str(ipaddress.ip_address(raw))
-
-
 def _holders(sockets: list[str], lines: list[str], packages: Mapping[str, str]) -> list[Holder]:
-    pids: dict[str, list[int]] = {}
     of: dict[int, dict[str, str]] = {}
     for line in lines:
-        match = re.match(r"/proc/(\d+)/(\w+)(?:/\d+)?[ :](.*)", line)
+        match = re.match(r"/proc/(\d+)/(\w+)[ :](.*)", line)
         if not match:
             continue
         pid, what, value = int(match[1]), match[2], match[3]
-        if what == "fd":
-            pids.setdefault(value.removeprefix("socket:").strip("[]"), []).append(pid)
-        elif what == "cgroup":
+        if what == "cgroup":
             units = re.findall(r"([^/]+\.(?:service|scope))", value)
             if units and (value.startswith("0::") or "name=systemd" in value):
                 of.setdefault(pid, {})["unit"] = units[-1]
         else:
             of.setdefault(pid, {})[what] = value
     found = []
-    for line in sockets:
-        table, _, words = line.partition(":")
-        words = words.split()
-        if len(words) < 10:
-            continue
-        proto, (address, port) = table.removesuffix("6"), words[1].split(":")
-        for pid in dict.fromkeys(pids.get(words[9], [0])):
-            known = of.get(pid, {})
-            exe = known.get("exe", "").removesuffix(" (deleted)")
-            holder = Holder(
-                proto,
-                int(port, 16),
-                _address(address),
-                pid,
-                known.get("comm", ""),
-                exe,
-                known.get("unit", ""),
-                packages.get(exe, ""),
-            )
-            found.append(holder)
+    for one in listeners.parse(sockets):
+        known = of.get(one.pid or 0, {})
+        exe = known.get("exe", "").removesuffix(" (deleted)")
+        unit, package = known.get("unit", ""), packages.get(exe, "")
+        found.append(
+            Holder(one.proto, one.port, one.address, one.pid or 0, one.process or "", exe, unit, package)
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pyinfra.api import FactBase
 from pyinfra.api.exceptions import FactProcessError
 
-from facts import Reading, guarded
+from facts import Reading, guarded, known_units
 
 # Service names by distribution: Debian's chrony, ntpsec and ntp, RHEL's chronyd and ntpd.
 # In the order in which the active one is looked for: timesyncd stands back for all the others.
@@ -29,9 +29,10 @@ _CAP_SYS_TIME = 1 << 25
 SERVICE_SCRIPT = "\n".join(
     [
         "echo '==[units]=='",
-        "systemctl show -p Id -p LoadState -p ActiveState "
-        + " ".join(f"{unit}.service" for unit in _UNITS),
-        "echo '==[container]=='; systemd-detect-virt --container",
+        known_units(f"{unit}.service" for unit in _UNITS),
+        '[ -z "$known" ] || systemctl show -p Id -p LoadState -p ActiveState $known',
+        # What systemd-detect-virt would say, as systemd found it when it started.
+        "echo '==[container]=='; read -r n </run/systemd/container && echo $n",
         "echo '==[capabilities]=='; grep CapBnd /proc/1/status",
         # Is it synchronised? Of the two most common services that is known at once.
         "[ ! -e /run/chrony/chronyd.pid ] || { echo '==[chrony]=='; timeout 5 chronyc -n tracking; }",

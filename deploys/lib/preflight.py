@@ -274,6 +274,9 @@ def _missing(member: Member, look: State | None) -> list[str]:
 def _holders(view: View) -> Iterator[Result]:
     for member, host in view.members():
         ports = _ports(member)
+        if not host.listeners:
+            found, advice = "no ss: who listens was not seen", "install iproute2 (iproute on RHEL)"
+            yield Result(member.name, "ports", found, "ss", advice, "warn")
         for holder in host.holders:
             component, setting = ports[holder.port]
             info = COMPONENTS[component]

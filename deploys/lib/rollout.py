@@ -375,9 +375,11 @@ def converging(role: Role) -> Part:
 
 
 def _difference(role: Role, found: State) -> tuple[Component, Change]:
-    """What the role wants here, and how the host differs."""
-    component = role.component(site(), member(), found)
-    return component, compare(component, found)
+    """What the role wants here, and how the host differs. Of one look the same is wanted, staged or live."""
+    wanted = {} if planning() else found.__dict__.setdefault("_wanted", {})
+    if role.name not in wanted:
+        wanted[role.name] = role.component(site(), member(), found)
+    return wanted[role.name], compare(wanted[role.name], found)
 
 
 def _leave(role: Role, found: State) -> Iterator:

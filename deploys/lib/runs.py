@@ -122,11 +122,12 @@ class Run(BaseStateCallback):
             self._release(host, f"failed at {step}")
 
     def operation_end(self, state, op_hash):
-        role = plan.role_of(self._title(op_hash))
-        taken = time.monotonic() - self.clock[op_hash]
-        seconds = self.record["seconds"]
-        seconds[role] = round(seconds.get(role, 0) + taken, 2)
-        self._save()
+        title, record = self._title(op_hash), self.record
+        role, taken = plan.role_of(title), time.monotonic() - self.clock[op_hash]
+        record["seconds"][role] = round(record["seconds"].get(role, 0) + taken, 2)
+        # Where nothing was done, what is new can wait for a step that does something, or the end.
+        if title in plan.books(self.state)[True].busy or title in record["failed"].values():
+            self._save()
         if self.answers and not self.judged:
             self._judge()
         if op_hash == self.last:

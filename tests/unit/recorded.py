@@ -114,7 +114,7 @@ def print_survey(script: str, text: str = BLANK_SURVEY, silent: str = "none") ->
     """The survey `text` as a host would answer `script`: peers refuse, but for those that match `silent`."""
     text = text[: text.index("--- reach")]
     asked = script.partition("echo tried")[2]
-    peers = re.findall(r"(?<![/\w])([\w.:-]+/\d+)(?= |$)", asked, re.M)
+    peers = re.findall(r"(?<![/\w])([\w.:-]+/\d+)(?=[ '\n])", asked)
     says = [f"{peer} Connection refused" for peer in peers if not re.search(silent, peer)]
     return "\n".join([f"{text}--- reach", *(["tried"] if asked else []), *says])
 

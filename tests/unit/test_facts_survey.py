@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socketserver
 import subprocess
 from pathlib import Path
 
@@ -172,14 +173,11 @@ def test_units_and_packages_that_are_not_ours():
 def test_a_holder_in_cgroup_v1_and_its_package():
     text = (DATA / "survey_blank_debian12.txt").read_text()
     socket = (
-        "tcp:   0: 0100007F:238C 00000000:0000 0A 00000000:00000000 00:00000000 00000000"
-        "     0        0 4711 1 0000000000000000 100 0 0 10 0"
+        'tcp LISTEN 0 4096 127.0.0.1:9100 0.0.0.0:* users:(("prometheus-node",pid=77,fd=3))'
     )
     text = text.replace(
-        "--- sockets\n\n--- holders\n",
-        f"--- sockets\n{socket}\n--- holders\n"
-        "/proc/77/fd/3 socket:[4711]\n/proc/77/exe /usr/bin/prometheus-node-exporter\n"
-        "/proc/77/comm:prometheus-node\n"
+        "/usr/bin/ss\n\n--- holders\n",
+        f"/usr/bin/ss\n{socket}\n--- holders\n/proc/77/exe /usr/bin/prometheus-node-exporter\n"
         "/proc/77/cgroup:1:name=systemd:/system.slice/prometheus-node-exporter.service\n",
     ).replace(
         "--- packages\n",
@@ -235,9 +233,17 @@ def test_peers_are_tried_from_here():
     assert reach["127.0.0.1:1"] == "refused" and "[::1]:1" in reach
 
 
-def test_many_peers_are_tried_in_turns():
-    peers = [(f"10.0.{n // 256}.{n % 256}", 9100) for n in range(AT_ONCE + 1)]
-    assert script(peers=peers).count("timeout 3 bash") == 2
+def test_what_is_not_open_at_once_is_tried_again_with_others_in_turns(tmp_path):
+    """An open peer comes after one that does not answer, and after more than are tried at once."""
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
+        peers = [("127.0.0.1", port) for port in range(1, AT_ONCE + 1)]
+        peers += [("192.0.2.1", 1), ("127.0.0.1", server.server_address[1])]
+        asked = script(peers=peers)
+        done = subprocess.run(["sh", "-c", asked], capture_output=True, text=True)
+    reach = parse(done.stdout.splitlines()).reach
+    assert len([says for says in reach.values() if says == "refused"]) >= AT_ONCE - 3
+    assert reach[f"127.0.0.1:{server.server_address[1]}"] == "open"
+    assert asked.count("xargs") == 1
 
 
 def test_other_text_is_refused():

@@ -287,8 +287,9 @@ def test_a_firewall_that_is_opened_by_the_run():
     assert [(r.check, r.severity) for r in results] == [("reach", "note")]
 
 
-def test_no_bash():
-    assert one(found(SITE, am_1={"reach": {}})).severity == "warn"
+@pytest.mark.parametrize("lacks", [{"reach": {}}, {"listeners": False}])
+def test_no_bash_and_no_ss(lacks):
+    assert one(found(SITE, am_1=lacks)).severity == "warn"
 
 
 def test_selinux():
@@ -434,4 +435,4 @@ def test_a_host_that_cannot_be_read_is_refused(run):
 
 def test_the_default_script_asks_for_all_ports():
     for port in (9090, 9093, 9094, 9100, 10901, 10902, 10903, 10904):
-        assert f"{port:04X}" in preflight.default_script()
+        assert f"sport = :{port}" in preflight.default_script()
