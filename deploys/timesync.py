@@ -20,7 +20,7 @@ from facts.look import State
 
 def clock(found: State) -> Iterator:
     wanted = rollout.member().settings.timesync
-    seen = timesync.parse(found.extra["timesync"])
+    seen = timesync.of_look(found.units, found.extra["timesync"])
     if wanted == "host" or (wanted == "auto" and seen.container and not seen.can_set_clock):
         return  # the clock belongs to the container's host
     if seen.active and (wanted == "auto" or seen.service == "chrony"):
@@ -39,7 +39,7 @@ SYNCHRONISING = 120.0
 def synchronised(found: State) -> Iterator:
     """Is the clock right? Seen here and not by the preflight, which meets fresh hosts without a time service."""
     member = rollout.member()
-    seen = timesync.parse(found.extra["timesync"])
+    seen = timesync.of_look(found.units, found.extra["timesync"])
     if member.settings.timesync == "host" or seen.verdict != "unsynchronised":
         return  # right; or another's business
     wrong = severe(member, Result(member.name, "clock", "", "", ""))

@@ -124,7 +124,8 @@ def script(roots, paths, units, commands, sysctls, users, leaves=(), extra=None)
     each = "[ -f $i ] && read -r sum <$i || continue"
     snippets = (
         # os
-        '(. /etc/os-release; echo "$ID"; echo "$VERSION_ID"); uname -m; systemctl --version',
+        '(. /etc/os-release; echo "$ID"; echo "$VERSION_ID"); '
+        "{ read -r m </proc/sys/kernel/arch && echo $m; } || uname -m; systemctl --version",
         # users
         f"getent passwd {_quote(users)}; getent group {_quote(users)}",
         # paths, with the hashes of files; no binary is hashed on every run

@@ -1,7 +1,8 @@
 """What a host is before anything is done to it: system, room, who holds our ports and names, firewall, reach of peers.
 
 One command, that exits 0 on a blank host too: every tool in it may be missing. It reads the kernel's own files where it
-can, needs ss to see who listens and bash (for /dev/tcp) to try the peers, and asks the package manager only about what is not ours.
+can, needs ss to see who listens and bash (for /dev/tcp) to try the peers, and asks the package manager only about what
+is not ours.
 
     pyinfra inventory.py fact facts.survey.Survey
 """
@@ -216,7 +217,7 @@ def script(
         # sockets of ours. Not of /proc/net, where the kernel goes through all its connections
         f's=; command -v ss && {{ s=$({LISTEN} "{where}") || s="ss failed: $?"; echo "$s"; }}',
         # holders: their processes' executables and units
-        'set -f; o=; p=; for l in $s; do while :; do case $l in *,pid=*) l=${l#*,pid=}; n=${l%%,*}; '
+        "set -f; o=; p=; for l in $s; do while :; do case $l in *,pid=*) l=${l#*,pid=}; n=${l%%,*}; "
         'case " $p " in *" $n "*) ;; *) p="$p $n";; esac;; *) break;; esac; done; done; set +f\n'
         'e=; c=; for l in $p; do e="$e /proc/$l/exe"; c="$c /proc/$l/cgroup"; done; '
         '[ -z "$p" ] || { l=$(find $e -maxdepth 0 -printf "%p %l\\n"); echo "$l"; grep -sHE "name=systemd:|^0::" $c; '
@@ -371,7 +372,16 @@ def _holders(sockets: list[str], lines: list[str], packages: Mapping[str, str]) 
         exe = known.get("exe", "").removesuffix(" (deleted)")
         unit, package = known.get("unit", ""), packages.get(exe, "")
         found.append(
-            Holder(one.proto, one.port, one.address, one.pid or 0, one.process or "", exe, unit, package)
+            Holder(
+                one.proto,
+                one.port,
+                one.address,
+                one.pid or 0,
+                one.process or "",
+                exe,
+                unit,
+                package,
+            )
         )
     return found
 

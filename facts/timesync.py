@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +26,9 @@ _UNITS = {
 
 _CAP_SYS_TIME = 1 << 25
 
+UNITS = tuple(f"{unit}.service" for unit in _UNITS)
 SERVICE_SCRIPT = "\n".join(
     [
-        "echo '==[units]=='",
-        known_units(f"{unit}.service" for unit in _UNITS),
-        '[ -z "$known" ] || systemctl show -p Id -p LoadState -p ActiveState $known',
         # What systemd-detect-virt would say, as systemd found it when it started.
         "echo '==[container]=='; read -r n </run/systemd/container && echo $n",
         "echo '==[capabilities]=='; grep CapBnd /proc/1/status",
@@ -39,7 +37,8 @@ SERVICE_SCRIPT = "\n".join(
         "[ ! -e /run/systemd/timesync/synchronized ] || echo '==[timesyncd_flag]=='",
     ]
 )
-"""Who keeps the clock: the part of ``SCRIPT`` that costs next to nothing. ``parse`` reads it too."""
+"""Who keeps the clock: the part of ``SCRIPT`` that costs next to nothing, for a look that asks for ``UNITS`` with
+others. ``of_look`` reads it."""
 
 # timedatectl has no `show` before systemd 239 (RHEL 7), where its plain page has to do. It starts a
 # service over the bus. timeout: a name server or a bus that does not answer must not hold the run.
@@ -47,6 +46,9 @@ SCRIPT = "\n".join(
     [
         "(",
         "export LC_ALL=C",
+        "echo '==[units]=='",
+        known_units(UNITS),
+        '[ -z "$known" ] || systemctl show -p Id -p LoadState -p ActiveState $known',
         SERVICE_SCRIPT,
         "echo '==[kernel]=='",
         # 124: the bus hangs, and would again.
@@ -231,6 +233,14 @@ def parse(lines: Iterable[str]) -> Clock:
         kernel_synchronised=kernel,
         reference=reference,
     )
+
+
+def of_look(units: Mapping[str, Mapping[str, str]], lines: Iterable[str]) -> Clock:
+    """Read what a look says: its units, and the lines of ``SERVICE_SCRIPT``."""
+    asked = ["==[units]=="]
+    for unit in _UNITS:
+        asked += [*(f"{key}={value}" for key, value in units.get(unit, {}).items()), ""]
+    return parse([*asked, *lines])
 
 
 class TimeSync(FactBase[Clock]):

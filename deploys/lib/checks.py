@@ -810,7 +810,7 @@ def _check_clocks(view: View) -> Iterator[Result]:
             continue
         check, advice = "spec/000 1.1", "chronyc sources; is an NTP server reachable from the host?"
         try:
-            clock = timesync.parse(seen.look.extra.get("timesync", []))
+            clock = timesync.of_look(seen.look.units, seen.look.extra.get("timesync", []))
         except FactProcessError as error:
             yield Result(name, check, str(error), "a clock that is kept", advice, "warn")
             continue

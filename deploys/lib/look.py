@@ -61,6 +61,7 @@ def default_script(sysctls=None, extra=None) -> str:
         ],
         units=[
             *(f"{unit}.service" for unit in (*topology.UNITS, *FOREIGN_UNITS)),
+            *timesync.UNITS,
         ],
         commands=COMMANDS,
         sysctls=sysctls or list(SYSCTL),

@@ -172,6 +172,7 @@ class Archive:
         return sums.get(self.file) or sums.get("")
 
 
+@cache
 def archive(component: str, version: str, arch: str) -> Archive:
     """The archive of `component` in `version` for `arch` (amd64, arm64, or as `uname -m` says it).
 

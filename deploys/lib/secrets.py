@@ -83,19 +83,22 @@ HIDDEN = "<secret>"
 """What stands in the place of a secret, as upstream has it."""
 SHORTEST = 6
 """Characters. A shorter secret would be found in ordinary words, and is no secret."""
-_seen: set[str] = set()
+_seen: list[str] = []
+"""The longest first: a secret may be a part of another."""
 
 
 def _remember(value: str) -> None:
     """Also each line of a key, and the forms in which a message may quote it."""
     for text in {value, *value.splitlines()}:
         forms = (text, json.dumps(text)[1:-1], quote(text, safe=""), repr(text)[1:-1])
-        _seen.update(form for form in forms if len(form) >= SHORTEST)
+        new = {form for form in forms if len(form) >= SHORTEST}.difference(_seen)
+        if new:
+            _seen[:] = sorted([*_seen, *new], key=len, reverse=True)
 
 
 def redact(text: str) -> str:
     """`text` without the secrets that this process has read."""
-    for value in sorted(_seen, key=len, reverse=True):
+    for value in _seen:
         text = text.replace(value, HIDDEN)
     return text
 

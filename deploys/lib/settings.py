@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -857,7 +858,7 @@ class Settings(BaseModel):
         """The intervals of the profile."""
         return PROFILES[self.profile]
 
-    @property
+    @cached_property
     def all_versions(self) -> dict[str, str]:
         """Component -> version: the release set with `versions` over it."""
         return releases.resolve(self.release, self.versions)

@@ -13,7 +13,7 @@ import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,7 +46,7 @@ class Member:
         found = [topology.ip(address) for address in (self.address, self.management)]
         return tuple(dict.fromkeys(str(address) for address in found if address))
 
-    @property
+    @cached_property
     def components(self) -> tuple[str, ...]:
         """Names of the components it runs, in the order of `topology.COMPONENTS`."""
         return tuple(c.name for c in topology.of_groups(self.groups))
@@ -59,6 +59,9 @@ class Site:
     hosts: dict[str, Member]
     findings: tuple[Finding, ...] = ()
     """Warnings: doubtful, but no reason to refuse. `describe` makes lines of them."""
+    _dials: dict[str, list[Endpoint]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def members(self, group: str) -> list[Member]:
         """The hosts of `group`, in the order in which the inventory first names them.
@@ -93,13 +96,15 @@ class Site:
 
     def dials(self, member: Member) -> list[Endpoint]:
         """Every port that `member` dials on other hosts, whatever for (`topology.DIALS`)."""
-        ports = [port for name in member.components for port in topology.DIALS.get(name, ())]
-        return [
-            self.endpoint(component, other, kind)
-            for component, kind in dict.fromkeys(ports)
-            for other in self.running(component)
-            if other.name != member.name
-        ]
+        if member.name not in self._dials:
+            ports = [port for name in member.components for port in topology.DIALS.get(name, ())]
+            self._dials[member.name] = [
+                self.endpoint(component, other, kind)
+                for component, kind in dict.fromkeys(ports)
+                for other in self.running(component)
+                if other.name != member.name
+            ]
+        return self._dials[member.name]
 
     def dialled(self, member: Member) -> dict[tuple[str, int], list[Member]]:
         """The ports of `member` that others dial, as transport and number, and who those are."""

@@ -172,9 +172,7 @@ def test_units_and_packages_that_are_not_ours():
 
 def test_a_holder_in_cgroup_v1_and_its_package():
     text = (DATA / "survey_blank_debian12.txt").read_text()
-    socket = (
-        'tcp LISTEN 0 4096 127.0.0.1:9100 0.0.0.0:* users:(("prometheus-node",pid=77,fd=3))'
-    )
+    socket = 'tcp LISTEN 0 4096 127.0.0.1:9100 0.0.0.0:* users:(("prometheus-node",pid=77,fd=3))'
     text = text.replace(
         "/usr/bin/ss\n\n--- holders\n",
         f"/usr/bin/ss\n{socket}\n--- holders\n/proc/77/exe /usr/bin/prometheus-node-exporter\n"

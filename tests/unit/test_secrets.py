@@ -13,7 +13,7 @@ VALUE = 'correct "horse" & staple'
 
 @pytest.fixture(autouse=True)
 def nothing_seen(monkeypatch):
-    monkeypatch.setattr(secrets, "_seen", set())
+    monkeypatch.setattr(secrets, "_seen", [])
 
 
 def test_a_secret_that_was_read_is_taken_out(monkeypatch):
