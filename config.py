@@ -5,7 +5,9 @@ Refused here is what pyinfra would take for success, or find out host by host: `
 run prints goes through a stream that hides its secrets.
 """
 
+import gc
 import inspect
+import re
 import sys
 from functools import cache
 from getpass import getpass
@@ -15,7 +17,7 @@ import click
 import pyinfra.api.arguments
 import pyinfra.api.util
 import pyinfra_cli.cli
-from pyinfra import config, state
+from pyinfra import config, logger, state
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.connectors import util as connectors
 from pyinfra_cli.inventory import make_inventory
@@ -34,6 +36,10 @@ config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
 pyinfra_cli.cli.print_meta = plan.print_with(pyinfra_cli.cli.print_meta)
 
 
+# Each step is one of the hosts that it names, or of a role's members: what every other host does not do is no news.
+logger.addFilter(lambda record: not re.search(r"Skipped(\x1b\[0m)?$", str(record.msg)))
+
+
 # To know the line that calls an operation, pyinfra reads the source of every frame on the way, and looks
 # for its file: most of the time of a run with nothing to change. File and number are all it uses.
 def _frame(frame):
@@ -42,6 +48,8 @@ def _frame(frame):
 
 pyinfra.api.util.stack = lambda: list(walk_stack(sys._getframe(1)))
 pyinfra.api.util.getframeinfo = _frame
+# What a run makes it mostly keeps until its end: looking for garbage as often as Python does costs it a tenth.
+gc.set_threshold(50_000, 20, 20)
 # For every operation and fact it also evaluates the annotations of its arguments anew.
 _arguments = inspect.unwrap(pyinfra.api.arguments.all_global_arguments)
 pyinfra.api.arguments.all_global_arguments = cache(_arguments)

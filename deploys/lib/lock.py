@@ -1,8 +1,10 @@
 """One run at a time: a lock on each host of a run, and one on the control machine.
 
 A host's lock names who holds it and the process that carries the holder's commands: the SSH server's part of its
-connection. So it is left over as soon as that process is gone, whether the run ended, was killed or the host was
-rebooted, and nobody has to say so. Everything here is text and its judgement; `runs.Run` takes and releases.
+connection. So it is over as soon as that process is gone, whether the run ended, was killed or the host was rebooted,
+and nobody has to say so: a run that changed nothing on a host does not. Before its first change there it writes that
+down, so that the next one tells of what was left over. Everything here is text and its judgement; `runs.Run` takes and
+releases.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ LOCK = "/run/monitoring.lock"
 """The lock of a host. In no directory that any other user may write to, and gone with a reboot."""
 _SHELLS = "sh|ash|bash|dash|ksh|mksh|zsh|fish|csh|tcsh|busybox|sudo|su|doas|dzdo"
 
+_CHANGING = "changing"
 # Parts of the script. The kernel's `stat` of a process: after its name in brackets state, parent, ..., start (20th).
 _STAT = "read -r stat </proc/{pid}/stat && set -- ${{stat##*') '}}"
 _GUARDED = f"umask 077\nexec 9>{LOCK}.guard && flock -w 10 9 || exit 0"
@@ -51,9 +54,8 @@ def _lines(holder: Holder) -> str:
     return "\n".join(word.replace("\n", " ") for word in words)
 
 
-def script(holder: Holder, last_run: str, taken_for: str, take_over: bool = False) -> str:
-    """Take the host's lock for `holder`, and write `last_run` (path of a file) with the text `taken_for`, if its
-    directory is there. `take_over` breaks the lock of a run whose connection hangs."""
+def script(holder: Holder, take_over: bool = False) -> str:
+    """Take the host's lock for `holder`. `take_over` breaks the lock of a run whose connection hangs."""
     find = _STAT.format(pid="$p")
     return f"""(
 {_GUARDED}
@@ -63,22 +65,30 @@ while read -r name </proc/$p/comm; do
 done
 {find}; session="$p ${{20}}"
 if [ -f {LOCK} ]; then
-    why=left
+    why=left; changing=
     read -r pid start run <{LOCK}
+    while read -r line; do case $line in {_CHANGING}) changing=yes ;; esac; done <{LOCK}
     if [ "$run" != {holder.run} ] && [ -n "$start" ] && {_STAT.format(pid="$pid")} && [ "${{20}}" = "$start" ]; then
         why={"broken" if take_over else "held"}
     fi
-    if [ "$run" != {holder.run} ]; then echo $why; cat {LOCK}; fi
+    if [ "$run" != {holder.run} ] && [ "$why$changing" != left ]; then echo $why; cat {LOCK}; fi
     if [ $why = held ]; then exit 0; fi
 fi
 {{ echo "$session {holder.run}"; cat; }} >{LOCK} <<'END_OF_LOCK'
 {_lines(holder)}
 END_OF_LOCK
-[ ! -d {os.path.dirname(last_run)} ] || cat >{last_run} <<'END_OF_RUN'
-{taken_for}
-END_OF_RUN
 echo ours
 ) 2>/dev/null"""
+
+
+def changing_script(last_run: str, text: str) -> str:
+    """Write down that the holder of the host's lock is about to change the host: in the lock, and as the summary of the
+    run (`last_run` is the path of a file) if its directory is there."""
+    return f"""echo {_CHANGING} >>{LOCK}
+[ ! -d {os.path.dirname(last_run)} ] || (umask 077; cat >{last_run}) <<'END_OF_RUN'
+{text}
+END_OF_RUN
+"""
 
 
 def release_script(holder: Holder, last_run: str, text: str) -> str:

@@ -287,6 +287,12 @@ def first_look(extra: dict[str, str] | None = None) -> State | None:
     return found
 
 
+def _first_change() -> Iterator:
+    current = ctx_state.get().__dict__.get("_monitoring_run")
+    if current and not planning() and (script := current.changing_script(host.name)):
+        yield run(script)
+
+
 @operation()
 def lock():
     """The first look, for a run that has no preflight."""
@@ -319,6 +325,7 @@ def _step(title: str, parts: tuple[Part, ...]):
                 if not changed:
                     changed = True
                     plan.book().act(title, host.name)
+                    yield from _first_change()
                 if not planning():
                     yield command
         except ValueError as error:

@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,6 +102,7 @@ class Run(BaseStateCallback):
         self.state, self.site = state, site
         self.began, self.closed, self.last = False, False, None
         self.answers: dict[str, lock.Answer] = {}
+        self.changing: set[str] = set()
         self.judged = False
         self.clock: dict[str, float] = {}
         self.file = self.path = None
@@ -195,7 +196,7 @@ class Run(BaseStateCallback):
         self.close()
         failed = sorted(self.record["failed"])
         result = f"ok here; the run failed on {', '.join(failed)}" if failed else "ok"
-        self._release_all(result)
+        self._release_all(result, self.changing)
 
     def close(self) -> None:
         """The run is over: say how in its record."""
@@ -232,10 +233,16 @@ class Run(BaseStateCallback):
     # --- On the hosts ---
 
     def lock_script(self, host: str) -> str:
-        """Takes the lock of the host, and leaves there that a run has begun."""
+        """Takes the lock of the host."""
+        return lock.script(self.holder, self.site.hosts[host].settings.break_lock)
+
+    def changing_script(self, host: str) -> str:
+        """Leaves on the host, before it is changed for the first time, that a run has begun; empty after that."""
+        if host in self.changing:
+            return ""
+        self.changing.add(host)
         begun = summary(self.record, host, "no end recorded", "unfinished")
-        break_lock = self.site.hosts[host].settings.break_lock
-        return lock.script(self.holder, topology.LAST_RUN, begun, break_lock)
+        return lock.changing_script(topology.LAST_RUN, begun)
 
     def looked(self, host: str, found: State) -> None:
         """The first look at a host, which took its lock: what runs there before this run."""
@@ -247,12 +254,18 @@ class Run(BaseStateCallback):
             releases[info.name] = {"from": running_version(info, found), "to": wanted}
         self.record["releases"][host] = releases
 
-    def _release_all(self, result: str) -> None:
+    def _release_all(self, result: str, names: Container[str] | None = None) -> None:
+        """Of the hosts whose lock is ours: of all, or of those with `names`."""
+
         def release(host) -> None:
             with ctx_state.use(self.state), ctx_host.use(host):
                 self._release(host, result)
 
-        hosts = [h for h in self.state.active_hosts if h.name in self.answers]
+        hosts = [
+            host
+            for host in self.state.active_hosts
+            if host.name in (self.answers if names is None else names)
+        ]
         greenlets = [
             self.state.pool.spawn(release, host) for host in hosts if self.answers[host.name].ours
         ]

@@ -33,6 +33,7 @@ from tests.lab import plan
 pytestmark = pytest.mark.usefixtures("restored")
 
 DATA = {"querier_timeout": "3m"}
+LEFT = "of a run that is no more"
 _PLACE = "/root/.drill"
 _SHIM = f"""#!/bin/sh
 if [ "$1" = restart ]; then
@@ -121,7 +122,13 @@ def test_a_second_run_is_refused_and_the_first_ends_well(site: Site, elsewhere: 
     assert [one["result"] for one in mine] == ["ok"]
     assert any("restart thanos-querier" in line for line in mine[0]["changed"][host])
     assert "result: ok" in last_run(host) and "restart thanos-querier" in last_run(host)
-    assert not any(on_all(lambda name: shell(name, f"ls {LOCK} 2>/dev/null || true")).values())
+    changed = list(mine[0]["changed"])
+    assert not any(
+        on_all(lambda name: shell(name, f"ls {LOCK} 2>/dev/null || true"), changed).values()
+    )
+    # Where it changed nothing its lock is over as well, and nobody is told of it.
+    again = run_site(data=DATA)
+    assert again.status == 0 and not again.changed and LEFT not in again.log, str(again)
 
 
 def test_a_killed_run_leaves_no_lock(site: Site) -> None:
@@ -130,8 +137,8 @@ def test_a_killed_run_leaves_no_lock(site: Site) -> None:
     assert records()[-1]["result"] == "unfinished" and "no end recorded" in last_run(host)
     run = run_site(data=DATA)
     assert run.status == 0, str(run)
-    line = next(line for line in run.log.splitlines() if "of a run that is no more" in line)
-    assert all(name in line for name in site.hosts), line
+    line = next(line for line in run.log.splitlines() if LEFT in line)
+    assert host in line and "prom-1" not in line, line  # those that it changed, or was about to
     assert records()[-1]["result"] == "ok" and "result: ok" in last_run(host)
 
 

@@ -179,8 +179,9 @@ def run_site(
                 return True, CommandOutput(
                     [OutputLine("stdout", line) for line in answer.splitlines()]
                 )
-            if f"rm -f {LOCK}" in script:  # the end of every run: no part of what it does
-                ended.setdefault(self.host.name, []).append(script)
+            if LOCK in script:  # the begin and the end of what is done to a host
+                if f"rm -f {LOCK}" in script:
+                    ended.setdefault(self.host.name, []).append(script)
                 return True, CommandOutput([])
             commands.setdefault(self.host.name, []).append(script)
             files.setdefault(self.host.name, {}).update(files_in(script))

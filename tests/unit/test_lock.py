@@ -33,8 +33,11 @@ def host(tmp_path):
 
 
 def take(host, holder, **options):
-    state = options.pop("state", "state")
-    return lock.parse(host(lock.script(holder, "/STATE/last-run", "begun", **options), state))
+    return lock.parse(host(lock.script(holder, **options)))
+
+
+def change(host, **options):
+    host(lock.changing_script("/STATE/last-run", "begun"), **options)
 
 
 def test_one_at_a_time(host, tmp_path):
@@ -55,20 +58,27 @@ def test_one_at_a_time(host, tmp_path):
 def test_left_over_and_broken(host, tmp_path):
     take(host, TWO)
     place = tmp_path / "lock"
+    idle = place.read_text()
+    change(host)
     held = place.read_text()
     assert take(host, ONE, take_over=True) == lock.Answer(True, TWO, "broken")
     pid = held.split()[0]
     for process in (f"{pid} 7", "4194305 1"):  # the process id given to another; no such process
         place.write_text(re.sub(r"^\d+ \d+", process, held))
         assert take(host, ONE) == lock.Answer(True, TWO, "left")
+        place.write_text(re.sub(r"^\d+ \d+", process, idle))
+        assert take(host, ONE) == lock.Answer(True), "it changed nothing: nothing to tell"
     place.write_text("")  # killed while it was written
     assert take(host, ONE).ours
 
 
 def test_a_blank_host_gets_no_summary_before_there_is_a_place_for_it(host, tmp_path):
-    assert take(host, ONE, state="none").ours and not (tmp_path / "none").exists()
     take(host, ONE)
-    assert (tmp_path / "state" / "last-run").read_text() == "begun\n"
+    change(host, state="none")
+    assert not (tmp_path / "none").exists()
+    change(host)
+    place = tmp_path / "state" / "last-run"
+    assert place.read_text() == "begun\n" and oct(place.stat().st_mode)[-3:] == "600"
 
 
 @pytest.mark.parametrize("lines", [[], ["error"], ["held"], ["held", "1 2 x"]])
