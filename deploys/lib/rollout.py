@@ -383,10 +383,11 @@ def converging(role: Role) -> Part:
 
 def _difference(role: Role, found: State) -> tuple[Component, Change]:
     """What the role wants here, and how the host differs. Of one look the same is wanted, staged or live."""
-    wanted = {} if planning() else found.__dict__.setdefault("_wanted", {})
-    if role.name not in wanted:
-        wanted[role.name] = role.component(site(), member(), found)
-    return wanted[role.name], compare(wanted[role.name], found)
+    made = {} if planning() else found.__dict__.setdefault("_differences", {})
+    if role.name not in made:
+        component = role.component(site(), member(), found)
+        made[role.name] = component, compare(component, found)
+    return made[role.name]
 
 
 def _leave(role: Role, found: State) -> Iterator:
