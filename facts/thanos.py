@@ -69,6 +69,7 @@ RING_HASH = "thanos_receive_config_hash"
 RING_LOADED = "thanos_receive_config_last_reload_successful"
 RING_NODES = "thanos_receive_hashring_nodes"
 RING_COPIES = "thanos_receive_replication_factor"
+STARTED = "process_start_time_seconds"
 
 
 def calls(*names: str, ready: str = "/-/ready") -> tuple[Call, ...]:
@@ -88,7 +89,7 @@ RULE_CALLS = (
     *calls(RULES_LOADED, *ALERTS_LOST),
     Call("rules", "/api/v1/rules"),
 )
-RECEIVE_CALLS = calls(RING_HASH, RING_LOADED, RING_NODES, RING_COPIES)
+RECEIVE_CALLS = calls(RING_HASH, RING_LOADED, RING_NODES, RING_COPIES, STARTED)
 
 
 @dataclass(frozen=True)

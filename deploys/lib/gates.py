@@ -302,8 +302,15 @@ def _seconds(duration: Any) -> float:
         return 0.0
 
 
+SETTLED = 15.0
+"""Seconds from the start of a receiver until another one may stop. One that stops closes its block, and takes nothing
+older any more; what is on its way to two of them in that time finds no majority, and its sender is told (409) to drop
+it. By then it was tried again: a batch waits 5 s, a write to a member that is away 5 s, a sender before its next try at
+most 5 s (defaults of Prometheus' `queue_config` and of Thanos' `receive-forward-timeout`)."""
+
+
 def receive(site: Site, member: Member, asked_by: Member) -> Gate:
-    """Ready, which is after its log was replayed, and the hashring loaded."""
+    """Ready, which is after its log was replayed, and the hashring loaded; to others, some time after its start."""
     size = len(site.running("thanos-receive"))
 
     def judged(report: thanos.Report) -> Progress:
@@ -313,7 +320,17 @@ def receive(site: Site, member: Member, asked_by: Member) -> Gate:
             return Progress(True, f"ready, in a hashring of {found:.0f}", "ok")
         return Progress(False, f"ready, with a hashring of {found:.0f} of {size} members", found)
 
-    return _thanos(site, member, asked_by, "thanos-receive", thanos.RECEIVE_CALLS, judged)
+    gate = _thanos(site, member, asked_by, "thanos-receive", thanos.RECEIVE_CALLS, judged)
+
+    def settled(lines: list[str]) -> Progress:
+        progress = gate.judge(lines[1:])
+        age = float(lines[0]) - thanos.parse(lines[1:]).values.get(thanos.STARTED, 0)
+        if not progress.ok or age >= SETTLED:
+            return progress
+        says = f"started {age:.0f} s ago: what senders had on their way comes first"
+        return Progress(False, says, ("settling", round(age)))
+
+    return gate if member.name == asked_by.name else Gate(f"date +%s\n{gate.script}", settled)
 
 
 def bucket_web(site: Site, member: Member, asked_by: Member) -> Gate:

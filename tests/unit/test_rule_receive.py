@@ -237,7 +237,19 @@ def test_a_receiver_is_back_when_it_has_the_ring():
     assert not judge(gates.receive, receive_answers(None)).ok
     assert not judge(gates.receive, receive_answers(3, ready=503)).ok
     # The turn of another one may not have come yet.
-    assert judge(gates.receive, receive_answers(2), asked_by="ring-2").ok
+    assert judge(gates.receive, ["1000", *receive_answers(2)], asked_by="ring-2").ok
+
+
+def test_another_receiver_may_go_once_what_was_on_its_way_to_this_one_has_come():
+    def asked(age):
+        page = "thanos_receive_hashring_nodes 3\nprocess_start_time_seconds 1.79e+09"
+        lines = [str(1790000000 + age), *answer("ready"), *answer("metrics", page)]
+        return judge(gates.receive, lines, asked_by="ring-2")
+
+    assert asked(gates.SETTLED).ok
+    young, older = asked(3), asked(9)
+    assert not young.ok and not older.ok
+    assert young.measure and young.measure != older.measure  # progress, that is followed
 
 
 # --- What verify says -----------------------------------------------------------------------------
