@@ -79,11 +79,15 @@ def _survey():
 
 @operation()
 def _report():
-    """Judge what all hosts said. The first to come here prints it; each refuses where one finding is a failure."""
+    """Judge what all hosts said. The first to come here does, and prints it; each refuses where one finding is a
+    failure."""
     if not state.is_executing:
         return
-    _print(results := _results())
-    if failed := [one for one in results if one.severity == "fail"]:
+    memory = _memory()
+    if "results" not in memory:
+        memory["results"] = _results()
+        _print(memory["results"])
+    if failed := [one for one in memory["results"] if one.severity == "fail"]:
         yield rollout.refuse(_refusal(failed))
 
 

@@ -89,6 +89,8 @@ _seen: list[str] = []
 
 def _remember(value: str) -> None:
     """Also each line of a key, and the forms in which a message may quote it."""
+    if value in _seen:
+        return
     for text in {value, *value.splitlines()}:
         forms = (text, json.dumps(text)[1:-1], quote(text, safe=""), repr(text)[1:-1])
         new = {form for form in forms if len(form) >= SHORTEST}.difference(_seen)
