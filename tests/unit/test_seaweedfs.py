@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import platform
+import random
 import signal
 import socket
 import ssl
@@ -152,15 +153,17 @@ def test_a_site_is_refused_whose_components_it_could_not_tell_apart(data, said):
 # --- A real one -----------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    """A port that is free, and the one 10000 above it."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                other.bind(("127.0.0.1", port + 10000))
-                return port
+def free_ports(count: int) -> list[int]:
+    """Ports that are free, as are those 10000 above them; none that the kernel gives to a connection meanwhile."""
+    found: list[int] = []
+    for port in random.sample(range(10000, 22000), 12000):
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10000))
+            found.append(port)
+        if len(found) == count:
+            break
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +185,7 @@ def weed(tmp_path_factory) -> Path:
 def server(weed, tmp_path_factory):
     """One that runs with our command line and files, on ports of its own; the bucket is not made yet."""
     top = tmp_path_factory.mktemp("seaweedfs")
-    ports = [free_port() for _ in range(5)]
+    ports = free_ports(5)
     inner = {
         f"{name}.port": port
         for name, port in zip(("master", "volume", "filer"), ports, strict=False)
