@@ -32,9 +32,7 @@ def settings() -> None:
 def _memory() -> dict:
     """What this stage of the run has seen, kept on pyinfra's state so that it ends with the run."""
     kept = ctx_state.get().__dict__.setdefault("_monitoring_preflight", {})
-    return kept.setdefault(
-        state.is_executing, {"seen": {}, "looks": {}, "failed": {}, "said": set()}
-    )
+    return kept.setdefault(state.is_executing, {"seen": {}, "looks": {}, "failed": {}})
 
 
 def _results() -> list[Result]:
@@ -44,13 +42,14 @@ def _results() -> list[Result]:
     return preflight.judge(preflight.View(site, seen, memory["looks"], rollout.dead()))
 
 
-def _print(results: list[Result]) -> None:
-    """What has not been printed in this stage of the run."""
-    said = _memory()["said"]
-    new = [one for one in results if one not in said]
-    said.update(new)
-    for line in preflight.table(rollout.site(), new):
-        logger.info(format_text(line, fg=COLOURS.get(line[:4])))
+def _failures() -> list[Result]:
+    """What ends the run. Judged, and printed with all other findings, by the first in this stage who asks."""
+    memory = _memory()
+    if "results" not in memory:
+        memory["results"] = results = _results()
+        for line in preflight.table(rollout.site(), results):
+            logger.info(format_text(line, fg=COLOURS.get(line[:4])))
+    return [one for one in memory["results"] if one.severity == "fail"]
 
 
 @operation()
@@ -71,23 +70,17 @@ def _survey():
     if not state.is_executing:
         # While the run is planned, hosts pass by at their own pace: whoever is last speaks for all.
         asked = {*memory["seen"], *memory["failed"]}
-        if asked >= {one.name for one in inventory.get_active_hosts()}:
-            _print(results := _results())
-            if failed := [one for one in results if one.severity == "fail"]:
-                raise PyinfraError(_refusal(failed))
+        everyone = {one.name for one in inventory.get_active_hosts()}
+        if asked >= everyone and (failed := _failures()):
+            raise PyinfraError(_refusal(failed))
 
 
 @operation()
 def _report():
-    """Judge what all hosts said. The first to come here does, and prints it; each refuses where one finding is a
-    failure."""
+    """Judge what all hosts said; each refuses where one finding is a failure."""
     if not state.is_executing:
         return
-    memory = _memory()
-    if "results" not in memory:
-        memory["results"] = _results()
-        _print(memory["results"])
-    if failed := [one for one in memory["results"] if one.severity == "fail"]:
+    if failed := _failures():
         yield rollout.refuse(_refusal(failed))
 
 

@@ -127,7 +127,7 @@ def script(roots, paths, units, commands, sysctls, users, leaves=(), extra=None)
         '(. /etc/os-release; echo "$ID"; echo "$VERSION_ID"); '
         "{ read -r m </proc/sys/kernel/arch && echo $m; } || uname -m\n"
         # systemctl takes its time to say so itself
-        "v=; for l in /usr/lib/*/systemd /usr/lib/systemd /lib/systemd; do for l in $l/libsystemd-shared-[0-9]*.so; do "
+        "v=; for d in /usr/lib/*/systemd /usr/lib/systemd /lib/systemd; do for l in $d/libsystemd-shared-[0-9]*.so; do "
         '[ -e $l ] && v=${l##*-shared-}; done; done; v=${v%%[!0-9]*}; if [ "$v" ]; then echo "systemd $v"; '
         "else systemctl --version; fi",
         # users

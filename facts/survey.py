@@ -19,7 +19,6 @@ from pyinfra.api import FactBase
 
 from deploys.lib import topology
 from facts import Reading, guarded, listeners
-from facts.listeners import LISTEN
 
 MARK = "--- "
 REACH_SECONDS = 3
@@ -215,7 +214,7 @@ def script(
         # disks
         "grep -sH '' /sys/dev/block/*/queue/rotational /sys/dev/block/*/../queue/rotational",
         # sockets of ours. Not of /proc/net, where the kernel goes through all its connections
-        f's=; command -v ss && {{ s=$({LISTEN} "{where}") || s="ss failed: $?"; echo "$s"; }}',
+        f's=; command -v ss && {{ s=$({listeners.LISTEN} "{where}") || s="ss failed: $?"; echo "$s"; }}',
         # holders: their processes' executables and units
         "set -f; o=; p=; for l in $s; do while :; do case $l in *,pid=*) l=${l#*,pid=}; n=${l%%,*}; "
         'case " $p " in *" $n "*) ;; *) p="$p $n";; esac;; *) break;; esac; done; done; set +f\n'

@@ -357,9 +357,7 @@ def leave(*roles: Role) -> None:
 
     Before any of them is rolled out: two replicas of one name, or two compactors, would be worse than a gap.
     """
-    gone = [
-        role for role in roles or ROLES.values() if role.group and role.group not in member().groups
-    ]
+    gone = [role for role in roles or ROLES.values() if member() not in role.members(site())]
     step("roles that left", *(partial(_leave, role) for role in gone))
 
 

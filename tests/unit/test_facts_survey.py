@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import socketserver
+import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -231,17 +232,25 @@ def test_peers_are_tried_from_here():
     assert reach["127.0.0.1:1"] == "refused" and "[::1]:1" in reach
 
 
-def test_what_is_not_open_at_once_is_tried_again_with_others_in_turns(tmp_path):
+def test_what_is_not_open_at_once_is_tried_again_with_others_in_turns():
     """An open peer comes after one that does not answer, and after more than are tried at once."""
-    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
+    with ExitStack() as stack:
+        deaf, server, *waiting = (stack.enter_context(socket.socket()) for _ in range(6))
+        for one, backlog in ((deaf, 0), (server, 1)):
+            one.bind(("127.0.0.1", 0))
+            one.listen(backlog)
+        for one in waiting:  # the queue of one that accepts nobody, so that it does not answer
+            one.setblocking(False)
+            one.connect_ex(deaf.getsockname())
         peers = [("127.0.0.1", port) for port in range(1, AT_ONCE + 1)]
-        peers += [("192.0.2.1", 1), ("127.0.0.1", server.server_address[1])]
+        peers += [deaf.getsockname(), server.getsockname()]
         asked = script(peers=peers)
         done = subprocess.run(["sh", "-c", asked], capture_output=True, text=True)
     reach = parse(done.stdout.splitlines()).reach
+    assert "{}:{}".format(*peers[-2]) not in reach
     assert len([says for says in reach.values() if says == "refused"]) >= AT_ONCE - 3
-    assert reach[f"127.0.0.1:{server.server_address[1]}"] == "open"
-    assert asked.count("xargs") == 1
+    assert reach["{}:{}".format(*peers[-1])] == "open"
+    assert f"xargs -r -n {AT_ONCE} timeout 3 bash" in asked
 
 
 def test_other_text_is_refused():

@@ -310,13 +310,17 @@ def test_a_host_that_cannot_be_served_is_named(run, change, said):
     assert not any("systemctl restart" in script for script in done.commands["am-1"])
 
 
-def test_a_role_run_alone_brings_what_its_daemons_are_started_with(run):
+ROLLED = ["base", "software", "web", "roles that left", "prometheus-upper", "prometheus-upper"]
+
+
+@pytest.mark.parametrize(
+    ("deploy", "steps"),
+    [("upper", ROLLED), ("node_exporter", ["software", "web", "node_exporter"])],
+)
+def test_a_role_run_alone_brings_what_its_daemons_are_started_with(run, deploy, steps):
     """Accounts, releases and the web configuration: they would not start without the files that they name."""
-    done = run("--limit", "upper-1", deploy="upper")
-    assert [plan.role_of(title) for title in done.order] == [
-        *("preflight", "preflight", "base", "software", "web", "roles that left"),
-        *("prometheus-upper", "prometheus-upper"),
-    ]
+    done = run("--limit", "upper-1", deploy=deploy)
+    assert [plan.role_of(title) for title in done.order] == ["preflight", "preflight", *steps]
 
 
 @pytest.mark.parametrize(
