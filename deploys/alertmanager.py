@@ -6,8 +6,9 @@ time. Back up means: ready, and gossip settled with every other member that is a
 """
 
 from deploys import alone
-from deploys.lib import config, gates, rollout, topology
+from deploys.lib import config, flags, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
+from deploys.lib.live import flag_value
 from deploys.lib.secrets import resolve
 from deploys.lib.service import daemons, data_directories, installed
 from deploys.lib.site import Member, Site
@@ -40,8 +41,31 @@ def reloaded(site: Site, member: Member) -> rollout.Gate:
     return gates.loaded(site, member, "alertmanager", "alertmanager")
 
 
+def together(site: Site, member: Member, found: State) -> str:
+    """Members with another gossip label or port do not hear each other: in turns, the first would be alone."""
+    running = site.live.argv("alertmanager", member.name)
+    if running is None or not flags.clustered(site):
+        return ""
+    wanted = flags.argv("alertmanager", site, member, found)
+    labels = [flag_value(argv, "cluster.label") or "none" for argv in (running, wanted)]
+    ports = [
+        site.live.port("alertmanager", member.name, "cluster"),
+        site.endpoint("alertmanager", member, "cluster").port,
+    ]
+    moves = [f"gossip label {labels[0]} becomes {labels[1]}"] if labels[0] != labels[1] else []
+    # None: it was the only one so far, and gossiped with nobody.
+    if ports[0] not in (None, ports[1]):
+        moves.append(f"gossip port {ports[0]} becomes {ports[1]}")
+    return ", ".join(moves) if ports[0] is not None else ""
+
+
 ALERTMANAGER = rollout.Role(
-    "alertmanager", "alertmanager", component, gates.alertmanagers, reloaded
+    "alertmanager",
+    "alertmanager",
+    component,
+    gates.alertmanagers,
+    reloaded,
+    together=together,
 )
 
 

@@ -8,6 +8,8 @@ from deploys.lib import gates, rollout
 from deploys.lib.component import Component
 from deploys.lib.service import daemons, thanos_directories
 from deploys.lib.site import Member, Site
+from deploys.minio import MINIO
+from deploys.seaweedfs import SEAWEEDFS
 from facts.look import State
 
 
@@ -24,8 +26,8 @@ BUCKET_WEB = rollout.Role(
     "bucket_web",
     component,
     gates.bucket_web,
-    needs=("seaweedfs", "minio"),
-    alone=True,
+    needs=(SEAWEEDFS, MINIO),
+    stands_in=rollout.nobody,
 )
 
 

@@ -11,6 +11,8 @@ from deploys.lib import gates, rollout
 from deploys.lib.component import Component
 from deploys.lib.service import daemons, thanos_directories
 from deploys.lib.site import Member, Site
+from deploys.minio import MINIO
+from deploys.seaweedfs import SEAWEEDFS
 from facts.look import State
 
 
@@ -23,7 +25,12 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 
 COMPACTOR = rollout.Role(
-    "compactor", "compactor", component, gates.compactor, needs=("seaweedfs", "minio"), alone=True
+    "compactor",
+    "compactor",
+    component,
+    gates.compactor,
+    needs=(SEAWEEDFS, MINIO),
+    stands_in=rollout.nobody,
 )
 
 

@@ -92,7 +92,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-MINIO = rollout.Role(COMPONENT, COMPONENT, component, gates.minio, alone=True)
+MINIO = rollout.Role(COMPONENT, COMPONENT, component, gates.minio, stands_in=rollout.nobody)
 
 
 def deploy() -> None:

@@ -7,11 +7,16 @@ job. The sidecar starts after Prometheus and survives its restarts. Back up mean
 scraped, and seen by its sidecar.
 """
 
+from collections.abc import Iterator
+
+import yaml
+
 from deploys import alone
 from deploys.lib import config, gates, rollout, topology
-from deploys.lib.component import Component, Directory, File
+from deploys.lib.component import Change, Component, Directory, File
 from deploys.lib.secrets import resolve
 from deploys.lib.service import daemons, data_directories, installed
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
 from facts.look import State
 
@@ -65,7 +70,27 @@ def reloaded(site: Site, member: Member) -> rollout.Gate:
     return gates.loaded(site, member, "prometheus", "prometheus")
 
 
-PROMETHEUS = rollout.Role("prometheus", "prometheus", component, gates.prometheus, reloaded)
+def means(member: Member, found: State, change: Change) -> Iterator[str]:
+    """Other external labels are other series: what asks for the old ones finds nothing new."""
+    labels = yaml.safe_load("\n".join(found.extra.get("labels", []))) or {}
+    for name in (CLUSTER_LABEL, REPLICA_LABEL):
+        before, after = labels.get(name), getattr(member.settings, name)
+        if name in labels and str(before) != after:
+            yield (
+                f"external label {name} {before!r} becomes {after!r}: all series of this replica begin anew, "
+                "and queries, silences and dashboards that name the old label do not find them"
+            )
+
+
+PROMETHEUS = rollout.Role(
+    "prometheus",
+    "prometheus",
+    component,
+    gates.prometheus,
+    reloaded,
+    stands_in=rollout.alike(lambda member: member.settings.cluster),
+    means=means,
+)
 
 
 def deploy() -> None:

@@ -10,6 +10,7 @@ from deploys.lib import config, flags, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.service import daemons
 from deploys.lib.site import Member, Site
+from deploys.prometheus import PROMETHEUS
 from facts.look import State
 
 
@@ -25,7 +26,14 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-QUERIER = rollout.Role("querier", "querier", component, gates.querier, needs=("prometheus",))
+QUERIER = rollout.Role(
+    "querier",
+    "querier",
+    component,
+    gates.querier,
+    needs=(PROMETHEUS,),
+    stands_in=rollout.alike(lambda member: member.settings.querier_endpoints),
+)
 
 
 def deploy() -> None:

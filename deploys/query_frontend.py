@@ -10,6 +10,7 @@ from deploys.lib.component import Component, File
 from deploys.lib.secrets import resolve
 from deploys.lib.service import daemons, thanos_directories
 from deploys.lib.site import Member, Site
+from deploys.querier import QUERIER
 from facts.look import State
 
 
@@ -27,7 +28,12 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 
 FRONTEND = rollout.Role(
-    "query-frontend", "query_frontend", component, gates.frontend, needs=("querier",)
+    "query-frontend",
+    "query_frontend",
+    component,
+    gates.frontend,
+    needs=(QUERIER,),
+    stands_in=rollout.alike(lambda member: member.settings.frontend_downstream),
 )
 
 

@@ -12,6 +12,8 @@ from deploys.lib import config, flags, gates, rollout, topology
 from deploys.lib.component import Component, File
 from deploys.lib.service import daemons, thanos_directories
 from deploys.lib.site import Member, Site
+from deploys.minio import MINIO
+from deploys.seaweedfs import SEAWEEDFS
 from facts.look import State
 
 
@@ -29,7 +31,7 @@ RECEIVE = rollout.Role(
     "receive",
     component,
     gates.receive,
-    needs=("objectstore",),
+    needs=(SEAWEEDFS, MINIO),
     enough=lambda site, member: flags.ring_needs(site, member),
 )
 

@@ -13,6 +13,7 @@ from deploys.lib.component import Component, Directory, File
 from deploys.lib.secrets import resolve
 from deploys.lib.service import daemons, installed, thanos_directories
 from deploys.lib.site import Member, Site
+from deploys.querier import QUERIER
 from facts.look import State
 
 
@@ -55,7 +56,15 @@ def reloaded(site: Site, member: Member) -> rollout.Gate:
     return gates.loaded(site, member, "thanos-rule", "thanos_rule")
 
 
-RULE = rollout.Role("rule", "rule", component, gates.rule, reloaded, needs=("querier",))
+RULE = rollout.Role(
+    "rule",
+    "rule",
+    component,
+    gates.rule,
+    reloaded,
+    needs=(QUERIER,),
+    stands_in=rollout.alike(lambda member: member.settings.rule_rules),
+)
 
 
 def deploy() -> None:

@@ -100,7 +100,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-SEAWEEDFS = rollout.Role(COMPONENT, COMPONENT, component, gates.seaweedfs, alone=True)
+SEAWEEDFS = rollout.Role(COMPONENT, COMPONENT, component, gates.seaweedfs, stands_in=rollout.nobody)
 
 
 def deploy() -> None:

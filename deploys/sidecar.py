@@ -21,8 +21,8 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-# Alone: whether another one has the same series is its owner's to know.
-SIDECAR = rollout.Role("sidecar", "sidecar", component, gates.attached, alone=True)
+# Whether another one has the same series is its owner's to know.
+SIDECAR = rollout.Role("sidecar", "sidecar", component, gates.attached, stands_in=rollout.nobody)
 
 
 def deploy() -> None:

@@ -5,11 +5,16 @@ the time each (`store_min_time`, `store_max_time`). Blocks that are new in the b
 release or key is a restart, one gateway at a time. Back up means: ready, which it is once it has loaded the blocks.
 """
 
+from math import inf
+
 from deploys import alone
 from deploys.lib import config, gates, rollout, topology
 from deploys.lib.component import Component, File
 from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.settings import when
 from deploys.lib.site import Member, Site
+from deploys.minio import MINIO
+from deploys.seaweedfs import SEAWEEDFS
 from facts.look import State
 
 
@@ -25,7 +30,30 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-STORE = rollout.Role("store", "store", component, gates.store, needs=("seaweedfs", "minio"))
+def serves(other: Member, member: Member) -> bool:
+    """Whether a gateway has all that another one has: of the same bucket, by the same selection, at least its time."""
+    asked = ("selector.relabel-config", "selector.relabel-config-file")
+    selections = [[m.settings.store_flags.get(name) for name in asked] for m in (other, member)]
+    (begin, end), (wanted_begin, wanted_end) = (
+        (when(m.settings.store_min_time, -inf), when(m.settings.store_max_time, inf))
+        for m in (other, member)
+    )
+    return (
+        other.settings.bucket_config == member.settings.bucket_config
+        and selections[0] == selections[1]
+        and begin <= wanted_begin
+        and end >= wanted_end
+    )
+
+
+STORE = rollout.Role(
+    "store",
+    "store",
+    component,
+    gates.store,
+    needs=(SEAWEEDFS, MINIO),
+    stands_in=serves,
+)
 
 
 def deploy() -> None:

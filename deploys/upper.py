@@ -28,7 +28,13 @@ def reloaded(site: Site, member: Member) -> rollout.Gate:
 
 
 UPPER = rollout.Role(
-    "prometheus-upper", "upper", component, gates.upper, reloaded, needs=("prometheus",), alone=True
+    "prometheus-upper",
+    "upper",
+    component,
+    gates.upper,
+    reloaded,
+    needs=(prometheus.PROMETHEUS,),
+    stands_in=rollout.nobody,
 )
 
 

@@ -75,8 +75,27 @@ def _timing(name: str) -> Callable[[Site, Member], Value]:
     return lambda site, member: getattr(member.settings.timing, name)
 
 
-def _listen(component: str, port: str = "http") -> Callable[[Site, Member], str]:
-    return lambda site, member: site.listen(component, member, port)
+@dataclass(frozen=True)
+class _Listen:
+    """Where a port of a component listens."""
+
+    component: str
+    port: str = "http"
+
+    def __call__(self, site: Site, member: Member) -> str:
+        return site.listen(self.component, member, self.port)
+
+
+@dataclass(frozen=True)
+class _Port:
+    """The number of a port alone, after `prefix`."""
+
+    setting: str
+    port: str = "http"
+    prefix: str = ""
+
+    def __call__(self, site: Site, member: Member) -> str:
+        return f"{self.prefix}{getattr(member.settings, self.setting)}"
 
 
 def _external_url(component: str) -> Callable[[Site, Member], str]:
@@ -152,8 +171,24 @@ def _if_clustered(value: Callable[[Site, Member], Value]) -> Callable[[Site, Mem
     return lambda site, member: value(site, member) if clustered(site) else None
 
 
-def _gossip_listen(site: Site, member: Member) -> str:
-    return site.listen("alertmanager", member, "cluster") if clustered(site) else ""
+class _GossipListen(_Listen):
+    """Empty where there is one Alertmanager."""
+
+    def __call__(self, site: Site, member: Member) -> str:
+        return super().__call__(site, member) if clustered(site) else ""
+
+
+GOSSIP_LABEL = "monitoring"
+"""Label of the gossip where nothing else is wanted: it has nothing to do with the external labels, which may change."""
+
+
+def gossip_label(site: Site, member: Member) -> str | None:
+    """The label that Alertmanagers must share to hear each other: the setting's, else the one that the living members
+    have, else `GOSSIP_LABEL`."""
+    label = member.settings.alertmanager_cluster_label
+    if label is None:
+        label = site.live.gossip_label(site)
+    return (GOSSIP_LABEL if label is None else label) or None
 
 
 def store_target(site: Site, component: str, member: Member) -> str:
@@ -350,7 +385,7 @@ def _served(component: str) -> tuple[Flag, ...]:
     return (
         Flag(
             "web.listen-address",
-            _listen(component),
+            _Listen(component),
             setting="prometheus_port, prometheus_listen_address",
         ),
         Flag(
@@ -390,8 +425,8 @@ def _sidecar(component: str, data: Flag, url: Flag) -> tuple[Flag, ...]:
             why="the sidecar gives up where Prometheus replays its write-ahead log for longer",
         ),
         Flag("objstore.config-file", _bucket_file(component), setting="bucket_config"),
-        Flag("grpc-address", _listen(component, "grpc"), setting="sidecar_grpc_port"),
-        Flag("http-address", _listen(component, "http"), setting="sidecar_http_port"),
+        Flag("grpc-address", _Listen(component, "grpc"), setting="sidecar_grpc_port"),
+        Flag("http-address", _Listen(component, "http"), setting="sidecar_http_port"),
         Flag("http.config", _web_config, setting=WEB),
     )
 
@@ -453,7 +488,7 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         Flag("storage.path", topology.ALERTMANAGER_DATA),
         Flag(
             "cluster.listen-address",
-            _gossip_listen,
+            _GossipListen("alertmanager", "cluster"),
             setting="alertmanager_cluster_port",
             why="empty where there is one Alertmanager: that switches gossip off",
         ),
@@ -471,9 +506,9 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         ),
         Flag(
             "cluster.label",
-            _if_clustered(_setting("cluster")),
+            _if_clustered(gossip_label),
             since="0.26.0",
-            setting="cluster",
+            setting="alertmanager_cluster_label",
             why="two clusters do not merge when an address is used again",
         ),
         Flag(
@@ -506,7 +541,7 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         ),
         Flag(
             "web.listen-address",
-            _listen("alertmanager"),
+            _Listen("alertmanager"),
             setting="alertmanager_port, alertmanager_listen_address",
         ),
         Flag(
@@ -526,9 +561,9 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         LOG_LEVEL,
     ),
     "thanos-querier": (
-        Flag("http-address", _listen("thanos-querier", "http"), setting="querier_port"),
+        Flag("http-address", _Listen("thanos-querier", "http"), setting="querier_port"),
         Flag("http.config", _web_config, setting=WEB),
-        Flag("grpc-address", _listen("thanos-querier", "grpc"), setting="querier_grpc_port"),
+        Flag("grpc-address", _Listen("thanos-querier", "grpc"), setting="querier_grpc_port"),
         Flag(
             "endpoint.sd-config-file",
             topology.ENDPOINTS_FILE,
@@ -563,7 +598,7 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         LOG_LEVEL,
     ),
     "thanos-query-frontend": (
-        Flag("http-address", _listen("thanos-query-frontend"), setting="frontend_port"),
+        Flag("http-address", _Listen("thanos-query-frontend"), setting="frontend_port"),
         Flag("http.config", _web_config, setting=WEB),
         Flag(
             "query-frontend.downstream-url",
@@ -602,8 +637,8 @@ TABLE: dict[str, tuple[Flag, ...]] = {
     "thanos-store": (
         Flag("data-dir", topology.STORE_DATA),
         Flag("objstore.config-file", _bucket_file("thanos-store"), setting="bucket_config"),
-        Flag("grpc-address", _listen("thanos-store", "grpc"), setting="store_grpc_port"),
-        Flag("http-address", _listen("thanos-store"), setting="store_http_port"),
+        Flag("grpc-address", _Listen("thanos-store", "grpc"), setting="store_grpc_port"),
+        Flag("http-address", _Listen("thanos-store"), setting="store_http_port"),
         Flag("http.config", _web_config, setting=WEB),
         Flag("min-time", _setting("store_min_time"), setting="store_min_time"),
         Flag("max-time", _setting("store_max_time"), setting="store_max_time"),
@@ -630,7 +665,7 @@ TABLE: dict[str, tuple[Flag, ...]] = {
     "thanos-compactor": (
         Flag("data-dir", topology.COMPACTOR_DATA),
         Flag("objstore.config-file", _bucket_file("thanos-compactor"), setting="bucket_config"),
-        Flag("http-address", _listen("thanos-compactor"), setting="compactor_port"),
+        Flag("http-address", _Listen("thanos-compactor"), setting="compactor_port"),
         Flag("http.config", _web_config, setting=WEB),
         Flag("wait", True, why="without it one pass is made, and the unit would start it for ever"),
         Flag("wait-interval", _timing("compact_wait"), free=True),
@@ -698,8 +733,8 @@ TABLE: dict[str, tuple[Flag, ...]] = {
             lambda site, member: topology.RULE_REMOTE_WRITE if stateless(member) else None,
             setting="rule_remote_write",
         ),
-        Flag("grpc-address", _listen("thanos-rule", "grpc"), setting="rule_grpc_port"),
-        Flag("http-address", _listen("thanos-rule"), setting="rule_http_port"),
+        Flag("grpc-address", _Listen("thanos-rule", "grpc"), setting="rule_grpc_port"),
+        Flag("http-address", _Listen("thanos-rule"), setting="rule_http_port"),
         Flag("http.config", _web_config, setting=WEB),
         LOG_LEVEL,
     ),
@@ -749,17 +784,17 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         Flag("objstore.config-file", _bucket_file("thanos-receive"), setting="bucket_config"),
         Flag(
             "remote-write.address",
-            _listen("thanos-receive", "remote_write"),
+            _Listen("thanos-receive", "remote_write"),
             setting="receive_remote_write_port",
         ),
-        Flag("grpc-address", _listen("thanos-receive", "grpc"), setting="receive_grpc_port"),
-        Flag("http-address", _listen("thanos-receive"), setting="receive_http_port"),
+        Flag("grpc-address", _Listen("thanos-receive", "grpc"), setting="receive_grpc_port"),
+        Flag("http-address", _Listen("thanos-receive"), setting="receive_http_port"),
         Flag("http.config", _web_config, setting=WEB),
         LOG_LEVEL,
     ),
     "thanos-bucket-web": (
         Flag("objstore.config-file", _bucket_file("thanos-bucket-web"), setting="bucket_config"),
-        Flag("http-address", _listen("thanos-bucket-web"), setting="bucket_web_port"),
+        Flag("http-address", _Listen("thanos-bucket-web"), setting="bucket_web_port"),
         Flag("http.config", _web_config, setting=WEB),
         Flag("disable-admin-operations", True, since=ADMIN_OFF, free=True, why=_ADMIN_WHY),
         LOG_LEVEL,
@@ -781,27 +816,25 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         Flag("filer", True),
         Flag("s3", True),
         Flag("s3.ip.bind", "0.0.0.0", free=True),  # of both families
-        Flag("s3.port", _setting("seaweedfs_port"), setting="seaweedfs_port"),
+        Flag("s3.port", _Port("seaweedfs_port", "s3"), setting="seaweedfs_port"),
         Flag("s3.config", topology.SEAWEEDFS_KEYS, setting="bucket_keys"),
         Flag("s3.iam", "false", why="keys come from the inventory"),
         Flag("s3.port.iceberg", 0),
         Flag("s3.port.lance", 0),
         Flag("metricsIp", "0.0.0.0", free=True),
-        Flag("metricsPort", _setting("seaweedfs_metrics_port"), setting="seaweedfs_metrics_port"),
+        Flag("metricsPort", _Port("seaweedfs_metrics_port"), setting="seaweedfs_metrics_port"),
     ),
     "minio": (
-        Flag(
-            "address", lambda site, member: f":{member.settings.minio_port}", setting="minio_port"
-        ),
+        Flag("address", _Port("minio_port", prefix=":"), setting="minio_port"),
         Flag(
             "console-address",
-            lambda site, member: f":{member.settings.minio_console_port}",
+            _Port("minio_console_port", "console", ":"),
             setting="minio_console_port",
         ),
         Flag("certs-dir", topology.MINIO_CERTS, why="its port is asked by plain HTTP"),
     ),
     "node_exporter": (
-        Flag("web.listen-address", _listen("node_exporter"), setting="node_exporter_port"),
+        Flag("web.listen-address", _Listen("node_exporter"), setting="node_exporter_port"),
         Flag("web.config.file", _web_config, setting=WEB),
         LOG_LEVEL,
     ),
@@ -929,6 +962,15 @@ SUBCOMMAND: dict[str, tuple[str, ...]] = {
     "minio": ("server", topology.MINIO_DATA),
 }
 """Component -> first arguments, where the binary is several daemons in one."""
+
+
+def port_flag(component: str, kind: str) -> str | None:
+    """The flag that says where a port of `component` is; None where there is none."""
+    for flag in TABLE[component]:
+        if isinstance(flag.value, _Listen | _Port) and flag.value.port == kind:
+            return flag.name
+    return None
+
 
 DASHES: dict[str, str] = {"seaweedfs": "-"}
 """Component -> what its flags begin with, where not with two dashes."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from deploys.lib import flags, topology
-from deploys.lib.ask import script
+from deploys.lib.ask import at_once, script
 from deploys.lib.rollout import PATIENCE, Gate, Progress
 from deploys.lib.settings import seconds
 from deploys.lib.site import Member, Site
@@ -116,10 +116,15 @@ def attached(site: Site, member: Member, asked_by: Member) -> Gate:
     return _thanos(site, member, asked_by, "thanos-sidecar-attached", calls, judged)
 
 
+def _living(site: Site, component: str) -> list[Member]:
+    """Those that run a component, but for hosts that are known to be away: to ask them takes its time."""
+    return [member for member in site.running(component) if member.name not in site.live.away]
+
+
 def alertmanagers(site: Site, member: Member, asked_by: Member) -> Gate:
     """Ready, gossip settled, and every other member that is alive among its peers."""
-    others = [other for other in site.members("alertmanager") if other.name != member.name]
-    questions = "\n".join(
+    others = [other for other in _living(site, "alertmanager") if other.name != member.name]
+    questions = at_once(
         [
             script(
                 *(site, member, "alertmanager"),
@@ -165,8 +170,8 @@ def alertmanagers(site: Site, member: Member, asked_by: Member) -> Gate:
 def querier(site: Site, member: Member, asked_by: Member) -> Gate:
     """Ready, and every store that is alive is listed without error: one that has not found its sidecars yet answers
     200, empty, and with no warning."""
-    stores = site.stores()
-    questions = "\n".join(
+    stores = [(name, other) for name, other in site.stores() if other.name not in site.live.away]
+    questions = at_once(
         [
             script(
                 *(site, member, "thanos-querier"),
@@ -331,6 +336,21 @@ def receive(site: Site, member: Member, asked_by: Member) -> Gate:
         return Progress(False, says, ("settling", round(age)))
 
     return gate if member.name == asked_by.name else Gate(f"date +%s\n{gate.script}", settled)
+
+
+def node_exporter(site: Site, member: Member, asked_by: Member) -> Gate:
+    """It answers with its metrics."""
+    name = "node_exporter"
+    info = topology.COMPONENTS[name]
+    calls = [Call("ready", info.ready_path, only_metrics(info.version_metric))]
+
+    def judge(lines: list[str]) -> Progress:
+        answer = split(lines).get("ready", NO_ANSWER)
+        return Progress(
+            answer.ok, answer.problem or "answers with its metrics", answer.status or None
+        )
+
+    return Gate(script(site, member, name, calls), judge)
 
 
 def bucket_web(site: Site, member: Member, asked_by: Member) -> Gate:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from pyinfra import host, state
-from pyinfra.context import ctx_host
+from pyinfra.context import ctx_host, ctx_state
 
 from deploys.lib import releases, topology
-from deploys.lib.settings import SYSCTL
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, SYSCTL
 from facts import look, timesync
 
 COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd")
@@ -19,6 +19,12 @@ FOREIGN_UNITS = ("rsyslog", topology.FIREWALL_UNIT, *topology.REPLACED)
 
 FIREWALL = f"[ ! -x {topology.FIREWALL} ] || {topology.FIREWALL} status"
 """Says what of the host's firewall is not open as it should be."""
+
+LABELS = (
+    f"[ ! -f {topology.PROMETHEUS_CONFIG} ] || "
+    f"grep -E '^    ({CLUSTER_LABEL}|{REPLICA_LABEL}): ' {topology.PROMETHEUS_CONFIG}"
+)
+"""The external labels of the Prometheus of the host, as its file has them."""
 
 
 def default_script(sysctls=None, extra=None) -> str:
@@ -67,7 +73,12 @@ def default_script(sysctls=None, extra=None) -> str:
         sysctls=sysctls or list(SYSCTL),
         users=[topology.USER, *topology.BUCKET_GROUPS],
         leaves=sorted(leaves),
-        extra={"timesync": timesync.SERVICE_SCRIPT, "firewall": FIREWALL, **(extra or {})},
+        extra={
+            "timesync": timesync.SERVICE_SCRIPT,
+            "firewall": FIREWALL,
+            "labels": LABELS,
+            **(extra or {}),
+        },
     )
 
 
@@ -88,6 +99,16 @@ def _memory() -> dict[bool, look.State]:
     return ctx_host.get().__dict__.setdefault("_monitoring_look", {})
 
 
+def looks() -> dict[str, look.State]:
+    """Host -> the last look at it in this run, forgotten or not: what the others have to know of it."""
+    return ctx_state.get().__dict__.setdefault("_monitoring_looks", {})
+
+
+def parts() -> dict[str, frozenset[str]]:
+    """Host -> the roles that have something there, as the last look found it: not what a plan foresees."""
+    return ctx_state.get().__dict__.setdefault("_monitoring_parts", {})
+
+
 def look_at_host(extra: dict[str, str] | None = None) -> look.State | None:
     """The current host as last seen in this stage of the run; `None` where the look failed.
 
@@ -101,7 +122,8 @@ def look_at_host(extra: dict[str, str] | None = None) -> look.State | None:
         found = host.get_fact(look.Look, script=script, _ignore_errors=True)
         if found is None:
             return None
-        memory[state.is_executing] = found
+        memory[state.is_executing] = looks()[host.name] = found
+        parts()[host.name] = frozenset(found.manifests)
     return memory[state.is_executing]
 
 

@@ -22,6 +22,14 @@ def turn(role: str, host: str) -> str:
     return f"{role}{_TURN}{host}"
 
 
+_SPREAD = ": one host first, then all others at once"
+
+
+def spread(role: str) -> str:
+    """Title of the two steps in which one host goes first."""
+    return f"{role}{_SPREAD}"
+
+
 def role_of(title: str) -> str:
     """The role that a step belongs to, by its title."""
     return title.partition(":")[0]
@@ -74,7 +82,8 @@ def table(
             found.append(f"{role}: one host after another, as numbered")
             found += _turns([plan.lines[title] for title in group])
         else:
-            found.append(f"{role}: all hosts at once")
+            group = list(group)
+            found.append(group[0] if _SPREAD in group[0] else f"{role}: all hosts at once")
             for title in group:
                 found += _at_once(plan.lines[title], hosts)
     idle = [name for name in hosts if not any(name in busy for busy in plan.busy.values())]
@@ -116,7 +125,9 @@ def of_run(state) -> list[str]:
         return []
     titles = [name for op in state.get_op_order() for name in sorted(state.op_meta[op].names)]
     living = [host.name for host in state.inventory if host in state.active_hosts]
-    return table(plan, titles, living, [host.name for host in state.failed_hosts])
+    run = state.__dict__.get("_monitoring_run")
+    said = run.announcements() if run else []
+    return said + table(plan, titles, living, [host.name for host in state.failed_hosts])
 
 
 def print_with(pyinfras_table: Callable) -> Callable:

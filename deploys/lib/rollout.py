@@ -13,8 +13,8 @@ Nothing here yields a command where nothing is to be done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pyinfra import host, inventory, state
@@ -22,7 +22,8 @@ from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.context import ctx_state
 
-from deploys.lib import plan, runs, topology
+from deploys.lib import live, plan, runs, topology
+from deploys.lib.ask import AT_ONCE, at_once, script, side_by_side
 from deploys.lib.component import (
     Change,
     Component,
@@ -34,9 +35,10 @@ from deploys.lib.component import (
     swap_script,
 )
 from deploys.lib.findings import printable
-from deploys.lib.look import forget, look_at_host
+from deploys.lib.look import forget, look_at_host, looks, parts
 from deploys.lib.site import Member, Site, load_site
-from facts.look import State
+from facts.http import Call, split
+from facts.look import State, sections
 from facts.probe import Probe
 
 PATIENCE = 90.0
@@ -73,16 +75,29 @@ ROLES: dict[str, Role] = {}
 """Every role that was imported, by name."""
 
 
+def alike(what: Callable[[Member], object]) -> Callable[[Member, Member], bool]:
+    """For `Role.stands_in`: those that have the same of `what`."""
+    return lambda other, member: what(other) == what(member)
+
+
+def nobody(other: Member, member: Member) -> bool:
+    """For `Role.stands_in`: each member is a tier of one."""
+    return False
+
+
 @dataclass(frozen=True)
 class Role:
     """A tier of the site, and what the rollout needs to know of it.
 
     `component(site, member, state)` is what the role wants on a member; `gate(site, member, asked_by)` is how
     `asked_by` sees whether `member` does its job (a member asks itself after its own restart, and another one before);
-    `reloaded(site, member)` how the member itself sees that it loaded what is on its disk. `needs` are the groups
-    whose failure stops this role. A role without a gate gates nobody. Members of one that is `alone` do not stand in
-    for each other: each is a tier of one, restarted with its outage said beforehand. `enough(site, member)` is how many
-    others have to do their job while `member` is down.
+    `reloaded(site, member)` how the member itself sees that it loaded what is on its disk. `needs` are the roles
+    whose failure stops this one. A role without a gate gates nobody. `stands_in(other, member)` says whether `other`
+    has the series, rules or ring that `member` has, and so does its job while that one is down; where nobody does, it
+    is a tier of one, restarted with its outage said beforehand. `enough(site, member)` is how many others have to do
+    their job while `member` is down. `together(site, member, state)` is why all members have to be restarted in one
+    step, as they would not know each other in turns; empty where nothing is. `means(member, state, change)` are more
+    lines for the operator on what a change means.
     """
 
     name: str
@@ -90,28 +105,38 @@ class Role:
     component: Callable[[Site, Member, State], Component]
     gate: Callable[[Site, Member, Member], Gate] | None = None
     reloaded: Callable[[Site, Member], Gate] | None = None
-    needs: tuple[str, ...] = ()
-    alone: bool = False
+    needs: tuple[Role, ...] = ()
+    stands_in: Callable[[Member, Member], bool] = lambda other, member: True
     enough: Callable[[Site, Member], int] = lambda site, member: 1
+    together: Callable[[Site, Member, State], str] | None = None
+    means: Callable[[Member, State, Change], Iterable[str]] = lambda member, state, change: ()
 
     def __post_init__(self) -> None:
+        if self.group is not None and self.group not in topology.GROUPS:
+            raise ValueError(f"role {self.name}: no group {self.group}")
+        if wrong := [need for need in self.needs if not isinstance(need, Role)]:
+            raise TypeError(f"role {self.name} needs {wrong[0]!r}, which is no role")
         ROLES[self.name] = self
 
     def members(self, site: Site) -> list[Member]:
         return site.members(self.group) if self.group else list(site.hosts.values())
 
     def others(self, site: Site, member: Member) -> list[Member]:
-        """The members that do its job while `member` is down."""
-        return [m for m in self.members(site) if m.name != member.name and not self.alone]
+        """The members that do its job while `member` is down, from the one after it on: the one before it may have been
+        restarted just now."""
+        members = self.members(site)
+        after = [m.name for m in members].index(member.name) + 1 if member in members else 0
+        turned = [*members[after:], *members[:after]]
+        return [m for m in turned if m.name != member.name and self.stands_in(m, member)]
 
 
 def site() -> Site:
     """The site as the inventory and its data describe it, read once a run."""
     memory = ctx_state.get().__dict__
     if "_monitoring_site" not in memory:
-        memory["_monitoring_site"] = load_site(inventory)
         # Who cannot be reached is known before the first operation, and must not stop the reloads of the living.
-        memory["_monitoring_dead"] = {failed.name for failed in state.failed_hosts}
+        seen = live.Live({failed.name for failed in state.failed_hosts}, looks(), parts())
+        memory["_monitoring_site"] = replace(load_site(inventory), live=seen)
     return memory["_monitoring_site"]
 
 
@@ -122,13 +147,12 @@ def member() -> Member:
 
 def dead() -> set[str]:
     """Names of the hosts that could not be reached when the run began."""
-    site()
-    return ctx_state.get().__dict__["_monitoring_dead"]
+    return site().live.away
 
 
-def _failed(groups) -> list[str]:
-    """Hosts of `groups` that failed in this run, after it reached them."""
-    names = {member.name for group in groups for member in site().members(group)}
+def _failed(*roles: Role) -> list[str]:
+    """Members of `roles` that failed in this run, after it reached them."""
+    names = {member.name for role in roles for member in role.members(site())}
     return sorted(failed.name for failed in state.failed_hosts if failed.name in names - dead())
 
 
@@ -166,9 +190,14 @@ def _note(message: str) -> None:
 
 
 def see(host, gate: Gate) -> Progress:
-    """What the gate sees now. An answer that cannot be read (the connection broke) is no progress."""
+    """What the gate sees now."""
+    return _read(gate, lambda: host.get_fact(Probe, script=gate.script))
+
+
+def _read(gate: Gate, answer: Callable[[], list[str]]) -> Progress:
+    """The gate's judgement of an answer. One that cannot be read (the connection broke) is no progress."""
     try:
-        return gate.judge(host.get_fact(Probe, script=gate.script))
+        return gate.judge(answer())
     except FactProcessError as error:
         return Progress(False, str(error))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -207,10 +236,35 @@ def wait(state, host, gate: Gate, purpose: str) -> bool:
     return progress.ok
 
 
+def see_each(host, gates: list[tuple[str, Gate]]) -> list[tuple[str, Progress]]:
+    """What several gates see now, asked side by side in one command; `gates` have names."""
+    asked, said, lost = side_by_side({name: gate.script for name, gate in gates}), {}, None
+    try:
+        said = sections(host.get_fact(Probe, script=asked))
+    except FactProcessError as error:
+        lost = Progress(False, str(error))
+    return [(name, lost or _read(gate, partial(said.get, name, []))) for name, gate in gates]
+
+
+def _ask(host, gates: list[tuple[str, Gate]], enough: int) -> list[tuple[str, Progress]]:
+    """What is seen of these members, until `enough` of them do their job: no more than these are asked at first, as
+    they mostly do."""
+    seen: list[tuple[str, Progress]] = []
+    while len(seen) < len(gates) and sum(progress.ok for _, progress in seen) < enough:
+        seen += see_each(host, gates[len(seen) :][: AT_ONCE if seen else max(enough, 1)])
+    return seen
+
+
 def _ask_others(
-    state, host, gates: list[tuple[str, Gate]], enough: int = 1, own: Gate | None = None
+    state,
+    host,
+    gates: list[tuple[str, Gate]],
+    enough: int = 1,
+    own: Gate | None = None,
+    away: Sequence[str] = (),
 ) -> bool:
-    """Never the last one: do `enough` others do their job? Those that are about to (replaying) are waited for.
+    """Never the last one: do `enough` others do their job? Those that are about to (replaying) are waited for, those
+    that are `away` are known not to.
 
     Where they do not, one that does no job itself (`own`), and comes no nearer to it, may go down all the same: what is
     broken everywhere, as by a change that all of them wait for, would otherwise be mended nowhere.
@@ -225,14 +279,15 @@ def _ask_others(
             f"{enough} others of its tier are",
             f"{enough} others of its tier must do their job",
         )
+    unreachable = [(name, Progress(False, "cannot be reached")) for name in away]
 
     def look() -> Progress:
-        seen = [(name, see(host, gate)) for name, gate in gates]
+        seen = [*_ask(host, gates, enough), *unreachable]
         measures = tuple(progress.measure for _, progress in seen if not progress.ok)
         return Progress(
             sum(progress.ok for _, progress in seen) >= enough,
             "; ".join(f"{name}: {progress.says}" for name, progress in seen),
-            None if set(measures) == {None} else measures,
+            None if set(measures) <= {None} else measures,
         )
 
     def tell(what: str) -> None:
@@ -247,7 +302,9 @@ def _ask_others(
                 "nothing is lost by a restart"
             )
             return True
-    if progress.measure is not None:  # where nobody is about to, waiting is in vain
+    if (
+        not progress.ok and progress.measure is not None
+    ):  # where nobody is about to, waiting is in vain
         progress = follow(look, PATIENCE, tell)
     if not progress.ok:
         host.log_styled(
@@ -265,7 +322,7 @@ def begin() -> None:
     """This run changes hosts: the first look at each takes its lock, and what is done is recorded."""
     current = ctx_state.get()
     if "_monitoring_run" not in current.__dict__:
-        current._monitoring_run = runs.Run(current, site())
+        current._monitoring_run = runs.Run(current, site(), partial(announcements, site()))
         current.add_callback_handler(current._monitoring_run)
         # pyinfra's own order lets a host that has fewer steps run ahead of the others; ours is that of the files.
         current.get_op_order = lambda: sorted(
@@ -277,13 +334,36 @@ def first_look(extra: dict[str, str] | None = None) -> State | None:
     """The run's first look at this host, with `extra` sections. Where the run changes things, it takes the host's lock
     by the same command; once all hosts were looked at, the run ends where another one holds one of them."""
     current = ctx_state.get().__dict__.get("_monitoring_run")
+    extra = {**_asks_outside(), **(extra or {})}
     if not current or planning() or host.name in current.answers:
-        return look_at_host(extra)
+        return _heard(look_at_host(extra))
     if not current.began:  # where pyinfra tells of no operation
         raise PyinfraError("--serial: hosts cannot be locked one by one")
-    found = look_at_host({"lock": current.lock_script(host.name), **(extra or {})})
+    found = _heard(look_at_host({"lock": current.lock_script(host.name), **extra}))
     if found is not None:
         current.looked(host.name, found)
+    return found
+
+
+def _in_run(name: str) -> bool:
+    return state.is_host_in_limit(inventory.get_host(name))
+
+
+def _asks_outside() -> dict[str, str]:
+    """The question to members outside this run with what arguments they run, where all members must have the same."""
+    asked = [
+        script(site(), other, role.name, [Call(other.name, *live.ARGV)], either=True)
+        for role in ROLES.values()
+        if role.together and member() in role.members(site())
+        for other in role.members(site())
+        if not _in_run(other.name)
+    ]
+    return {"outside": at_once(asked)} if asked else {}
+
+
+def _heard(found: State | None) -> State | None:
+    answers = split(found.extra["outside"]) if found and found.extra.get("outside") else {}
+    site().live.heard |= {name: tuple(a.body.split()) for name, a in answers.items() if a.ok}
     return found
 
 
@@ -348,8 +428,15 @@ def step(name: str, *parts: Part) -> None:
 
 
 def converge(role: Role) -> None:
-    """Roll a role out on all its hosts at once. For what no other host waits for (exporters, log rotation)."""
+    """Roll a role out on all its hosts at once. For what no other host waits for (log rotation)."""
     step(role.name, converging(role))
+
+
+def spread(role: Role) -> None:
+    """Roll a daemon out that nobody waits for: on one living host, and where it does its job there, on all others at
+    once. So a release that does not start is met once, and not on every host of the site."""
+    step(plan.spread(role.name), partial(_first, role))
+    step(plan.spread(role.name), partial(_rest, role))
 
 
 def leave(*roles: Role) -> None:
@@ -366,6 +453,8 @@ def roll(role: Role) -> None:
     members = [member.name for member in role.members(site())]
     if host.name in members:
         step(f"{role.name}: stage and check", partial(_stage, role))
+        if role.together:
+            step(f"{role.name}: all members in one step", partial(_together, role))
         for name in host.loop(members):  # host.loop gives each turn an identity of its own
             if name == host.name:
                 step(plan.turn(role.name, name), partial(_turn, role))
@@ -413,7 +502,7 @@ def _stage(role: Role, found: State) -> Iterator:
     component, change = _difference(role, found)
     for name in change.foreign:
         say(f"{role.name}: {name} is not ours and is left alone")
-    if _failed((*role.needs, role.group)):
+    if _failed(*role.needs, role):
         host.noop(f"{role.name} is stopped by a failure before it")
         return
     for name in change.directories:
@@ -421,7 +510,10 @@ def _stage(role: Role, found: State) -> Iterator:
     if change.content or change.directories:
         yield run(stage_script(component, change))
     foresee_directories(component, change, found)
-    if role.gate and (restarts := change.actions("restart")):
+    for line in (*role.means(member(), found, change), *_ports_that_move(component)):
+        say(f"{role.name}: {line}")
+    restarts = change.actions("restart")
+    if role.gate and restarts and not (role.together and role.together(site(), member(), found)):
         _warn_of_outage(role, ", ".join(restarts))
 
 
@@ -438,11 +530,17 @@ def _warn_of_outage(role: Role, services: str) -> None:
             say(f"{nobody}: no outage is risked, {services} goes down only if one does its job yet")
 
 
-def _turn(role: Role, found: State) -> Iterator:
-    """A member's turn: swap; start, restart or reload what runs something else; wait until it does its job."""
-    stopped = _failed((*role.needs, role.group) if role.gate else ())
+def _stopped(role: Role) -> bool:
+    """Whether a failure before it stops this role, which is said."""
+    stopped = _failed(*role.needs, role) if role.gate else []
     if stopped:
         say(f"{role.name} keeps what it runs: {', '.join(stopped)} failed")
+    return bool(stopped)
+
+
+def _turn(role: Role, found: State) -> Iterator:
+    """A member's turn: swap; start, restart or reload what runs something else; wait until it does its job."""
+    if _stopped(role):
         return
     component, change = _difference(role, found)
     for line in change.lines():
@@ -452,17 +550,126 @@ def _turn(role: Role, found: State) -> Iterator:
     foresee(component, change, found)
 
 
-def _activate(role: Role, component: Component, change: Change) -> Iterator:
+def _together(role: Role, found: State) -> Iterator:
+    """All members at once, where one that goes first would be alone until the last one has followed."""
+    why = role.together(site(), member(), found)
+    if not why or _stopped(role):
+        return
+    left_out = [
+        other.name
+        for other in role.members(site())
+        if other.name not in dead() and not _in_run(other.name)
+    ]
+    if left_out:
+        raise ValueError(
+            f"{why}, for which all members restart in one step, and {', '.join(left_out)} is not in this run: "
+            "run it without --limit and --exclude"
+        )
+    component, change = _difference(role, found)
+    say(f"{role.name}: {why}: all members restart in one step, an outage of seconds")
+    for line in change.lines():
+        say(f"{role.name}: {line}")
+    yield from _activate(role, component, change, alone=False)
+    foresee(component, change, found)
+
+
+def _first(role: Role, found: State) -> Iterator:
+    """The first living host on which a daemon is to be started. While the run is planned, all are among the rest."""
+    if not planning() and host.name == _canary(role):
+        yield from _converge(role, found)
+
+
+def _rest(role: Role, found: State) -> Iterator:
+    canary = None if planning() else _canary(role)
+    if canary in _failed(role) and _difference(role, found)[1].due:
+        say(f"{role.name} keeps what it runs: {canary}, which went first, failed")
+        return
+    yield from _converge(role, found)
+
+
+def _canary(role: Role) -> str | None:
+    """The first host of the run on which a daemon of this role is to be started, as far as they were looked at."""
+    memory = ctx_state.get().__dict__.setdefault("_monitoring_canaries", {})
+    if role.name not in memory:
+        failed = {one.name for one in state.failed_hosts}
+        memory[role.name] = next(
+            (
+                one.name
+                for one in role.members(site())
+                if one.name in looks() and one.name not in failed
+                if compare(role.component(site(), one, looks()[one.name]), looks()[one.name]).due
+            ),
+            None,
+        )
+    return memory[role.name]
+
+
+def _ports_that_move(component: Component) -> Iterator[str]:
+    """What is dialled at a port that is another one after this turn finds nobody there, until it was told itself."""
+    me, units = member(), {service.name for service in component.services}
+    for name in me.components:
+        info = topology.COMPONENTS[name]
+        if info.unit not in units:
+            continue
+        for kind in info.ports:
+            before, after = (
+                site().live.port(name, me.name, kind),
+                site().endpoint(name, me, kind).port,
+            )
+            if before is None or before == after:
+                continue
+            who = [
+                one
+                for one, ports in topology.DIALS.items()
+                if (name, kind) in ports and site().running(one)
+            ]
+            where = "it" if who == [name] else ", ".join(one for one in who if one != name)
+            line = f"port {before} of {name} becomes {after}"
+            yield (
+                f"{line}: until their own turns {where} and other clients find nobody there"
+                if where
+                else line
+            )
+
+
+def announcements(site: Site) -> list[str]:
+    """What is known to be missed for a while, before anything is done: the job of a tier whose only members leave it,
+    from then on until the first new one has it."""
+    found = []
+    for role in ROLES.values():
+        if not (role.gate and role.group):
+            continue
+        members = role.members(site)
+        has = [name for name, names in site.live.parts.items() if role.name in names]
+        leaving = [name for name in has if site.hosts[name] not in members]
+        # One that was not looked at may have it.
+        staying = [
+            m
+            for m in members
+            if m.name in has or m.name not in site.live.parts and m.name not in site.live.away
+        ]
+        coming = [m.name for m in members if m.name not in has]
+        if leaving and coming and not staying:
+            found.append(
+                f"{role.name} moves from {', '.join(leaving)} to {', '.join(coming)}, and nobody else does its job: "
+                f"an outage of it from the step 'roles that left' until the turn of {coming[0]}"
+            )
+    return found
+
+
+def _activate(role: Role, component: Component, change: Change, alone: bool = True) -> Iterator:
+    """Let a change go live; where this member goes down `alone`, the others have to do its job."""
     me = member()
     starts, restarts, reloads = (change.actions(a) for a in ("start", "restart", "reload"))
-    if restarts and role.gate and not me.settings.allow_outage:
+    if alone and restarts and role.gate and not me.settings.allow_outage:
         others = role.others(site(), me)
         if others:
-            gates = [(m.name, role.gate(site(), m, me)) for m in others]
-            enough = min(role.enough(site(), me), len(gates))
+            away = [m.name for m in others if m.name in dead()]
+            gates = [(m.name, role.gate(site(), m, me)) for m in others if m.name not in away]
+            enough = min(role.enough(site(), me), len(others))
             # As the others would ask it: it still runs with the scheme and the intervals of before.
             own = role.gate(site(), me, others[0])
-            yield FunctionCommand(_ask_others, [gates, enough, own], {})
+            yield FunctionCommand(_ask_others, [gates, enough, own, away], {})
     script = swap_script(component, change)
     names = [service.name for service in component.services]
     for action, services in (("restart", [*starts, *restarts]), ("reload", reloads)):

@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,8 +98,10 @@ def summary(record: Mapping[str, Any], host: str, ended: str, result: str) -> st
 class Run(BaseStateCallback):
     """A run that changes hosts, from its first operation to its last."""
 
-    def __init__(self, state, site: Site):
+    def __init__(self, state, site: Site, announcements: Callable[[], list[str]] = list):
         self.state, self.site = state, site
+        self.announcements = announcements
+        """What the operator is told of the whole site, once all hosts were looked at."""
         self.began, self.closed, self.last = False, False, None
         self.answers: dict[str, lock.Answer] = {}
         self.changing: set[str] = set()
@@ -191,6 +193,8 @@ class Run(BaseStateCallback):
             self.record["result"] = "refused"
             self._release_all("refused: another run was at work")
             raise PyinfraError(refusal)
+        for line in self.announcements():
+            logger.warning(format_text(line, fg="yellow"))
 
     def _end(self) -> None:
         self.close()

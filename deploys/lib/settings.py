@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
@@ -151,6 +152,21 @@ def seconds(duration: str) -> float:
         raise ValueError("a duration like 15s, 2h or 1h30m")
     amounts = match.groups() if match else ()
     return sum(int(n) * u for n, u in zip(amounts, _UNITS.values(), strict=False) if n)
+
+
+_NOW = datetime.now().timestamp()
+"""When this process began: durations before it can be compared with each other, and with dates."""
+
+
+def when(time: str | None, default: float) -> float:
+    """A time of Thanos' --min-time and --max-time in seconds after 1970; `default` where there is none."""
+    if time is None:
+        return default
+    try:
+        distance = seconds(time.removeprefix("-"))
+    except ValueError:
+        return datetime.fromisoformat(time).timestamp()
+    return _NOW - distance if time.startswith("-") else _NOW + distance
 
 
 # --- Types of settings ----------------------------------------------------------------------------
@@ -740,6 +756,12 @@ class Settings(BaseModel):
     alertmanager_cluster_port: Port = _setting(9094, "Gossip port, TCP and UDP (spec/000 6.2).")
     alertmanager_listen_address: Listen | None = _setting(
         None, "IP address to listen on, without port. Default: all."
+    )
+    alertmanager_cluster_label: Label | None = _setting(
+        None,
+        "Gossip label (--cluster.label): members with another one do not hear each other; equal on all. Default: the "
+        "label that the living members have, which a run does not change, and `monitoring` where there is none. A new "
+        "value restarts all members in one step.",
     )
     alertmanager_external_url: Url | None = _setting(
         None, "Address for people, in notifications. Default: http://service_address:port."

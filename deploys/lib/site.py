@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from deploys.lib import ROOT, site_checks, topology, web
 from deploys.lib.findings import Finding, SettingsErrors, host_finding, nearest
+from deploys.lib.live import Live
 from deploys.lib.secrets import USERINFO, dotted, for_host
 from deploys.lib.settings import FREE_FORM, Settings, listens_on
 from deploys.lib.topology import COMPONENTS, GROUPS, Endpoint
@@ -59,6 +60,8 @@ class Site:
     hosts: dict[str, Member]
     findings: tuple[Finding, ...] = ()
     """Warnings: doubtful, but no reason to refuse. `describe` makes lines of them."""
+    live: Live = field(default_factory=Live, repr=False, compare=False)
+    """The hosts as the run has seen them."""
     _dials: dict[str, list[Endpoint]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -66,9 +69,12 @@ class Site:
     def members(self, group: str) -> list[Member]:
         """The hosts of `group`, in the order in which the inventory first names them.
 
-        `all` and `node_exporter` are every host; a group without hosts is an empty list.
+        `all` and `node_exporter` are every host; a group without hosts is an empty list. Raises KeyError where there
+        is no such group: taken for one without hosts, whoever needs it would be stopped by nothing.
         """
         everyone = group in ("all", "node_exporter")
+        if not everyone and group not in GROUPS:
+            raise KeyError(group)
         return [m for m in self.hosts.values() if everyone or group in m.groups]
 
     def running(self, component: str) -> list[Member]:

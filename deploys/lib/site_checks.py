@@ -535,7 +535,12 @@ def _check_alertmanagers(site: Site) -> Iterator[Finding]:
         return
     first = members[0]
     for member in members[1:]:
-        for key in ("alertmanager_config", "alertmanager_templates", "alertmanager_webhook_url"):
+        for key in (
+            "alertmanager_config",
+            "alertmanager_templates",
+            "alertmanager_webhook_url",
+            "alertmanager_cluster_label",
+        ):
             if getattr(member.settings, key) != getattr(first.settings, key):
                 found = f"another than on {first.name}"
                 allowed = "the same on all: they take turns in sending the same notifications"

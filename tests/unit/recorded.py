@@ -106,6 +106,7 @@ def print_look(state: State) -> str:
     lines += [f"{MARK}sysctl", *(f"{k.replace('.', '/')}:{v}" for k, v in state.sysctl.items())]
     lines += [f"{MARK}resources", f"{state.memory // 1024} 1 {state.disk}"]
     lines += [f"{MARK}timesync", *state.extra.get("timesync", CONTAINER)]
+    lines += [f"{MARK}labels", *state.extra.get("labels", [])]
     lines += [f"{MARK}firewall", *state.extra["firewall"]] if "firewall" in state.extra else []
     return "\n".join(lines)
 
@@ -144,13 +145,15 @@ def run_site(
     hosts=None,
     locks=None,
     wait=lambda state, host, gate, purpose: True,
+    works=lambda name: True,
 ):
     """Run a deploy file against recorded hosts.
 
     `states` maps host names to what the look finds (a blank host by default), `surveys` to what answers the
     preflight's script (`print_survey` by default), `dead` hosts cannot be reached, and
     `fail(host, script)` says whether a command fails. `hosts` maps names to simulated hosts, which do what they are
-    told: what a run did to them is there for the next one. `wait` says whether a gate opens: all do, by default.
+    told: what a run did to them is there for the next one. `wait` says whether a gate opens, and `works(name)` whether
+    a member that is asked for another one's sake does its job: all do, by default.
     `locks` maps names to what a host says of its lock, where that is not the run's.
     """
     commands: dict[str, list[str]] = {}
@@ -168,7 +171,7 @@ def run_site(
             if f"echo '{MARK}os'" in script:
                 found = (states or {}).get(self.host.name, BLANK)
                 if hosts is not None:
-                    found = hosts.setdefault(self.host.name, Host(found)).state
+                    found = hosts.setdefault(self.host.name, Host(found)).looked_at()
                 answer = print_look(found)
                 if f"echo '{MARK}lock'" in script:
                     answer += f"\n{MARK}lock\n{(locks or {}).get(self.host.name, 'ours')}"
@@ -209,6 +212,11 @@ def run_site(
     monkeypatch.setattr(rollout, "wait", wait)
     if hosts is not None:
         monkeypatch.setattr(rollout, "see", lambda host, gate: rollout.Progress(True, "works"))
+
+        def see_each(host, gates):
+            return [(name, rollout.Progress(works(name), "as recorded")) for name, _ in gates]
+
+        monkeypatch.setattr(rollout, "see_each", see_each)
     (tmp_path / "config.py").write_text((ROOT / "config.py").read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))

@@ -12,9 +12,10 @@ import re
 import shlex
 import tarfile
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 
-from deploys.lib.topology import STAMP, STAMPS, STATE, UNIT_DIR
+from deploys.lib.topology import PROMETHEUS_CONFIG, STAMP, STAMPS, STATE, UNIT_DIR
 from facts.look import Installed, Path, Process, State
 
 IGNORED = {"set", "export", "[", "cp", "install", "unshare", "{", "}", "exit"}
@@ -35,6 +36,12 @@ class Host:
         self.contents: dict[str, str] = {}
         self.staged: dict[str, tuple[Path, str]] = {}
         self.pid = 100
+
+    def looked_at(self) -> State:
+        """The state, with what a look reads in files."""
+        text = self.contents.get(PROMETHEUS_CONFIG, "")
+        labels = re.findall(r"^    (?:cluster|replica): .*", text, re.M)
+        return replace(self.state, extra={**self.state.extra, "labels": labels})
 
     def run(self, script: str) -> None:
         """Do what `script` says."""

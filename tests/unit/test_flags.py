@@ -232,7 +232,7 @@ def test_alertmanager_current():
         "--cluster.advertise-address=10.0.0.22:9094",
         "--cluster.peer=10.0.0.21:9094",
         "--cluster.peer=10.0.0.23:9094",
-        "--cluster.label=main",
+        "--cluster.label=monitoring",
         "--cluster.peer-name=am-2",
         "--cluster.peer-timeout=15s",
         "--cluster.settle-timeout=1m",
@@ -248,7 +248,7 @@ def test_alertmanager_current():
 def test_alertmanager_reference_has_no_name():
     found = given(argv("alertmanager", example_site(release="reference")))
     assert "cluster.peer-name" not in found
-    assert found["cluster.label"] == ["main"]
+    assert found["cluster.label"] == ["monitoring"]
 
 
 @pytest.mark.parametrize("release", RELEASES)

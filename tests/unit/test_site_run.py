@@ -315,7 +315,7 @@ ROLLED = ["base", "software", "web", "roles that left", "prometheus-upper", "pro
 
 @pytest.mark.parametrize(
     ("deploy", "steps"),
-    [("upper", ROLLED), ("node_exporter", ["software", "web", "node_exporter"])],
+    [("upper", ROLLED), ("node_exporter", ["software", "web", "node_exporter", "node_exporter"])],
 )
 def test_a_role_run_alone_brings_what_its_daemons_are_started_with(run, deploy, steps):
     """Accounts, releases and the web configuration: they would not start without the files that they name."""

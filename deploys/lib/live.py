@@ -1,0 +1,88 @@
+"""The hosts as this run has seen them, beside what the inventory wants of them.
+
+Until its turn a member listens where it did, and gossips under the label that it has: whoever asks it, or is to stand
+beside it, goes by that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from deploys.lib import flags, topology
+from facts.look import State
+
+if TYPE_CHECKING:
+    from deploys.lib.site import Member, Site
+
+GOSSIP_LABEL = "cluster.label"
+"""Alertmanager's flag: members with another one do not hear each other."""
+
+
+ARGV = ("/debug/pprof/cmdline", r"tr '\000' ' '")
+"""Path at which daemons of Go say with what arguments they run, and the filter that makes lines of it."""
+
+
+@dataclass
+class Live:
+    """What a run knows of its hosts. Nothing, where there is no run."""
+
+    away: set[str] = field(default_factory=set)
+    """Names of the hosts that could not be reached when the run began."""
+    looks: dict[str, State] = field(default_factory=dict)
+    """Host -> the last look at it, kept up with what its turn changed."""
+    parts: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Host -> the roles that have something there."""
+    heard: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Host outside this run -> the command line of its Alertmanager, as it says itself."""
+
+    def argv(self, component: str, host: str) -> tuple[str, ...] | None:
+        """The command line with which a daemon of ours runs; None where it does not, or is not known to."""
+        process = (
+            self.looks[host].processes.get(topology.COMPONENTS[component].unit)
+            if host in self.looks
+            else None
+        )
+        # Somebody else's daemon by our name is no member.
+        return (
+            process.argv
+            if process and process.argv[:1] == (topology.COMPONENTS[component].path,)
+            else None
+        )
+
+    def port(self, component: str, host: str, kind: str = "http") -> int | None:
+        """Where a running daemon listens; None where that is not known."""
+        flag = flags.port_flag(component, kind)
+        value = flag_value(self.argv(component, host) or (), flag) if flag else None
+        port = (value or "").rpartition(":")[2]
+        return int(port) if port.isdecimal() else None
+
+    def ports(self, site: Site, component: str, member: Member, kind: str = "http") -> list[int]:
+        """Where to ask `component` on `member`, in this order, while its turn may still have to come."""
+        known = self.port(component, member.name, kind)
+        if known is not None:
+            return [known]
+        wanted = site.endpoint(component, member, kind).port
+        # Not looked at (`--limit`): most likely it still listens where those do that were.
+        before = (self.port(component, other.name, kind) for other in site.running(component))
+        return list(dict.fromkeys([wanted, *(port for port in before if port)]))
+
+    def gossip_label(self, site: Site) -> str | None:
+        """The label under which the living Alertmanagers gossip: that of most of them, empty for none at all; None
+        where none is known to run."""
+        lines = [
+            self.argv("alertmanager", member.name) or self.heard.get(member.name)
+            for member in site.hosts.values()
+        ]
+        labels = Counter(flag_value(line, GOSSIP_LABEL) or "" for line in lines if line)
+        return max(labels, key=labels.__getitem__, default=None)
+
+
+def flag_value(argv: tuple[str, ...], flag: str) -> str | None:
+    """The value of `--flag=value`, with one dash or two; None where it is not among the arguments."""
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if equals and name.lstrip("-") == flag:
+            return value
+    return None
