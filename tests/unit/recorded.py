@@ -106,8 +106,8 @@ def print_look(state: State) -> str:
     lines += [f"{MARK}sysctl", *(f"{k.replace('.', '/')}:{v}" for k, v in state.sysctl.items())]
     lines += [f"{MARK}resources", f"{state.memory // 1024} 1 {state.disk}"]
     lines += [f"{MARK}timesync", *state.extra.get("timesync", CONTAINER)]
-    lines += [f"{MARK}labels", *state.extra.get("labels", [])]
-    lines += [f"{MARK}firewall", *state.extra["firewall"]] if "firewall" in state.extra else []
+    for name in ("labels", "firewall"):
+        lines += [f"{MARK}{name}", *state.extra[name]] if name in state.extra else []
     return "\n".join(lines)
 
 
