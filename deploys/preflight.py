@@ -62,7 +62,7 @@ def _survey():
             memory["failed"][host.name] = "the look at this host failed"
         else:
             memory["looks"][host.name] = found
-            memory["seen"][host.name] = survey.parse(found.extra["survey"])
+            memory["seen"][host.name] = survey.parse(found.extra["survey"]).by_our_names(found)
     except FactProcessError as error:
         memory["failed"][host.name] = str(error)
     if host.name in memory["failed"]:

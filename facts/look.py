@@ -9,7 +9,7 @@ run that changes nothing. This fact reads it all at once; what is wanted is comp
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from pyinfra.api import FactBase
@@ -19,7 +19,7 @@ from facts import Reading, guarded, known_units
 
 MARK = "=== "
 SECTIONS = (
-    *("os", "users", "paths", "units", "processes"),
+    *("os", "users", "links", "paths", "units", "processes"),
     *("records", "installed", "commands", "sysctl", "resources"),
 )
 """The look's own sections, in the order printed, after those of other facts."""
@@ -77,6 +77,13 @@ class State(Reading):
     systemd: int = 0
     users: dict[str, str] = field(default_factory=dict)
     groups: set[str] = field(default_factory=set)
+    links: dict[str, str] = field(default_factory=dict)
+    """Directory of ours -> what the kernel makes of it, where links on its way lead elsewhere. Everything else here has
+    the name that we know it by."""
+    blocked: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Directory of ours -> what stands on its way and leads to no directory, and its kind (l, f)."""
+    ways: dict[str, Path] = field(default_factory=dict)
+    """The directories to which links of ours lead, and those above them."""
     paths: dict[str, Path] = field(default_factory=dict)
     units: dict[str, dict[str, str]] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
@@ -96,6 +103,16 @@ class State(Reading):
         """The architecture in the words of the release archives."""
         return {"x86_64": "amd64", "aarch64": "arm64"}.get(self.machine, self.machine)
 
+    def named(self, path: str) -> str:
+        """What the kernel calls `path`, by the name that we know it by, where it lies below a link in /opt or /opt."""
+        ways = {
+            real: name
+            for name, real in self.links.items()
+            if f"{name}/".startswith(f"{topology.INSTALL_DIR}/")
+        }
+        real = max((one for one in ways if path.startswith(f"{one}/")), key=len, default=None)
+        return path if real is None else ways[real] + path[len(real) :]
+
     def below(self, *roots: str) -> dict[str, str]:
         """Path and hash of every regular file that was seen at or below `roots`."""
         return {
@@ -110,15 +127,39 @@ def _quote(words) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
-def script(roots, paths, units, commands, sysctls, users, leaves=(), extra=None) -> str:
+def _resolve(listed, leaves, others) -> str:
+    """Shell that follows each directory, or the nearest one above it that is there. By the shell's own `cd -P`, which
+    starts no process; only where a link is found are those asked about to which it leads. Sets `$linked` and `$pruned`
+    to what `find` is to follow, as it follows no link by itself, and to where it is to stop.
+    """
+    return f"""b=; e=; linked=; pruned=; w=leaf
+for i in {topology.INSTALL_DIR}/*/.installed; do i=${{i%/.installed}}; [ ! -L "$i" ] || b="$b $i"; done
+for d in {_quote(leaves)} - {_quote(listed)} - {_quote(others)} $b; do
+case $w$d in leaf-) w=listed; continue;; listed-) w=; continue;; esac
+n=$d; while [ -n "$n" ] && [ ! -e "$n" ] && [ ! -L "$n" ]; do n=${{n%/*}}; done
+if [ ! -d "$n/" ]; then k=f; [ ! -L "$n" ] || k=l; printf '%s\\t%s\\t%s\\n' "$d" "$n" $k; continue; fi
+cd -P "$n/" || continue
+p=${{PWD%/}}${{d#"$n"}}; [ "$p" != "$d" ] || continue
+printf '%s\\t%s\\n' "$d" "${{p:-/}}"; while [ -n "$p" ]; do e="$e $p"; p=${{p%/*}}; done
+[ -L "$d" ] || continue
+[ -z "$w" ] || linked="$linked $d/"; [ $w. != leaf. ] || pruned="$pruned -o -path $d/"
+done; cd /
+[ -z "$e" ] || find $e -maxdepth 0 -printf '%p\\t%y\\t%m\\t%u\\t%g\\t%l\\n'"""
+
+
+def script(
+    *, roots, paths, units, commands, sysctls, users, leaves=(), places=(), extra=None
+) -> str:
     """The look as one POSIX shell script, which exits 0 on a blank host too.
 
     `roots` and `paths` are read with all below them, except for those `paths` that are `leaves`: directories in
-    which the look has no business. `extra` is section name to shell snippet of another fact; these go first, as one of
+    which the look has no business. `places` are more directories of which is said where they lead.
+    `extra` is section name to shell snippet of another fact; these go first, as one of
     them may be the host's lock. On a small host most of a look's time goes into starting processes, so what the shell
     can do itself, it does.
     """
     prune = " -o ".join(f"-path {shlex.quote(leaf)}" for leaf in leaves) or "-false"
+    inner = [p for p in places if p in paths or any(p.startswith(f"{root}/") for root in roots)]
     listing = "-printf '%p\\t%y\\t%m\\t%u\\t%g\\t%l\\n'"
     show = f"systemctl show -p {','.join(UNIT_PROPERTIES)} $known"
     each = "[ -f $i ] && read -r sum <$i || continue"
@@ -132,8 +173,10 @@ def script(roots, paths, units, commands, sysctls, users, leaves=(), extra=None)
         "else systemctl --version; fi",
         # users
         f"getent passwd {_quote(users)}; getent group {_quote(users)}",
+        # links
+        _resolve([*roots, *inner], leaves, [p for p in places if p not in {*roots, *inner}]),
         # paths, with the hashes of files; no binary is hashed on every run
-        f"find {_quote(roots)} {_quote(paths)} \\( {prune} \\) -prune {listing} -o {listing} "
+        f"find {_quote(roots)} {_quote(paths)} $linked \\( {prune} $pruned \\) -prune {listing} -o {listing} "
         "-type f -size -1024k -exec sha256sum {} +",
         # units
         f'{known_units(units)}; units=; [ -z "$known" ] || units=$({show}); echo "$units"',
@@ -196,17 +239,28 @@ def parse(lines: list[str]) -> State:
             state.users[name] = line
         else:
             state.groups.add(name)
+    for line in part.get("links", ()):
+        match line.split("\t"):
+            case name, real:
+                state.links[name] = real
+            case name, at, kind:
+                state.blocked[name] = at, kind
+            case name, *rest:
+                state.ways[name] = Path(*rest)
     listed, digests = {}, {}
     for line in part["paths"]:
         if "\t" in line:
             name, *rest = line.split("\t")
-            listed[name] = rest
+            listed[name.rstrip("/")] = rest  # a directory that is a link comes again, followed
         else:
             digest, name = line.split(None, 1)
             digests[name] = digest
     state.paths = {n: Path(*rest, sha256=digests.get(n, "")) for n, rest in listed.items()}
     state.units = _units(part["units"])
-    state.processes = _processes(part["processes"], state.units)
+    state.processes = {
+        unit: replace(process, exe=state.named(process.exe))
+        for unit, process in _processes(part["processes"], state.units).items()
+    }
     for line in part["records"]:
         place, _, line = line.partition(":")
         directory, _, name = place.rpartition("/")

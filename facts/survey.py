@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from pyinfra.api import FactBase
 
 from deploys.lib import topology
 from facts import Reading, guarded, listeners
+from facts.look import State
 
 MARK = "--- "
 REACH_SECONDS = 3
@@ -132,6 +133,11 @@ class Host(Reading):
     reach: dict[str, str] = field(default_factory=dict)
     """address:port of each peer that was tried -> open, refused, timeout, unreachable, or what bash said."""
 
+    def by_our_names(self, look: State) -> Host:
+        """The same, with executables by the names that we know them by, where links lead to them."""
+        self.holders = [replace(one, exe=look.named(one.exe)) for one in self.holders]
+        return self
+
     @property
     def firewall(self) -> str:
         """What drops packets that arrive here; empty where nothing does."""
@@ -220,9 +226,10 @@ def script(
         'case " $p " in *" $n "*) ;; *) p="$p $n";; esac;; *) break;; esac; done; done; set +f\n'
         'e=; c=; for l in $p; do e="$e /proc/$l/exe"; c="$c /proc/$l/cgroup"; done; '
         '[ -z "$p" ] || { l=$(find $e -maxdepth 0 -printf "%p %l\\n"); echo "$l"; grep -sHE "name=systemd:|^0::" $c; '
-        f'for l in $l; do case $l in /proc/*|{topology.INSTALL_DIR}/*) ;; /*) o="$o $l";; esac; done; }}',
+        f"t={topology.INSTALL_DIR}; if cd -P $t; then t=$PWD; cd /; fi; "
+        'for l in $l; do case $l in /proc/*|"$t"/*) ;; /*) o="$o $l";; esac; done; }',
         # data: lost+found is the file system's
-        f"find {_quote(data)} -maxdepth 1 ! -name lost+found -printf '%p\\t%u\\t%d\\n'",
+        f"find -H {_quote(data)} -maxdepth 1 ! -name lost+found -printf '%p\\t%u\\t%d\\n'",
         # units: files by these names, wherever systemd looks for them
         f"f=; for n in {_quote(units)}; do for w in /etc /usr/lib /lib; do l=$w/systemd/system/$n.service; "
         '{ [ -e "$l" ] && ! { [ $w = /lib ] && [ -L /lib ]; }; } && f="$f $l"; done; done\n'

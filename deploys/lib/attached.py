@@ -18,6 +18,7 @@ from deploys.lib import config, flags, releases
 from deploys.lib.results import Result
 from deploys.lib.settings import (
     CLUSTER_LABEL,
+    HIDDEN,
     REPLICA_LABEL,
     SHORTEST_RETENTION,
     account_of,
@@ -50,6 +51,7 @@ def questions(member: Member) -> str:
         f"stat -L -c 'owner %u %U' {path}",
         f'echo "account {user if user.isdigit() else f"$(id -u {user})"}"',
         f"[ ! -d {path}/wal ] || echo tsdb",
+        f'echo "real $(readlink -f {path})"',
         f"{become(user, group)} test -r {path} -a -w {path} -a -x {path} && echo access",
         http.script(settings.attached_url, prometheus.ATTACHED_CALLS),
     ]
@@ -130,6 +132,12 @@ def _directory(member: Member, host: Host) -> Iterator[Result]:
             f"namei -l {path} shows the directory above it that keeps {user} out: chmod o+x there"
         )
         yield _result(member, found, "a directory that its owner can read and write", advice)
+    elif (real := said.get("real", path)) != path and any(
+        PurePosixPath(real).is_relative_to(place) for place in HIDDEN
+    ):
+        # Where the setting says so, the unit is made to see it.
+        found = f"{path} is a link to {real}, which the sidecar does not see"
+        yield _result(member, found, "the directory itself", f'set attached_data_dir = "{real}"')
 
 
 def _version(member: Member, report: prometheus.Report) -> Iterator[Result]:

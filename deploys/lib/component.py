@@ -116,6 +116,8 @@ class Change:
     manifest: bool = False
     due: dict[str, Due] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
+    """Those of `files` whose directory is a link: it may lead to another file system."""
     saved: list[str] = field(default_factory=list)
     """Files of somebody else that ours take the place of."""
     replaced: list[str] = field(default_factory=list)
@@ -248,6 +250,7 @@ def compare(component: Component, state: State) -> Change:
         and name not in wanted_names | ours | others
         and any(_inside(name, r) for r in component.roots)
     )
+    change.linked = [name for name in change.files if any(_inside(name, d) for d in state.links)]
     change.saved = [name for name in change.files if name in state.paths and name not in ours]
     after = {n: h for n, h in state.below("/").items() if n not in change.purge}
     after.update({name: file.sha256 for name, file in component.files.items()})
@@ -375,6 +378,13 @@ def stage_script(component: Component, change: Change) -> str:
                 f"mkdir -p {_q(top + root)}",
                 f"[ ! -d {_q(root)} ] || cp -a {_q(root)}/. {_q(top + root)}/",
             ]
+            # One inside that is a link leads to the live files, and is what they will be found by.
+            for name in sorted(component.directories):
+                if _inside(name, root):
+                    new = _q(top + name)
+                    lines += [
+                        f"[ ! -L {_q(name)} ] || {{ rm -f {new}; mkdir -p {new}; cp -a {_q(name)}/. {new}/; }}"
+                    ]
         lines += [f"rm -f {_q(top + name)}" for name in change.purge]
         # -m: the host's time. systemd sees a changed unit (NeedDaemonReload) by its age alone.
         lines += [f"base64 -d <<'END' | tar -x -p -m -C {top}", _payload(component.files) + "END"]
@@ -416,7 +426,13 @@ def swap_script(component: Component, change: Change) -> str:
             f"systemctl mask --quiet {_q(name)} || true",
         ]
     for name in sorted(change.files, key=_order):
-        lines += [f"mv -fT {_q(top + name, name)}"]
+        if name in change.linked:  # by a copy beside it, so that what goes live is still a rename
+            lines += [
+                f"cp -a {_q(top + name, name + '.new')}",
+                f"mv -fT {_q(name + '.new', name)}",
+            ]
+        else:
+            lines += [f"mv -fT {_q(top + name, name)}"]
     for name in change.modes:
         file = component.files[name]
         lines += [

@@ -11,7 +11,7 @@ from pyinfra import host, state
 from pyinfra.context import ctx_host, ctx_state
 
 from deploys.lib import releases, topology
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, SYSCTL
+from deploys.lib.settings import CLUSTER_LABEL, HIDDEN, REPLICA_LABEL, SYSCTL
 from facts import look, timesync
 
 COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd")
@@ -44,6 +44,7 @@ def default_script(sysctls=None, extra=None) -> str:
     }
     logs = (topology.LOG_DIR, topology.ATTACHED_LOG_DIR)
     leaves = {*data, topology.SOFTWARE_DIR, *logs, topology.STATE}
+    ours = {*topology.directories(topology.COMPONENTS), *logs}
     return look.script(
         roots=sorted(
             outermost({topology.WEB_DIR, *(c.config_dir or "" for c in components)} - {""})
@@ -73,6 +74,7 @@ def default_script(sysctls=None, extra=None) -> str:
         sysctls=sysctls or list(SYSCTL),
         users=[topology.USER, *topology.BUCKET_GROUPS],
         leaves=sorted(leaves),
+        places=sorted({*ours, *topology.SHARED_DIRECTORIES, *HIDDEN} - leaves),
         extra={
             "timesync": timesync.SERVICE_SCRIPT,
             "firewall": FIREWALL,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from deploys.lib import attached, releases, topology, uploads
+from deploys.lib import attached, paths, releases, topology, uploads
 from deploys.lib.results import Result, aligned, merged, some
 from deploys.lib.settings import Settings
 from deploys.lib.topology import COMPONENTS, DISTRIBUTION
@@ -40,6 +40,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     "firewall": ("warn", "no firewall of the host's own stands before ports that others dial"),
     "selinux": ("warn", "SELinux does not enforce; where it does, contexts are restored"),
     "user": ("fail", f"an existing account {topology.USER} is one for services"),
+    "links": ("fail", "our directories are no links, or such as lead to a place of root's"),
     "units": ("fail", "no unit of a package or of somebody else has the name of ours"),
     "data": ("fail", "data directories are empty, or the service user's"),
     "attached": (
@@ -474,7 +475,8 @@ def _zones(view: View) -> Iterator[Result]:
 
 
 JUDGES = (
-    *(_system, _machine, _disks, _holders, _units, _accounts, _data),
+    *(_system, _machine, _disks, paths.judge_links, _holders, _units),
+    *(_accounts, _data),
     *(_reach, _firewalls, _selinux, attached.judge, uploads.judge, _zones),
 )
 

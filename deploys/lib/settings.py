@@ -318,6 +318,8 @@ def _bucket_keys(value: dict) -> dict:
 
 HOMES = ("/home", "/root", "/run/user")
 """Hidden from the units, but for one that works there."""
+HIDDEN = (*HOMES, "/tmp", "/var/tmp")
+"""The same, and where each unit has a directory of its own instead."""
 
 
 def _data_dir(value: str) -> str:

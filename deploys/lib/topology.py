@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 USER = "prometheus"
 GROUP = "prometheus"
@@ -99,6 +100,12 @@ LOGROTATE_FILE = "/etc/logrotate.d/prometheus"
 ATTACHED_LOG_DIR = "/var/log/monitoring"
 ATTACHED_LOGROTATE_FILE = "/etc/logrotate.d/monitoring"
 """The same beside a Prometheus of somebody else: a distribution's package has the other names."""
+
+_INNER = (
+    *(RULES_DIR, TARGETS_DIR, SECRETS_DIR, TEMPLATES_DIR, RULE_RULES_DIR),
+    *(MINIO_KEYS_DIR, MINIO_CERTS, f"{MINIO_CERTS}/CAs"),
+)
+"""Directories of ours inside those of a component's configuration."""
 
 GROUPS: dict[str, str] = {
     "prometheus": "a Prometheus replica and its Thanos sidecar",
@@ -494,3 +501,27 @@ def logs(components: Collection[str]) -> tuple[str, str]:
 def of_groups(groups: tuple[str, ...]) -> list[ComponentInfo]:
     """The components that a host in `groups` runs, in the order of `COMPONENTS`."""
     return [c for c in COMPONENTS.values() if c.group == "all" or c.group in groups]
+
+
+def directories(components: Collection[str]) -> tuple[str, ...]:
+    """Every directory that is ours on a host with these components: we give it its owner and its mode."""
+    found = {STATE, SOFTWARE_DIR, WEB_DIR, str(PurePosixPath(STAMP).parent), logs(components)[0]}
+    for name in components:
+        info = COMPONENTS[name]
+        if info.config_dir:
+            found.add(info.config_dir)
+            found |= {THANOS_DIR} if info.config_dir.startswith(f"{THANOS_DIR}/") else set()
+            found |= {inner for inner in _INNER if inner.startswith(f"{info.config_dir}/")}
+        if info.data_dir:
+            found |= {info.data_dir, str(PurePosixPath(info.data_dir).parent)}
+    return tuple(sorted(found))
+
+
+SHARED_DIRECTORIES = (
+    *(INSTALL_DIR, BIN_DIR, UNIT_DIR, str(PurePosixPath(RSYSLOG_DROP_IN).parent)),
+    *(
+        str(PurePosixPath(path).parent)
+        for path in (RSYSLOG_FILE, SYSCTL_FILE, LIMITS_FILE, LOGROTATE_FILE)
+    ),
+)
+"""Directories of the system in which files of ours lie."""

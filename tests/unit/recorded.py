@@ -75,6 +75,11 @@ def print_look(state: State) -> str:
     version = f"systemd {state.systemd} (recorded)"
     lines = [f"{MARK}os", state.os, state.os_version, state.machine, version]
     lines += [f"{MARK}users", *state.users.values(), *(f"{group}:x:1:" for group in state.groups)]
+    lines += [f"{MARK}links", *(f"{name}\t{real}" for name, real in state.links.items())]
+    lines += [f"{name}\t{at}\t{kind}" for name, (at, kind) in state.blocked.items()]
+    lines += [
+        "\t".join((n, p.kind, p.mode, p.owner, p.group, p.target)) for n, p in state.ways.items()
+    ]
     lines += [f"{MARK}paths"]
     lines += [
         "\t".join((n, p.kind, p.mode, p.owner, p.group, p.target)) for n, p in state.paths.items()
@@ -91,7 +96,7 @@ def print_look(state: State) -> str:
         ]
     lines += [f"{MARK}processes"]
     for process in state.processes.values():
-        lines += [f"/proc/{process.pid}/exe:{process.exe}"]
+        lines += [f"/proc/{process.pid}/exe:{_followed(process.exe, state.links)}"]
         lines += [f"/proc/{process.pid}/cmdline:{word}" for word in process.argv]
     lines += [f"{MARK}records"]
     for name, stamp in state.stamps.items():
@@ -109,6 +114,12 @@ def print_look(state: State) -> str:
     for name in ("labels", "firewall"):
         lines += [f"{MARK}{name}", *state.extra[name]] if name in state.extra else []
     return "\n".join(lines)
+
+
+def _followed(path: str, links: dict[str, str]) -> str:
+    """What the kernel calls `path`."""
+    name = max((n for n in links if path.startswith(f"{n}/")), key=len, default="")
+    return links[name] + path.removeprefix(name) if name else path
 
 
 def print_survey(script: str, text: str = BLANK_SURVEY, silent: str = "none") -> str:

@@ -18,7 +18,7 @@ from functools import cache
 from deploys.lib.topology import PROMETHEUS_CONFIG, STAMP, STAMPS, STATE, UNIT_DIR
 from facts.look import Installed, Path, Process, State
 
-IGNORED = {"set", "export", "[", "cp", "install", "unshare", "{", "}", "exit"}
+IGNORED = {"set", "export", "[", "install", "unshare", "{", "}", "exit"}
 HEREDOC = re.compile(r"<<'(\w+)'")
 
 
@@ -98,6 +98,11 @@ class Host:
                     sha256=hashlib.sha256(data).hexdigest(),
                 )
                 self.staged[f"{top}/{member.name}"] = entry, data.decode()
+
+    def _cp(self, words, body):
+        *_, source, target = words
+        if source in self.staged:
+            self.staged[target] = self.staged[source]
 
     def _mv(self, words, body):
         _, source, target = words

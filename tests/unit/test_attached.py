@@ -274,6 +274,7 @@ def test_only_a_bucket_needs_blocks_of_one_length():
         (said(directory=[]), "fail", "/srv/prometheus is not there"),
         (said(directory=["owner 0 root", "account 104"]), "fail", "no write-ahead log"),
         (said(directory=["owner 104 prometheus", "account ", "tsdb"]), "fail", "no account"),
+        (said(directory=[*DIRECTORY, "real /home/data"]), "fail", "is a link to /home/data"),
         (
             said(directory=["owner 65534 nobody", "account 104", "tsdb"]),
             "fail",
