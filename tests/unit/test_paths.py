@@ -1,4 +1,4 @@
-"""Links that others put in our way: seen as the kernel sees them, worked with where
+"""Links that others put in our way, and files of any size: seen as the kernel sees them, worked with where
 they are sound, named before anything is changed where they are not."""
 
 from __future__ import annotations
@@ -121,6 +121,27 @@ def test_links_that_lead_to_no_directory_are_named(top):
         f"{top}/opt/new": (f"{top}/opt", "l"),
         f"{top}/etc/rules": (f"{top}/etc/rules", "f"),
     }
+
+
+LARGE = "x" * (3 << 20)
+
+
+def test_a_large_file_is_hashed_where_it_is_ours_or_was_loaded(top, monkeypatch):
+    monkeypatch.setattr(topology, "STATE", str(top / "state"))
+    monkeypatch.setattr(topology, "STAMPS", str(top / "stamps"))
+    for name in ("ours", "loaded", "theirs"):
+        (top / "etc" / name).write_text(LARGE)
+    (top / "state" / "manifest").mkdir(parents=True)
+    (top / "state" / "manifest" / "role").write_text(f"{top}/etc/main.yml\n{top}/etc/ours\n")
+    (top / "stamps").mkdir()
+    (top / "stamps" / "unit.loaded").write_text(f"{sha256(LARGE)}  {top}/etc/loaded\n")
+    state = seen(top)
+    assert {name: state.paths[f"{top}/etc/{name}"].sha256 for name in ("ours", "loaded")} == {
+        "ours": sha256(LARGE),
+        "loaded": sha256(LARGE),
+    }
+    assert state.paths[f"{top}/etc/theirs"].sha256 == ""
+    assert state.paths[f"{top}/etc/main.yml"].sha256 == sha256("main")
 
 
 def test_what_a_unit_read_is_stamped_through_a_link(top):
