@@ -19,7 +19,7 @@ from facts import Reading, guarded, known_units
 
 MARK = "=== "
 SECTIONS = (
-    *("os", "users", "links", "paths", "units", "processes"),
+    *("os", "users", "links", "paths", "units", "drop-ins", "processes"),
     *("records", "installed", "commands", "sysctl", "resources"),
 )
 """The look's own sections, in the order printed, after those of other facts."""
@@ -36,6 +36,14 @@ UNIT_PROPERTIES = (
     "DropInPaths",
     "ExecMainStartTimestampMonotonic",
 )
+DROP_IN_PLACES = (
+    *("/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient"),
+    *("/run/systemd/generator.early", "/etc/systemd/system", "/etc/systemd/system.attached"),
+    *("/run/systemd/system", "/run/systemd/system.attached", "/run/systemd/generator"),
+    *("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"),
+    "/run/systemd/generator.late",
+)
+"""Where systemd looks for drop-ins, in its order: of two files of one name the first counts (systemd.unit(5))."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,9 @@ class State(Reading):
     """The directories to which links of ours lead, and those above them."""
     paths: dict[str, Path] = field(default_factory=dict)
     units: dict[str, dict[str, str]] = field(default_factory=dict)
+    drop_ins: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """Unit of ours -> drop-in that lies on the disk for it, whether systemd has read it or not -> what it sets, as
+    `ExecStart=...`, or `ExecStart=` where it empties that. Values may be secrets, and stay on the host."""
     processes: dict[str, Process] = field(default_factory=dict)
     stamps: dict[str, dict[str, str]] = field(default_factory=dict)
     installed: dict[str, Installed] = field(default_factory=dict)
@@ -113,6 +124,21 @@ class State(Reading):
         real = max((one for one in ways if path.startswith(f"{one}/")), key=len, default=None)
         return path if real is None else ways[real] + path[len(real) :]
 
+    def unread(self, unit: str) -> bool:
+        """Has systemd not read the unit as it lies on the disk? Before 257 it does not notice a drop-in in a new
+        directory itself (systemd #31752)."""
+        said = self.units.get(unit, {})
+        if said.get("NeedDaemonReload") == "yes":
+            return True
+        if "DropInPaths" not in said:
+            return False
+        read = {path.removeprefix("/usr") for path in shlex.split(said["DropInPaths"])}
+        return any(
+            path.removeprefix("/usr") not in read
+            for path in self.drop_ins.get(unit, {})
+            if path.rsplit("/", 2)[1] != "service.d"  # of which 244 and older know nothing
+        )
+
     def below(self, *roots: str) -> dict[str, str]:
         """Path and hash of every regular file that was seen at or below `roots`."""
         return {
@@ -125,6 +151,14 @@ class State(Reading):
 
 def _quote(words) -> str:
     return " ".join(shlex.quote(word) for word in words)
+
+
+def drop_in_directories(unit: str) -> list[str]:
+    """Names of the directories of drop-ins for `unit` (without `.service`): `a-b` has a-b.service.d and a-.service.d,
+    and there is one for all services."""
+    words = unit.split("-")
+    shorter = ["-".join(words[:n]) + "-" for n in range(len(words) - 1, 0, -1)]
+    return [f"{name}.service.d" for name in (unit, *shorter)] + ["service.d"]
 
 
 def _resolve(listed, leaves, others) -> str:
@@ -155,14 +189,35 @@ def _large() -> str:
     )
 
 
+_WITHOUT_VALUES = (
+    r"s/^([^:]*:[ \t]*[#;]).*/\1/;t",
+    r"s/^([^:]*:[^=]*=)[ \t]*[^ \t].*\\$/\1...\\/;t",
+    r"s/^([^:]*:[^=]*=)[ \t]*[^ \t\\].*$/\1.../;t",
+    r"s/^([^:]*:)[^=]*[^= \t\\][^=]*\\$/\1...\\/;t",
+    r"s/^([^:]*:)[^=]*[^= \t\\][^=]*$/\1.../",
+)
+"""Expressions of sed that leave of each `path:line` the name that is set, whether to something, and whether it goes on
+in the next line."""
+
+
+def _drop_ins(units) -> str:
+    names = dict.fromkeys(name for unit in units for name in drop_in_directories(unit))
+    return (
+        f"set --; for p in {_quote(DROP_IN_PLACES)}; do [ -d $p ] || continue; for n in {_quote(names)}; do "
+        '[ -d $p/$n ] || continue; for f in $p/$n/*.conf; do [ ! -e "$f" ] || set -- "$@" "$f"; done; done; done\n'
+        "[ $# = 0 ] || { printf '%s\\n' \"$@\" ''; "
+        f"grep -sH '' \"$@\" | sed -E {' '.join(f'-e {shlex.quote(one)}' for one in _WITHOUT_VALUES)}; }}"
+    )
+
+
 def script(
-    *, roots, paths, units, commands, sysctls, users, leaves=(), places=(), extra=None
+    *, roots, paths, units, commands, sysctls, users, ours=(), leaves=(), places=(), extra=None
 ) -> str:
     """The look as one POSIX shell script, which exits 0 on a blank host too.
 
     `roots` and `paths` are read with all below them, except for those `paths` that are `leaves`: directories in
-    which the look has no business. `places` are more directories of which is said where they lead.
-    `extra` is section name to shell snippet of another fact; these go first, as one of
+    which the look has no business. `places` are more directories of which is said where they lead, and `ours` names of
+    units whose drop-ins are wanted. `extra` is section name to shell snippet of another fact; these go first, as one of
     them may be the host's lock. On a small host most of a look's time goes into starting processes, so what the shell
     can do itself, it does.
     """
@@ -188,6 +243,8 @@ def script(
         f"-type f \\( -size -1024k -exec sha256sum {{}} + -o -exec sh -c {shlex.quote(_large())} sh {{}} + \\)",
         # units
         f'{known_units(units)}; units=; [ -z "$known" ] || units=$({show}); echo "$units"',
+        # drop-ins
+        _drop_ins(ours),
         # processes
         "e=; c=; for u in $units; do case $u in MainPID=0) ;; MainPID=*) "
         'e="$e /proc/${u#*=}/exe"; c="$c /proc/${u#*=}/cmdline";; esac; done; '
@@ -265,6 +322,7 @@ def parse(lines: list[str]) -> State:
             digests[name] = digest
     state.paths = {n: Path(*rest, sha256=digests.get(n, "")) for n, rest in listed.items()}
     state.units = _units(part["units"])
+    state.drop_ins = _read_drop_ins(part.get("drop-ins", []))
     state.processes = {
         unit: replace(process, exe=state.named(process.exe))
         for unit, process in _processes(part["processes"], state.units).items()
@@ -288,6 +346,48 @@ def parse(lines: list[str]) -> State:
     state.memory, state.disk = kilobytes * 1024, prod(blocks) if blocks else 0
     state.extra = {name: lines for name, lines in part.items() if name not in SECTIONS}
     return state
+
+
+def _settings(lines: list[str]) -> list[str]:
+    """What a file of systemd's sets, in order: `name=...`, or `name=` where it is emptied."""
+    found, before = [], ""
+    for line in lines:
+        bare = line.strip()
+        if bare.startswith(("#", ";")):
+            continue  # between continued lines as well
+        if bare.endswith("\\"):
+            before += bare[:-1] + " "
+            continue
+        name, equals, value = (before + bare).partition("=")
+        before = ""
+        if equals:
+            found.append(f"{name.strip()}={'...' if value.strip() else ''}")
+    return found
+
+
+def _read_drop_ins(lines: list[str]) -> dict[str, dict[str, list[str]]]:
+    """A path a file; after an empty line `path:line` a line. Of files of one name the first counts, empty or not."""
+    end = lines.index("") if "" in lines else len(lines)
+    files: dict[str, list[str]] = {path: [] for path in lines[:end]}
+    for line in lines[end + 1 :]:
+        path = next((path for path in files if line.startswith(f"{path}:")), None)
+        if path:
+            files[path].append(line[len(path) + 1 :])
+    found: dict[str, dict[str, list[str]]] = {}
+    for unit in topology.UNITS:
+        names = drop_in_directories(unit)
+        taken: set[str] = set()
+
+        def order(path: str, names=names) -> tuple[bool, int, int]:
+            place, directory, _ = path.rsplit("/", 2)
+            return directory == names[-1], DROP_IN_PLACES.index(place), names.index(directory)
+
+        for path in sorted((p for p in files if p.rsplit("/", 2)[1] in names), key=order):
+            name = path.rpartition("/")[2]
+            if name not in taken and files[path]:
+                found.setdefault(unit, {})[path] = _settings(files[path])
+            taken.add(name)
+    return found
 
 
 def _processes(lines: list[str], units: dict[str, dict[str, str]]) -> dict[str, Process]:

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import config, flags, releases, storage_checks, topology, web
+from deploys.lib import config, flags, paths, releases, storage_checks, topology, web
 from deploys.lib.ask import script
 from deploys.lib.findings import printable
 from deploys.lib.results import Result, aligned, listed_results, some
@@ -267,10 +267,11 @@ def _check_unit(member: Member, found: look.State, component: str, report: Any) 
         return Result(member.name, "A1", f"{info.unit}: {found}", wanted, advice)
 
     converge = "the deploy mends it: pyinfra inventory.py deploys/site.py"
+    yield from paths.drop_ins(member.name, "A1", component, found)
     if unit.get("UnitFileState") != "enabled":
         state = unit.get("UnitFileState") or "no unit"
         yield result(state, "enabled, so that a reboot starts it", converge)
-    if unit.get("NeedDaemonReload") == "yes":
+    if found.unread(info.unit):
         yield result("systemd has not read the changed unit", "daemon-reload done", converge)
     if unit.get("ActiveState") != "active":
         yield result(_activity(unit), "active", _journal(info.unit))

@@ -258,7 +258,7 @@ def compare(component: Component, state: State) -> Change:
         unit = state.units.get(service.name, {})
         if unit.get("UnitFileState") != "enabled":
             change.enable.append(service.name)
-        if unit.get("NeedDaemonReload") == "yes" or service.path in change.files:
+        if state.unread(service.name) or service.path in change.files:
             change.daemon_reload = True
         for name in service.replaces:
             other = state.units.get(name, {})
@@ -292,8 +292,10 @@ def foresee(component: Component, change: Change, state: State) -> None:
     if change.manifest:
         state.manifests[component.name] = {*component.files, *component.links}
     if change.daemon_reload:
-        for unit in state.units.values():
+        for name, unit in state.units.items():
             unit["NeedDaemonReload"] = "no"
+            if "DropInPaths" in unit:
+                unit["DropInPaths"] = shlex.join(state.drop_ins.get(name, {}))
     for service in component.services:
         unit = state.units.setdefault(service.name, {})
         if service.name in change.enable:

@@ -75,6 +75,7 @@ def default_script(sysctls=None, extra=None) -> str:
         users=[topology.USER, *topology.BUCKET_GROUPS],
         leaves=sorted(leaves),
         places=sorted({*ours, *topology.SHARED_DIRECTORIES, *HIDDEN} - leaves),
+        ours=topology.UNITS,
         extra={
             "timesync": timesync.SERVICE_SCRIPT,
             "firewall": FIREWALL,

@@ -1,17 +1,17 @@
-"""May a host lead us elsewhere: by links where directories of ours are?
+"""May a host lead us elsewhere: by links where directories of ours are, by drop-ins for units of ours?
 
 What is sound is worked with, by the kernel's view of it (`facts/look.py`). Judged here is the rest, for `preflight`
-before anything is changed.
+before anything is changed, and for `verify`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from deploys.lib import releases, topology
-from deploys.lib.results import Result
+from deploys.lib import flags, releases, topology
+from deploys.lib.results import Result, some
 from deploys.lib.service import installed
 from deploys.lib.settings import HIDDEN
 from facts.look import State
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FLEETING = ("/run", "/dev", "/proc", "/sys")
 """What does not outlive a restart of the host."""
+
+# --- Links ----------------------------------------------------------------------------------------
 
 
 def _inside(path: str, root: str) -> bool:
@@ -109,3 +111,63 @@ def _unsound(member: Member, name: str, look: State) -> tuple[str, str]:
             found = f"{link}, and others may write to {place} (mode {way.mode}, group {way.group})"
             return found, f"chmod go-w {place}; or {move}"
     return "", ""
+
+
+# --- Drop-ins -------------------------------------------------------------------------------------
+
+TAKEN = frozenset(
+    (
+        *("ExecStart", "Type", "RemainAfterExit", "User", "Group", "DynamicUser"),
+        *("RootDirectory", "RootImage", "RefuseManualStart", "RefuseManualStop"),
+    )
+)
+"""What a drop-in cannot set without making the unit another one than ours: what runs, as whom, and whether the deploy
+can restart it."""
+KEPT = frozenset(
+    ("ExecStartPre", "ExecStartPost", "ExecReload", "SupplementaryGroups", "ReadWritePaths")
+)
+"""What it may add to, and not empty: records of what was read, reloads, the daemon's key and its data."""
+
+
+def foreign(settings: Iterable[str]) -> list[str]:
+    """Those of a drop-in's settings (as the look has them) with which the unit is not ours any more, in words."""
+    names = [one.partition("=") for one in settings]
+    return list(
+        dict.fromkeys(
+            name if name in TAKEN else f"an empty {name}"
+            for name, _, value in names
+            if name in TAKEN or (name in KEPT and not value)
+        )
+    )
+
+
+def drop_ins(host: str, check: str, component: str, look: State) -> Iterator[Result]:
+    """The drop-ins for a unit of ours: harmless, or not. One for all services is the system's and named only where it
+    does harm."""
+    unit = topology.COMPONENTS[component].unit
+    for path, settings in look.drop_ins.get(unit, {}).items():
+        if bad := foreign(settings):
+            yield Result(
+                host,
+                check,
+                f"{path} sets {', '.join(bad)} for {unit}.service",
+                "a unit that runs what this site says",
+                f"take that out of it, and systemctl daemon-reload; flags go into {flags.EXTRA[component]}",
+            )
+        elif settings and PurePosixPath(path).parent.name != "service.d":
+            names = some(dict.fromkeys(one.partition("=")[0] for one in settings))
+            yield Result(
+                host,
+                check,
+                f"{unit}.service is ours with your drop-in {path}: {names}",
+                "ours, with or without drop-ins that are harmless",
+                "nothing; what it sets is in force from the next start of the unit",
+                "note",
+            )
+
+
+def judge_drop_ins(view: View) -> Iterator[Result]:
+    for member, _ in view.members():
+        if look := view.looks.get(member.name):
+            for component in member.components:
+                yield from drop_ins(member.name, "drop-ins", component, look)

@@ -42,6 +42,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     "user": ("fail", f"an existing account {topology.USER} is one for services"),
     "links": ("fail", "our directories are no links, or such as lead to a place of root's"),
     "units": ("fail", "no unit of a package or of somebody else has the name of ours"),
+    "drop-ins": ("fail", "drop-ins of others leave our units what they are"),
     "data": ("fail", "data directories are empty, or the service user's"),
     "attached": (
         "fail",
@@ -475,7 +476,7 @@ def _zones(view: View) -> Iterator[Result]:
 
 
 JUDGES = (
-    *(_system, _machine, _disks, paths.judge_links, _holders, _units),
+    *(_system, _machine, _disks, paths.judge_links, _holders, _units, paths.judge_drop_ins),
     *(_accounts, _data),
     *(_reach, _firewalls, _selinux, attached.judge, uploads.judge, _zones),
 )

@@ -1,10 +1,10 @@
-"""What others put in the way of paths of ours: links, as the kernel takes them."""
+"""What others put in the way of paths and units of ours: links and drop-ins, as the kernel and systemd take them."""
 
 from __future__ import annotations
 
 from tests.drills.site import get, shell
 from tests.lab import plan
-from tests.odd.site import PROMETHEUS, Groups, blank, deployed, refused
+from tests.odd.site import PROMETHEUS, VERIFY, Groups, blank, deployed, refused, run
 
 HOST = "odd-1"
 
@@ -52,3 +52,37 @@ def test_links() -> None:
     deployed(site())
     assert "more" not in groups() and "more.yml" not in shell(HOST, "ls /srv/rules")
     assert shell(HOST, pid) == before
+
+
+NODE = {"node_exporter": {HOST: {}}}
+DROP_IN = "/etc/systemd/system/node_exporter.service.d/override.conf"
+WRITE = f"mkdir -p {DROP_IN.rpartition('/')[0]} && printf '[Service]\\n%s\\n' >{DROP_IN} "
+
+
+def test_drop_ins() -> None:
+    """A drop-in of somebody else for a unit of ours"""
+    blank(HOST)
+    deployed(NODE)
+    pid = "systemctl show -p MainPID --value node_exporter"
+    before = shell(HOST, pid)
+    shell(HOST, f"{WRITE} MemoryMax=1G")
+    done = deployed(NODE)
+    assert f"is ours with your drop-in {DROP_IN}: MemoryMax" in done.log, str(done)
+    assert shell(HOST, pid) == before and "MemoryMax=1073741824" in shell(
+        HOST, "systemctl show -p MemoryMax node_exporter"
+    )
+    assert DROP_IN in run(NODE, deploy=VERIFY).log
+
+    shell(
+        HOST,
+        f"{WRITE} ExecStart= ExecStart='/usr/local/bin/node_exporter --web.listen-address=:9200'",
+    )
+    done = run(NODE)
+    assert done.status != 0 and f"{DROP_IN} sets ExecStart for node_exporter" in done.log, str(done)
+    assert shell(HOST, pid) == before
+    # Nor was systemd told of it.
+    assert "9200" not in shell(HOST, "systemctl show -p ExecStart node_exporter")
+    verify = run(NODE, deploy=VERIFY)
+    assert verify.status != 0 and f"{DROP_IN} sets ExecStart" in verify.log, str(verify)
+    shell(HOST, f"rm {DROP_IN}")
+    deployed(NODE)

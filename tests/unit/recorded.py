@@ -94,6 +94,9 @@ def print_look(state: State) -> str:
             *(f"{k}={v}" for k, v in unit.items()),
             "",
         ]
+    files = {path: said for found in state.drop_ins.values() for path, said in found.items()}
+    lines += [f"{MARK}drop-ins", *files]
+    lines += ["", *(f"{path}:{line}" for path, said in files.items() for line in said)]
     lines += [f"{MARK}processes"]
     for process in state.processes.values():
         lines += [f"/proc/{process.pid}/exe:{_followed(process.exe, state.links)}"]

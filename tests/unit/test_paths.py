@@ -1,4 +1,4 @@
-"""Links that others put in our way, and files of any size: seen as the kernel sees them, worked with where
+"""Links and drop-ins that others put in our way, and files of any size: seen as the kernel sees them, worked with where
 they are sound, named before anything is changed where they are not."""
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from dataclasses import replace
 import pytest
 
 import deploys
+from deploys.lib import checks, paths, preflight, rollout, topology
 from deploys.lib import component as c
-from deploys.lib import preflight, rollout, topology
 from deploys.lib.settings import HIDDEN
 from deploys.lib.templates import template
 from facts import look, survey
-from facts.look import Path, State
+from facts.look import Path, Process, State
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site
-from tests.unit.test_component import CONFIG, RULE, converged, wanted
+from tests.unit.test_checks import SITE as CHECKED
+from tests.unit.test_checks import make_look
+from tests.unit.test_component import BINARY, CONFIG, RULE, converged, wanted
 from tests.unit.test_preflight import SITE, blank
 
 ROOT_DIRECTORY = Path("d", "755", "root", "root")
@@ -141,6 +143,12 @@ def test_a_large_file_is_hashed_where_it_is_ours_or_was_loaded(top, monkeypatch)
         "loaded": sha256(LARGE),
     }
     assert state.paths[f"{top}/etc/theirs"].sha256 == ""
+    # So a second run has nothing to do about it.
+    path = state.paths[f"{top}/etc/ours"]
+    file = c.File(LARGE, path.mode, path.owner, path.group)
+    main = replace(file, content="main")
+    role = c.Component("role", files={f"{top}/etc/ours": file, f"{top}/etc/main.yml": main})
+    assert c.compare(role, state).lines() == []
     assert state.paths[f"{top}/etc/main.yml"].sha256 == sha256("main")
 
 
@@ -313,3 +321,142 @@ def test_what_is_hidden_is_asked_about():
 
     links = default_script().partition(f"{look.MARK}links")[2].partition(f"{look.MARK}paths")[0]
     assert all(f" {place} " in links for place in (*HIDDEN, "/opt", topology.BIN_DIR))
+
+
+# --- Drop-ins -------------------------------------------------------------------------------------
+
+DROP_IN = "/etc/systemd/system/prometheus.service.d/override.conf"
+OTHER_COMMAND = ["[Service]", "ExecStart=", "ExecStart=/opt/bin/prometheus \\", "  --other"]
+HARMLESS = ["# mine", "[Service]", "Environment=GOGC=50 \\", "  User=x", "MemoryMax = 2G", ""]
+
+
+@pytest.mark.parametrize(
+    ("lines", "bad"),
+    [
+        (OTHER_COMMAND, ["ExecStart"]),
+        (["[Service]", "User=bob", "Group=bob"], ["User", "Group"]),
+        (["[Service]", " Type = notify"], ["Type"]),
+        (["[Service]", "ExecStartPre="], ["an empty ExecStartPre"]),
+        (["[Service]", "ExecStartPre=/bin/true"], []),
+        (
+            ["[Service]", "ExecReload=", "ExecReload=/bin/kill -USR1 $MAINPID"],
+            ["an empty ExecReload"],
+        ),
+        (["[Service]", "#ExecStart=/bin/x", ";User=y", "LimitNOFILE=1"], []),
+        (HARMLESS, []),
+        ([], []),
+    ],
+)
+def test_what_makes_a_unit_another_ones(lines, bad):
+    assert paths.foreign(look._settings(lines)) == bad
+
+
+def test_the_values_of_a_drop_in_stay_on_the_host(tmp_path, monkeypatch):
+    directory = tmp_path / "system" / "prometheus.service.d"
+    directory.mkdir(parents=True)
+    monkeypatch.setattr(look, "DROP_IN_PLACES", (str(tmp_path / "system"),))
+    lines = [
+        *("# token hunter2", "[Service]", "Environment=A=hunter2 \\", "; hunter2", "  hunter2 \\"),
+        *("  User=hunter2", "", "  Nice = 5", "ExecStartPre=", "ExecReload=\\", "  hunter2"),
+    ]
+    (directory / "a b.conf").write_text("\n".join(lines) + "\n")
+    (directory / "b.conf").symlink_to("/dev/null")
+    done = subprocess.run(
+        ["sh"], input=look._drop_ins(["prometheus"]), capture_output=True, text=True, check=True
+    )
+    assert "hunter2" not in done.stdout
+    found = look._read_drop_ins(done.stdout.splitlines())
+    assert found["prometheus"] == {
+        f"{directory}/a b.conf": ["Environment=...", "Nice=...", "ExecStartPre=", "ExecReload=..."]
+    }
+
+
+def looked(*files: tuple[str, list[str]]) -> dict[str, dict[str, list[str]]]:
+    """What the look makes of these files."""
+    printed = [path for path, _ in files] + [""]
+    printed += [f"{path}:{line}" for path, lines in files for line in lines]
+    return look._read_drop_ins(printed)
+
+
+def test_drop_ins_of_a_unit_are_found_where_systemd_looks_for_them():
+    ours = looked(
+        ("/etc/systemd/system/thanos-.service.d/a.conf", ["[Service]", "Nice=1"]),
+        ("/run/systemd/system/service.d/a.conf", ["[Service]", "Nice=2"]),
+        ("/run/systemd/system/service.d/lxc.conf", ["[Service]", "Nice=3"]),
+        ("/usr/lib/systemd/system/thanos-store.service.d/a.conf", ["[Service]", "Nice=4"]),
+        # Masked, by the one in /etc that is empty.
+        ("/usr/lib/systemd/system/alertmanager.service.d/b.conf", ["[Service]", "Nice=5"]),
+        ("/etc/systemd/system/alertmanager.service.d/b.conf", []),
+    )
+    lxc = "/run/systemd/system/service.d/lxc.conf"
+    assert list(ours["thanos-store"]) == ["/etc/systemd/system/thanos-.service.d/a.conf", lxc]
+    assert list(ours["prometheus"]) == ["/run/systemd/system/service.d/a.conf", lxc]
+    assert ours["alertmanager"].keys() == ours["prometheus"].keys()
+    assert looked() == {} == look._read_drop_ins([])
+
+
+@pytest.mark.parametrize(
+    ("path", "lines", "severity"),
+    [
+        (DROP_IN, OTHER_COMMAND, "fail"),
+        (DROP_IN, HARMLESS, "note"),
+        (DROP_IN, ["# nothing"], None),
+        ("/usr/lib/systemd/system/service.d/10-timeout-abort.conf", ["TimeoutStopFailureMode=abort"], None),
+        ("/usr/lib/systemd/system/service.d/x.conf", ["DynamicUser=yes"], "fail"),
+    ],
+)  # fmt: skip
+def test_drop_ins_are_named_by_preflight_and_verify(path, lines, severity):
+    drop_ins = {name: {path: look._settings(lines)} for name in ("prometheus", "alertmanager")}
+    results = found_links(drop_ins=drop_ins)  # no Alertmanager runs there
+    member = CHECKED.hosts["prom-1"]
+    seen = checks.Seen(replace(make_look(member), drop_ins=drop_ins), {})
+    verified = [
+        r for r in checks._check_units(checks.View(CHECKED, {"prom-1": seen})) if path in r.found
+    ]
+    assert (
+        [r.severity for r in results]
+        == [r.severity for r in verified]
+        == [severity] * bool(severity)
+    )
+    if severity == "fail":
+        assert (
+            "sets ExecStart for prometheus.service" in results[0].found
+            or "DynamicUser" in results[0].found
+        )
+        assert "prometheus_flags" in results[0].advice
+    if severity == "note":
+        found = f"prometheus.service is ours with your drop-in {path}: Environment, MemoryMax"
+        assert results[0].found == found
+
+
+def test_a_drop_in_that_sets_another_command_ends_a_run_before_a_restart(run):
+    """Also where a Prometheus of somebody else would be taken over."""
+    state = replace(BLANK, drop_ins={"prometheus": {DROP_IN: ["ExecStart=..."]}})
+    done = run("--limit", "prom-1", states={"prom-1": state}, data="take_over = True\n")
+    assert done.rc != 0 and f"{DROP_IN} sets ExecStart for prometheus.service" in done.output
+    assert nothing_done(done, "prom-1")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"NeedDaemonReload": "yes"},
+        # What systemd says before 257, where the directory is new.
+        {
+            "NeedDaemonReload": "no",
+            "DropInPaths": "/etc/systemd/system/prometheus.service.d/a.conf",
+        },
+    ],
+)
+def test_a_drop_in_that_systemd_has_not_read_is_a_daemon_reload_and_no_restart(said):
+    component = wanted()
+    state = converged(component)
+    state.drop_ins = {"prometheus": {DROP_IN: ["MemoryMax=..."]}}
+    state.units["prometheus"] |= said
+    change = c.compare(component, state)
+    assert change.lines() == ["daemon-reload"]
+    c.foresee(component, change, state)
+    assert not c.compare(component, state)
+    assert state.processes["prometheus"] == Process(
+        42, BINARY, ("/usr/local/bin/prometheus", "--a=1")
+    )
