@@ -37,7 +37,7 @@ def test_prometheus():
     assert (
         unit("prometheus").text.split("UMask=")[0]
         == """\
-# Managed by pyinfra-prometheus-ha. Drop-ins in prometheus.service.d are yours.
+# Managed by pyinfra-prometheus-ha. Drop-ins in prometheus.service.d are yours, but for ExecStart, User and the like.
 [Unit]
 Description=Prometheus
 Documentation=https://prometheus.io/docs/
