@@ -9,7 +9,6 @@ from deploys import alone
 from deploys.lib import config, flags, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.live import flag_value
-from deploys.lib.secrets import resolve
 from deploys.lib.service import daemons, data_directories, installed
 from deploys.lib.site import Member, Site
 from facts.look import State
@@ -17,8 +16,8 @@ from facts.look import State
 
 def component(site: Site, member: Member, found: State) -> Component:
     files = {
-        topology.ALERTMANAGER_CONFIG: File(
-            config.dump(resolve(config.alertmanager_yml(site, member)))
+        topology.ALERTMANAGER_CONFIG: config.file(
+            config.alertmanager_yml(site, member), "alertmanager_config"
         )
     }
     for name, text in member.settings.alertmanager_templates.items():

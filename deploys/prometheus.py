@@ -14,7 +14,6 @@ import yaml
 from deploys import alone
 from deploys.lib import config, gates, rollout, topology
 from deploys.lib.component import Change, Component, Directory, File
-from deploys.lib.secrets import resolve
 from deploys.lib.service import daemons, data_directories, installed
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
@@ -37,14 +36,13 @@ DIRECTORIES = {
 def files(site: Site, member: Member, prometheus_yml: config.Data) -> dict[str, File]:
     """What a Prometheus reads, with the secrets in it."""
     settings = member.settings
-    found = {topology.PROMETHEUS_CONFIG: File(config.dump(resolve(prometheus_yml)))}
+    found = {topology.PROMETHEUS_CONFIG: config.file(prometheus_yml, "prometheus_config")}
     for name, rules in config.rule_files(site, member).items():
-        found[f"{topology.RULES_DIR}/{name}"] = File(config.dump(rules))
+        found[f"{topology.RULES_DIR}/{name}"] = config.file(rules)
     for job, groups in settings.prometheus_targets.items():
-        found[f"{topology.TARGETS_DIR}/{job}.yml"] = File(config.dump(groups))
-    for name, secret in resolve(settings.prometheus_secret_files).items():
-        found[f"{topology.SECRETS_DIR}/{name}"] = File(secret)
-    return found
+        found[f"{topology.TARGETS_DIR}/{job}.yml"] = config.file(groups)
+    secrets = settings.prometheus_secret_files
+    return found | config.secret_files(topology.SECRETS_DIR, secrets, "prometheus_secret_files")
 
 
 def checks(member: Member, found: State) -> tuple[str, ...]:
@@ -56,7 +54,7 @@ def checks(member: Member, found: State) -> tuple[str, ...]:
 def component(site: Site, member: Member, found: State) -> Component:
     tree = files(site, member, config.prometheus_yml(site, member))
     if client := config.sidecar_client_yml(site, member):
-        tree[topology.SIDECAR_CLIENT] = File(config.dump(resolve(client)))
+        tree[topology.SIDECAR_CLIENT] = config.file(client, "web_client")
     return daemons(
         "prometheus",
         *(site, member, found, "prometheus", "thanos-sidecar"),

@@ -7,7 +7,7 @@ error.
 
 from deploys import alone
 from deploys.lib import config, flags, gates, rollout, topology
-from deploys.lib.component import Component, Directory, File
+from deploys.lib.component import Component, Directory
 from deploys.lib.service import daemons
 from deploys.lib.site import Member, Site
 from deploys.prometheus import PROMETHEUS
@@ -17,7 +17,7 @@ from facts.look import State
 def component(site: Site, member: Member, found: State) -> Component:
     files = {}
     if flags.endpoints_file(member):  # older releases get their stores as flags
-        files[topology.ENDPOINTS_FILE] = File(config.dump(config.endpoints_yml(site, member)))
+        files[topology.ENDPOINTS_FILE] = config.file(config.endpoints_yml(site, member))
     return daemons(
         "querier",
         *(site, member, found, "thanos-querier"),

@@ -6,8 +6,7 @@ is a restart, one frontend at a time. Back up means: a query through it is answe
 
 from deploys import alone
 from deploys.lib import config, gates, rollout, topology
-from deploys.lib.component import Component, File
-from deploys.lib.secrets import resolve
+from deploys.lib.component import Component
 from deploys.lib.service import daemons, thanos_directories
 from deploys.lib.site import Member, Site
 from deploys.querier import QUERIER
@@ -15,10 +14,10 @@ from facts.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    client = resolve(config.frontend_client_yml(site, member))
-    files = {topology.FRONTEND_CLIENT: File(config.dump(client))}
+    client = config.frontend_client_yml(site, member)
+    files = {topology.FRONTEND_CLIENT: config.file(client, "web_client")}
     if cache := member.settings.frontend_cache:
-        files[topology.FRONTEND_CACHE] = File(config.dump(resolve(cache)))
+        files[topology.FRONTEND_CACHE] = config.file(cache, "frontend_cache")
     return daemons(
         "query-frontend",
         *(site, member, found, "thanos-query-frontend"),

@@ -10,7 +10,6 @@ means: ready, and every group of rules evaluated without failure.
 from deploys import alone
 from deploys.lib import config, flags, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
-from deploys.lib.secrets import resolve
 from deploys.lib.service import daemons, installed, thanos_directories
 from deploys.lib.site import Member, Site
 from deploys.querier import QUERIER
@@ -19,15 +18,15 @@ from facts.look import State
 
 def files(site: Site, member: Member) -> dict[str, File]:
     """What a ruler reads, with the secrets in it."""
-    found = {topology.RULE_QUERY: File(config.dump(resolve(config.rule_query_yml(site))))}
+    found = {topology.RULE_QUERY: config.file(config.rule_query_yml(site), "web_client")}
     if site.running("alertmanager"):
-        alertmanagers = resolve(config.rule_alertmanagers_yml(site))
-        found[topology.RULE_ALERTMANAGERS] = File(config.dump(alertmanagers))
+        alertmanagers = config.rule_alertmanagers_yml(site)
+        found[topology.RULE_ALERTMANAGERS] = config.file(alertmanagers, "web_client")
     if flags.stateless(member):
-        remote_write = {"remote_write": resolve(member.settings.rule_remote_write)}
-        found[topology.RULE_REMOTE_WRITE] = File(config.dump(remote_write))
+        remote_write = {"remote_write": member.settings.rule_remote_write}
+        found[topology.RULE_REMOTE_WRITE] = config.file(remote_write, "rule_remote_write")
     for name, rules in config.ruler_files(member).items():
-        found[f"{topology.RULE_RULES_DIR}/{name}"] = File(config.dump(rules))
+        found[f"{topology.RULE_RULES_DIR}/{name}"] = config.file(rules)
     return found
 
 

@@ -9,7 +9,7 @@ from math import inf
 
 from deploys import alone
 from deploys.lib import config, gates, rollout, topology
-from deploys.lib.component import Component, File
+from deploys.lib.component import Component
 from deploys.lib.service import daemons, thanos_directories
 from deploys.lib.settings import when
 from deploys.lib.site import Member, Site
@@ -21,7 +21,7 @@ from facts.look import State
 def component(site: Site, member: Member, found: State) -> Component:
     files = {}
     if cache := member.settings.store_index_cache:
-        files[topology.STORE_INDEX_CACHE] = File(config.dump(cache))
+        files[topology.STORE_INDEX_CACHE] = config.file(cache, "store_index_cache")
     return daemons(
         "store",
         *(site, member, found, "thanos-store"),

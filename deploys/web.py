@@ -24,7 +24,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         files[path] = File(text, "600", group="root")
     checks = ()
     if path := web.config_file(settings):
-        files[path] = File(config.dump(resolve(settings.web_config, "web_config")))
+        files[path] = config.file(settings.web_config, "web_config")
         if {"prometheus", "upper"} & set(member.groups):  # elsewhere there is no promtool
             promtool = f"{installed(member, found, 'prometheus')}/promtool"
             checks = (f"{promtool} check web-config {path}",)

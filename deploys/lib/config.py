@@ -2,19 +2,22 @@
 
 Users write upstream's own keys; what the site needs is put around them. Every address comes from
 the inventory through `Site.endpoint`, never `localhost`: both replicas would give their own process
-the same `instance`, and deduplication would melt the two into one. Secrets stay references here;
-whoever writes a file resolves them.
+the same `instance`, and deduplication would melt the two into one. Secrets stay references in data;
+`file` and `secret_files` resolve them, where a file is made of it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from deploys.lib import flags, topology, web
+from deploys.lib.component import File
+from deploys.lib.secrets import resolve
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, STARTER_RULES, seconds
 from facts import thanos
 
@@ -47,6 +50,19 @@ def dump(data: Any, header: str = HEADER) -> str:
     """`data` as YAML in the order it has, with `header` as a comment above it."""
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return "".join(f"# {line}\n" for line in header.splitlines()) + text
+
+
+def file(data: Any, setting: str = "", group: str = topology.GROUP) -> File:
+    """A file of `data`, with the secrets in it, for root and `group` alone. `setting` names the place in errors.
+
+    Raises SecretError where a secret cannot be read.
+    """
+    return File(dump(resolve(data, setting)), group=group)
+
+
+def secret_files(directory: str, given: Mapping[str, str], setting: str) -> dict[str, File]:
+    """The files of a setting `given` as file name -> secret reference, by their path. Raises SecretError."""
+    return {f"{directory}/{name}": File(text) for name, text in resolve(given, setting).items()}
 
 
 # --- Prometheus -----------------------------------------------------------------------------------

@@ -33,6 +33,23 @@ _NAMED_BY_USER = {
 }
 """Mappings whose keys the user chooses: `token` there is a label (or a user, with a hash)."""
 
+HOLDS_SECRETS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("prometheus_config", "alertmanager_config", "rule_remote_write"), ()),
+    **dict.fromkeys(("prometheus_secret_files", "web_files", "bucket_keys"), ()),
+    **dict.fromkeys(("store_index_cache", "frontend_cache", "alertmanager_webhook_url"), ()),
+    "bucket_config": ("config",),
+    "web_config": ("basic_auth_users",),
+    "web_client": ("basic_auth",),
+}
+"""Setting -> keys below which a reference is resolved (none named: anywhere), in files that `config.file` and
+`config.secret_files` make. In every other setting one is refused: what it holds is a command line, a unit, or a page
+(rules, targets) that is everybody's to read, and would have the reference as text."""
+_SHOWN = {"labels", "external_labels", "set_labels"}
+"""Mappings whose values everybody sees who may query or gets an alert."""
+_USED_ELSEWHERE = {"bucket_config": ("bucket", "directory")}
+"""Keys whose values are in files of ours too, which hold no secrets: policies, units."""
+_WITHIN = re.compile(r"secret:(env|file):\S", re.I)
+
 SECRET_HELP = "secret:env:NAME or secret:file:PATH, or upstream's *_file key"
 
 
@@ -130,6 +147,38 @@ def resolve(value: Any, path: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [resolve(v, f"{path}[{i}]") for i, v in enumerate(value)]
     return read_secret(value, path) if is_secret(value) else value
+
+
+def misplaced(path: tuple[str, ...], value: Any) -> tuple[str, str] | None:
+    """What was found and what is allowed where `value`, at `path` of a setting, has a reference that nothing would
+    resolve; None where there is none, or where it is in its place. Never shows the reference."""
+    setting, *inner = path
+    keys = [part for part in inner if not part.startswith("[")]
+    if any(_WITHIN.search(key) for key in keys):
+        return "a secret reference as a key", "a key; a reference is the whole of a value"
+    if not is_secret(value):
+        within = isinstance(value, str) and _WITHIN.search(value)
+        allowed = (
+            "the reference alone, as the whole value, in lower case: in other text it stays text"
+        )
+        return ("a secret reference within other text", allowed) if within else None
+    if setting.endswith("_flags"):
+        return "a secret", "a flag with a file: anyone on the host can read a command line"
+    if not REFERENCE.fullmatch(value):
+        return "a malformed secret reference", "secret:env:NAME or secret:file:PATH"
+    below = HOLDS_SECRETS.get(setting)
+    if below is None or (below and not set(keys[:1]) & set(below)):
+        return "a secret", "the value itself: it is shown to others than the daemon that reads it"
+    if _SHOWN & set(keys[:-1]):
+        return "a secret in a label", "the value itself: labels are shown to everybody"
+    if keys and keys[-1] in _USED_ELSEWHERE.get(setting, ()):
+        return "a secret", "the value itself: files that hold no secrets have it too"
+    if keys and not setting.endswith("_files") and re.fullmatch(r"(.*_)?files?", keys[-1]):
+        return (
+            "a secret as the name of a file",
+            "the name; or the key without _file, and this value",
+        )
+    return None
 
 
 def for_host(value: Any, host: str) -> Any:

@@ -8,7 +8,6 @@ from pathlib import PurePosixPath
 
 from deploys.lib import bucket, config, releases, topology
 from deploys.lib.component import Component, Directory, File, Service
-from deploys.lib.secrets import resolve
 from deploys.lib.site import Member, Site
 from deploys.lib.units import unit
 from facts.look import State
@@ -46,8 +45,8 @@ def daemons(
         info = topology.COMPONENTS[component]
         rendered = unit(component, site, member, found)
         if info.bucket in rendered.restart_paths:
-            wanted = resolve(bucket.config_of(member, component), "bucket_config")
-            files[info.bucket] = File(config.dump(wanted), group=component)
+            wanted = bucket.config_of(member, component)
+            files[info.bucket] = config.file(wanted, "bucket_config", group=component)
             trials[info.bucket] = partial(bucket.trial, member, component)
         theirs = topology.DISTRIBUTION.get(component)
         service = Service(

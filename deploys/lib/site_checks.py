@@ -23,6 +23,7 @@ from deploys.lib.secrets import (
     is_secret,
     is_secret_place,
     leaves,
+    misplaced,
     read_secret,
 )
 from deploys.lib.settings import (
@@ -80,19 +81,18 @@ def service_address_of(host: _Host, settings: Settings) -> tuple[str, list[Findi
 
 
 def check_literals(finding: Callable[..., Finding], data: dict[str, Any]) -> Iterator[Finding]:
-    """Secrets written out, and references that are none. Values are never shown."""
+    """Secrets written out, and references that nothing would resolve. Values are never shown."""
     for path, value in leaves(data, ()):
+        if wrong := misplaced(path, value):
+            shown = path[:1] if "as a key" in wrong[0] else path
+            yield finding(dotted(shown), *wrong)
+            continue
         if not isinstance(value, str) or not value:
             continue
         key = dotted(path)
         if is_secret(value):
-            if path[0].endswith("_flags"):
-                allowed = "a flag with a file: anyone on the host can read a command line"
-                yield finding(key, "a secret", allowed)
-            elif not REFERENCE.fullmatch(value):
-                allowed = "secret:env:NAME or secret:file:PATH"
-                yield finding(key, "a malformed secret reference", allowed)
-        elif path[0] in Settings.model_fields and is_secret_place(path):
+            continue
+        if path[0] in Settings.model_fields and is_secret_place(path):
             yield finding(key, "a literal secret (not shown)", SECRET_HELP)
         elif path[0] == "alertmanager_webhook_url":
             yield finding(key, "a literal (not shown)", SECRET_HELP)
