@@ -37,6 +37,11 @@ _REMOTE_WRITE = (
     *(_SCRAPED, _SENT, f"{_STORAGE}_samples_pending"),
     *(f"{_STORAGE}_samples_failed_total", f"{_STORAGE}_samples_retried_total"),
 )
+_RETENTION = {
+    "time": "prometheus_tsdb_retention_limit_seconds",
+    "size": "prometheus_tsdb_retention_limit_bytes",
+    "percentage": "prometheus_tsdb_retention_limit_percentage",
+}
 CALLS = (
     Call("ready", "/-/ready"),
     Call("walreplay", "/api/v1/status/walreplay"),
@@ -48,7 +53,7 @@ CALLS = (
     Call("alertmanagers", "/api/v1/alertmanagers"),
     # Releases that do not know the parameter ignore it.
     Call("rules", "/api/v1/rules?exclude_alerts=true"),
-    Call("remote write", "/metrics", only_metrics(*_REMOTE_WRITE)),
+    Call("remote write", "/metrics", only_metrics(*_REMOTE_WRITE, *_RETENTION.values())),
 )
 
 
@@ -137,6 +142,9 @@ class Report(Reading):
     wal_corruptions: int | None = None
     wal_replay: WalReplay | None = None
     remote_write: list[RemoteWrite] = field(default_factory=list)
+    retention: dict[str, float] = field(default_factory=dict)
+    """The limits in force, whoever set them (the file goes before the flags): `time` in seconds (2.48 and newer),
+    `size` in bytes, `percentage` of the file system (3.11 and newer). 0 is no limit."""
     errors: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -222,6 +230,7 @@ def parse(lines: Iterable[str]) -> Report:
     config = data(answers, "config", errors) or {}
     targets = data(answers, "targets", errors) or {}
     alertmanagers = data(answers, "alertmanagers", errors) or {}
+    own = metrics(answers.get("remote write", NO_ANSWER).body)
     return Report(
         ready=ready.ok,
         version=build.get("version"),
@@ -249,7 +258,12 @@ def parse(lines: Iterable[str]) -> Report:
         started=unix_time(runtime.get("startTime")),
         wal_corruptions=runtime.get("corruptionCount"),
         wal_replay=read_wal_replay(answers, errors),
-        remote_write=read_remote_write(metrics(answers.get("remote write", NO_ANSWER).body)),
+        remote_write=read_remote_write(own),
+        retention={
+            limit: value
+            for limit, name in _RETENTION.items()
+            if (value := metric(own, name)) is not None
+        },
         errors=errors,
     )
 

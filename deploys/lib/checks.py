@@ -24,7 +24,7 @@ from deploys.lib.ask import script
 from deploys.lib.findings import printable
 from deploys.lib.results import Result, aligned, listed_results, some
 from deploys.lib.service import installed
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
 from deploys.lib.site import Member, Site
 from facts import alertmanager, look, prometheus, thanos, timesync
 from facts.http import NO_ANSWER, Answer, Call, metrics, only_metrics, split
@@ -367,7 +367,6 @@ def _unanswered(member: Member, check: str, component: str, call: str, report: A
 
 
 _A4 = (
-    "storage.tsdb.retention.size",
     "storage.tsdb.min-block-duration",
     "storage.tsdb.max-block-duration",
     "storage.tsdb.delay-compact-file.path",
@@ -410,7 +409,7 @@ def _check_flags(view: View) -> Iterator[Result]:
         host = view.seen[member.name].look
         for name, wanted in (_wanted_flags(view.site, member, host) if host else {}).items():
             found = report.flags.get(name, "nothing")
-            if found != wanted and not (name.endswith(".size") and size(found) == size(wanted)):
+            if found != wanted:
                 yield Result(
                     member.name,
                     "A4",
@@ -418,6 +417,8 @@ def _check_flags(view: View) -> Iterator[Result]:
                     wanted,
                     "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
                 )
+        if host:
+            yield from _check_retention(member, report, host)
         open_ = [name for name in _SWITCHES if report.flags.get(name) == "true"]
         if open_ and not (
             web.asks_password(member.settings) or web.asks_certificate(member.settings)
@@ -431,6 +432,41 @@ def _check_flags(view: View) -> Iterator[Result]:
                 "credentials, or the APIs off",
                 f"set web_config, or {settings} to False; or let only the site's hosts reach the port",
                 "warn",
+            )
+
+
+def _check_retention(
+    member: Member, report: prometheus.Report, host: look.State
+) -> Iterator[Result]:
+    """The limits that are in force, and not what the flags say: a file goes before them (3.8 and newer)."""
+    settings = member.settings
+    wanted = {"size": size(flags.retention_size(member, host) or ""), "percentage": 0}
+    # Without any limit upstream has its default.
+    if kept := seconds(settings.prometheus_retention_time):
+        wanted["time"] = kept
+    said = {
+        "time": f"prometheus_retention_time = {settings.prometheus_retention_time}",
+        "size": f"prometheus_retention_size = {settings.prometheus_retention_size}",
+    }
+    # What the flags say counts where nothing else does: releases before 2.48 have no metric of the time.
+    given = {
+        limit: report.flags.get(f"storage.tsdb.retention.{limit}", "") for limit in ("time", "size")
+    }
+    reported = {
+        **({"time": seconds(given["time"])} if given["time"] else {}),
+        **({"size": size(given["size"])} if given["size"] else {}),
+        **report.retention,
+    }
+    units = {"time": " s", "size": " bytes", "percentage": " % of the disk"}
+    for limit, value in wanted.items():
+        found = reported.get(limit, value)
+        if found != value:
+            yield Result(
+                member.name,
+                "A4",
+                f"prometheus drops blocks at {found:.0f}{units[limit]} ({limit}; 0: no limit)",
+                f"{value:.0f}{units[limit]}: {said.get(limit, said['size'])}",
+                "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
             )
 
 

@@ -1005,7 +1005,15 @@ def problems(component: str, settings: Settings) -> list[Problem]:
             allowed += f" ({flag.why})" if flag.why else ""
         else:
             allowed = _protected(component, plain)
-        if allowed is None or (flag is not None and flag.free):
+            if f"{plain}-file" in {*ours, *getattr(settings, setting)}:
+                allowed = allowed or f"one of the two: {plain}-file says the same in a file"
+        if (
+            name == "index-cache-size"
+            and settings.store_index_cache
+            and component == "thanos-store"
+        ):
+            allowed = "one of the two: with store_index_cache its size is a key of that"
+        elif allowed is None or (flag is not None and flag.free):
             continue
         found.append(Problem(f"{setting}.{name}", repr(value), allowed))
     return found

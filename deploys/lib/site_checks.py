@@ -209,10 +209,25 @@ def _check_prometheus(site: Site, member: Member) -> Iterator[Finding]:
             yield finding(key, f"a rule with the label {REPLICA_LABEL}", allowed)
     federated = [str(job["job_name"]) for job in federation_jobs(site, member)] if upper else []
     yield from _check_jobs(finding, settings, federated)
+    yield from _check_said_twice(finding, settings)
     yield from _check_secret_files(finding, settings)
     if replica:
         yield from _check_out_of_order(finding, settings)
         yield from _check_remote_write(finding, settings)
+
+
+def _check_said_twice(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
+    """What upstream lets one say by a flag and in the file: the file wins, and what goes by the flag is wrong."""
+    config = settings.prometheus_config
+    if _as_dict(_as_dict(config.get("storage")).get("tsdb")).get("retention") is not None:
+        allowed = (
+            "the settings prometheus_retention_time and prometheus_retention_size: a retention "
+        )
+        allowed += "here would take their place, and have no limit for what it leaves out"
+        yield finding("prometheus_config.storage.tsdb.retention", "a retention", allowed)
+    if "log_level" in _as_dict(config.get("runtime")) and "log.level" in settings.prometheus_flags:
+        allowed = "one of the two: prometheus_config.runtime.log_level would win"
+        yield finding("prometheus_flags.log.level", "a level beside that of the file", allowed)
 
 
 def _check_attached(site: Site, member: Member) -> Iterator[Finding]:

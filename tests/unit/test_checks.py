@@ -319,14 +319,42 @@ def test_a4_compaction_as_the_release_needs_it():
         assert [flag in r.found for r in failures(view) if r.check == "A4"] == [True]
 
 
-def test_a4_the_size_of_the_blocks_as_prometheus_reports_it():
-    name = "storage.tsdb.retention.size"
-    for reported, wrong in (("1200GB", []), ("1TiB176GiB", []), ("0B", ["A4"])):
-        view = make_view()
-        for host in ("prom-1", "prom-2"):
-            view.seen[host].daemons["prometheus"].flags[name] = reported
-        found = [result.check for result in failures(view) if name in result.found]
-        assert list(dict.fromkeys(found)) == wrong
+@pytest.mark.parametrize("release", ["current", "reference"])
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [
+        ("time", 365 * 86400, ("31536000 s", "1296000 s: prometheus_retention_time = 15d")),
+        ("time", 0, ("0 s", "prometheus_retention_time")),
+        ("size", 0, ("0 bytes", "bytes: prometheus_retention_size = 50GB")),
+        ("percentage", 95, ("95 % of the disk", "0 % of the disk: prometheus_retention_size")),
+        ("time", 15 * 86400, None),
+        ("size", 50 << 30, None),
+    ],
+)
+def test_a4_the_limits_in_force(release, limit, value, said):
+    """A file that somebody put a retention into: the flags go on saying what they said."""
+    view = make_view(make_site(release=release, prometheus_retention_size="50GB"))
+    view.seen["prom-1"].daemons["prometheus"].retention[limit] = value
+    found = [(r.found, r.wanted) for r in failures(view) if r.check == "A4"]
+    if said is None:
+        assert found == []
+    else:
+        ((is_, wanted),) = found
+        assert said[0] in is_ and said[1] in wanted
+
+
+def test_a4_limits_of_a_release_that_has_no_metric_of_them():
+    for given, reported, wrong in (
+        ("size", "1200GB", False),
+        ("size", "1TiB176GiB", False),
+        ("size", "0B", True),
+        ("time", "2w1d", False),
+        ("time", "14d", True),
+    ):
+        view = make_view(make_site(release="reference"))
+        flags = view.seen["prom-1"].daemons["prometheus"].flags
+        flags[f"storage.tsdb.retention.{given}"] = reported
+        assert [r.check for r in failures(view)] == ["A4"] * wrong, (given, reported)
 
 
 def test_a4_closed_apis_are_no_warning():

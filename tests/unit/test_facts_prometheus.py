@@ -39,6 +39,16 @@ def test_ready(release, version):
     assert found.wal_replay is not None and found.wal_replay.done
 
 
+def test_the_retention_in_force():
+    page = """\
+prometheus_tsdb_retention_limit_bytes 5.36870912e+10
+prometheus_tsdb_retention_limit_seconds 1.296e+06"""
+    lines = ["==[name]== ready", "==[status]== 200", "==[name]== remote write", *page.splitlines()]
+    assert parse(lines).retention == {"time": 15 * 86400, "size": 50 << 30}
+    asked = next(call for call in CALLS if call.name == "remote write")
+    assert "prometheus_tsdb_retention_limit_percentage" in asked.filter
+
+
 def test_remote_write():
     labels = 'remote_name="a1",url="https://10.0.0.9/write"'
     other = 'remote_name="b2",url="https://10.0.0.8/write"'

@@ -854,6 +854,36 @@ def test_a_limit_that_matches_nothing(pattern, near):
     assert near in finding.allowed.rpartition(";")[2]
 
 
+# --- What upstream lets one say twice --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("retention", [{"time": "365d"}, {"time": "30m"}, {"percentage": 95}, {}])
+def test_a_retention_in_the_file_is_refused(retention):
+    tsdb = {"storage": {"tsdb": {"retention": retention}}}
+    found = {f.key for f in refused(prometheus(**tsdb))}
+    assert found == {"prometheus_config.storage.tsdb.retention"}
+    hosts = upper(prometheus_config=tsdb)
+    assert "prometheus_retention_time and prometheus_retention_size" in only(hosts).allowed
+
+
+def test_a_log_level_is_said_once():
+    data = {"prometheus_config": {"runtime": {"log_level": "debug"}}}
+    assert site_from_dicts(small(prom_1=data, prom_2=data))
+    data["prometheus_flags"] = {"log.level": "warn"}
+    assert failures(small(prom_1=data, prom_2=data)) == {"prometheus_flags.log.level"}
+
+
+def test_a_flag_and_the_file_of_the_same_flag_are_one_too_many():
+    flags = {"tracing.config-file": "/etc/mine.yml"}
+    assert site_from_dicts(small(query_1={"querier_flags": flags}))
+    flags["tracing.config"] = "type: OTLP"
+    assert failures(small(query_1={"querier_flags": flags})) == {"querier_flags.tracing.config"}
+    cache = {"store_flags": {"index-cache-size": "1GB"}}
+    assert site_from_dicts(small(query_1=cache))
+    cache["store_index_cache"] = {"type": "IN-MEMORY", "config": {}}
+    assert failures(small(query_1=cache)) == {"store_flags.index-cache-size"}
+
+
 # --- Upper Prometheus, remote write ---------------------------------------------------------------
 
 
