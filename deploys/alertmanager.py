@@ -5,21 +5,45 @@ reload on every living member, also in the middle of an outage; a new flag or re
 time. Back up means: ready, and gossip settled with every other member that is alive.
 """
 
+import hashlib
+
 from deploys import alone
 from deploys.lib import config, flags, gates, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.live import flag_value
+from deploys.lib.secrets import leaves
 from deploys.lib.service import daemons, data_directories, installed
 from deploys.lib.site import Member, Site
 from facts.look import State
 
+READ_AT_RELOAD = {
+    "alert_source_token_file",
+    *("token_file", "token_id_file", "rocketchat_token_file", "rocketchat_token_id_file"),
+}
+"""Keys with files that incident.io's and Rocket.Chat's notifiers read with the configuration (0.34.2); of all others
+each notification reads them again."""
+
+
+def _header(member: Member, secrets: dict[str, File]) -> str:
+    """A file that is read with the configuration is a part of it: another content is to be a reload."""
+    named = leaves(member.settings.alertmanager_config, ())
+    paths = sorted(
+        {path for keys, path in named if keys and keys[-1] in READ_AT_RELOAD} & set(secrets)
+    )
+    digest = hashlib.sha256("".join(secrets[path].sha256 for path in paths).encode()).hexdigest()
+    return config.HEADER + (f"\nTokens: {digest}" if paths else "")
+
 
 def component(site: Site, member: Member, found: State) -> Component:
-    files = {
-        topology.ALERTMANAGER_CONFIG: config.file(
-            config.alertmanager_yml(site, member), "alertmanager_config"
-        )
-    }
+    secrets = member.settings.alertmanager_secret_files
+    files = config.secret_files(
+        topology.ALERTMANAGER_SECRETS_DIR, secrets, "alertmanager_secret_files"
+    )
+    files[topology.ALERTMANAGER_CONFIG] = config.file(
+        config.alertmanager_yml(site, member),
+        "alertmanager_config",
+        header=_header(member, files),
+    )
     for name, text in member.settings.alertmanager_templates.items():
         files[f"{topology.TEMPLATES_DIR}/{name}"] = File(text)
     amtool = f"{installed(member, found, 'alertmanager')}/amtool"
@@ -30,6 +54,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         directories={
             topology.ALERTMANAGER_DIR: Directory("750", managed=True),
             topology.TEMPLATES_DIR: Directory("750", managed=True),
+            topology.ALERTMANAGER_SECRETS_DIR: Directory("750", managed=True),
             **data_directories(topology.ALERTMANAGER_DATA),
         },
         checks=(f"{amtool} check-config {topology.ALERTMANAGER_CONFIG}",),

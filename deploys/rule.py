@@ -18,7 +18,9 @@ from facts.look import State
 
 def files(site: Site, member: Member) -> dict[str, File]:
     """What a ruler reads, with the secrets in it."""
-    found = {topology.RULE_QUERY: config.file(config.rule_query_yml(site), "web_client")}
+    secrets = member.settings.rule_secret_files
+    found = config.secret_files(topology.RULE_SECRETS_DIR, secrets, "rule_secret_files")
+    found[topology.RULE_QUERY] = config.file(config.rule_query_yml(site), "web_client")
     if site.running("alertmanager"):
         alertmanagers = config.rule_alertmanagers_yml(site)
         found[topology.RULE_ALERTMANAGERS] = config.file(alertmanagers, "web_client")
@@ -46,6 +48,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         directories={
             **thanos_directories("thanos-rule"),
             topology.RULE_RULES_DIR: Directory("750", managed=True),
+            topology.RULE_SECRETS_DIR: Directory("750", managed=True),
         },
         checks=checks(member, found),
     )

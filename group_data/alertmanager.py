@@ -17,3 +17,7 @@ alertmanager_webhook_url = "secret:file:secrets/webhook_url"
 #       ],
 #   }
 #   alertmanager_templates = {"team.tmpl": '{{ define "team.title" }}...{{ end }}'}
+#
+# Files that it names in api_url_file, password_file, ca_file, ... are /etc/alertmanager/secrets/NAME.
+#
+#   alertmanager_secret_files = {"ca.crt": "secret:file:secrets/ca.crt"}

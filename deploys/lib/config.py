@@ -52,12 +52,12 @@ def dump(data: Any, header: str = HEADER) -> str:
     return "".join(f"# {line}\n" for line in header.splitlines()) + text
 
 
-def file(data: Any, setting: str = "", group: str = topology.GROUP) -> File:
+def file(data: Any, setting: str = "", group: str = topology.GROUP, header: str = HEADER) -> File:
     """A file of `data`, with the secrets in it, for root and `group` alone. `setting` names the place in errors.
 
     Raises SecretError where a secret cannot be read.
     """
-    return File(dump(resolve(data, setting)), group=group)
+    return File(dump(resolve(data, setting), header), group=group)
 
 
 def secret_files(directory: str, given: Mapping[str, str], setting: str) -> dict[str, File]:

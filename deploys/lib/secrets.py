@@ -35,7 +35,8 @@ _NAMED_BY_USER = {
 
 HOLDS_SECRETS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("prometheus_config", "alertmanager_config", "rule_remote_write"), ()),
-    **dict.fromkeys(("prometheus_secret_files", "web_files", "bucket_keys"), ()),
+    **dict.fromkeys(("web_files", "bucket_keys", "prometheus_secret_files"), ()),
+    **dict.fromkeys(("alertmanager_secret_files", "rule_secret_files"), ()),
     **dict.fromkeys(("store_index_cache", "frontend_cache", "alertmanager_webhook_url"), ()),
     "bucket_config": ("config",),
     "web_config": ("basic_auth_users",),

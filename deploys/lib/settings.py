@@ -446,6 +446,11 @@ Account = Annotated[
     BeforeValidator(lambda value: str(value) if type(value) is int else value),
     AfterValidator(_must(r"[a-z_][a-z0-9_.-]*|\d+", "the name of an account, or its number")),
 ]
+SecretFiles = Annotated[
+    dict[str, str],
+    AfterValidator(_names(r"\w[\w.-]*", "file names of letters, digits and ._-")),
+    AfterValidator(_secret_references),
+]
 FlagValue = str | int | float | bool | list[str]
 Flags = Annotated[dict[str, FlagValue], AfterValidator(_flags)]
 
@@ -584,11 +589,7 @@ class Settings(BaseModel):
         "Job name -> [{'targets': ['address:port'], 'labels': {}}]: a job and its file of targets, "
         "which Prometheus watches.",
     )
-    prometheus_secret_files: Annotated[
-        dict[str, str],
-        AfterValidator(_names(r"\w[\w.-]*", "file names of letters, digits and ._-")),
-        AfterValidator(_secret_references),
-    ] = _setting(
+    prometheus_secret_files: SecretFiles = _setting(
         {},
         "File name -> secret reference: files in the secrets directory (spec/000 7), which "
         "prometheus_config names in password_file, ca_file, ... A change of content needs no reload.",
@@ -717,6 +718,11 @@ class Settings(BaseModel):
         "Remote write in upstream's keys: the ruler keeps no blocks and sends what it records. "
         "Default: it keeps blocks, serves and uploads them.",
     )
+    rule_secret_files: SecretFiles = _setting(
+        {},
+        "File name -> secret reference: files in /etc/thanos/rule/secrets, which rule_remote_write names "
+        "in password_file, ca_file, ... by their whole path. A change of content needs no restart.",
+    )
     rule_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
 
     # Thanos receive
@@ -776,6 +782,13 @@ class Settings(BaseModel):
     ] = _setting({}, "File name -> text: files in the templates directory; equal on all.")
     alertmanager_webhook_url: str | None = _setting(
         None, "Secret reference: URL of the default receiver web.hook (spec/000 6.1)."
+    )
+    alertmanager_secret_files: SecretFiles = _setting(
+        {},
+        "File name -> secret reference: files in /etc/alertmanager/secrets, which alertmanager_config "
+        "names in api_url_file, password_file, ca_file, ... by their whole path; equal names on all. A "
+        "change of content needs nothing, as each notification reads them again; that of a token of "
+        "incident.io or Rocket.Chat is a reload.",
     )
     alertmanager_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
 

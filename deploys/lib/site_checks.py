@@ -210,7 +210,6 @@ def _check_prometheus(site: Site, member: Member) -> Iterator[Finding]:
     federated = [str(job["job_name"]) for job in federation_jobs(site, member)] if upper else []
     yield from _check_jobs(finding, settings, federated)
     yield from _check_said_twice(finding, settings)
-    yield from _check_secret_files(finding, settings)
     if replica:
         yield from _check_out_of_order(finding, settings)
         yield from _check_remote_write(finding, settings)
@@ -280,20 +279,48 @@ def _check_jobs(
                 yield finding(f"{key}.{part}", f"a rule that writes {REPLICA_LABEL}", allowed)
 
 
-def _check_secret_files(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
-    """Files in the secrets directory are those of a setting: others are purged, or not there yet."""
-    given = settings.prometheus_secret_files
-    for path, value in leaves(settings.prometheus_config, ("prometheus_config",)):
-        if not (isinstance(value, str) and path[-1].endswith("file")):
+_NAMES_FILES = (
+    (
+        ("prometheus", "upper"),
+        "prometheus_config",
+        ("prometheus_secret_files", topology.SECRETS_DIR, topology.PROMETHEUS_DIR),
+    ),
+    (
+        ("alertmanager",),
+        "alertmanager_config",
+        ("alertmanager_secret_files", topology.ALERTMANAGER_SECRETS_DIR, None),
+    ),
+    (("rule",), "rule_remote_write", ("rule_secret_files", topology.RULE_SECRETS_DIR, None)),
+)
+"""Groups, their setting that names files, and the setting that brings those: with its directory, and where upstream
+takes a relative name from (Alertmanager: some from its configuration's directory, others from /; rulers: from /)."""
+
+
+def _check_secret_files(site: Site, member: Member) -> Iterator[Finding]:
+    """A file that the configuration names in a directory of ours is one that we bring: others are not there, or are
+    purged, and whoever needs one finds out when a notification or a request fails. Elsewhere it is the operator's."""
+    settings = member.settings
+    for groups, names, (setting, directory, relative) in _NAMES_FILES:
+        if not set(groups) & set(member.groups):
             continue
-        # Upstream takes a relative name from the directory of prometheus.yml.
-        file = PurePosixPath(topology.PROMETHEUS_DIR, value)
-        if file.is_relative_to(topology.SECRETS_DIR) and file.name not in given:
-            near = nearest(file.name, given)
-            allowed = (
-                f"a name in prometheus_secret_files{f' ({near} is the nearest)' if near else ''}"
-            )
-            yield finding(dotted(path), value, allowed)
+        brought = {directory: setting, topology.WEB_DIR: "web_files"}
+        for path, value in leaves(getattr(settings, names), (names,)):
+            last = path[-1]
+            if not (isinstance(value, str) and value and re.fullmatch(r"(.*_)?file", last)):
+                continue
+            if last.endswith("log_file"):  # one that is written
+                continue
+            file = PurePosixPath(os.path.normpath(PurePosixPath(relative or "/", value)))
+            if not value.startswith("/") and not (relative and file.is_relative_to(directory)):
+                allowed = f"its whole path: {directory}/NAME for a NAME in {setting}, or that of a file of yours"
+                yield host_finding(member, dotted(path), value, allowed)
+                continue
+            for place, source in brought.items():
+                given = getattr(settings, source)
+                if file.is_relative_to(place) and str(file.relative_to(place)) not in given:
+                    near = nearest(file.name, given)
+                    hint = f" ({near} is the nearest)" if near else ""
+                    yield host_finding(member, dotted(path), value, f"a name in {source}{hint}")
 
 
 def _check_remote_write(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
@@ -497,9 +524,9 @@ def _labels(settings: Settings) -> dict[str, Any]:
     return {k: v for k, v in labels.items() if k != REPLICA_LABEL}
 
 
-def _secret_names(settings: Settings) -> list[str]:
+def _secret_names(settings: Settings, key: str = "prometheus_secret_files") -> list[str]:
     """Their values may differ: a client's certificate is the host's own."""
-    return sorted(settings.prometheus_secret_files)
+    return sorted(getattr(settings, key))
 
 
 def _rest(settings: Settings) -> dict[str, Any]:
@@ -560,6 +587,12 @@ def _check_alertmanagers(site: Site) -> Iterator[Finding]:
                 found = f"another than on {first.name}"
                 allowed = "the same on all: they take turns in sending the same notifications"
                 yield host_finding(member, key, found, allowed)
+        key = "alertmanager_secret_files"
+        if _secret_names(member.settings, key) != _secret_names(first.settings, key):
+            found = f"other names than on {first.name}"
+            yield host_finding(
+                member, key, found, "the same names on all, as they are configured alike"
+            )
     for member in members:
         yield from _check_routes(member, len(members))
 
@@ -625,8 +658,9 @@ def _check_ring(site: Site) -> Iterator[Finding]:
 def _check_rulers(site: Site) -> Iterator[Finding]:
     members = site.members("rule")
     for member in members[1:]:
-        for key in ("rule_rules", "rule_remote_write"):
-            if getattr(member.settings, key) != getattr(members[0].settings, key):
+        for key in ("rule_rules", "rule_remote_write", "rule_secret_files"):
+            ours, theirs = getattr(member.settings, key), getattr(members[0].settings, key)
+            if (sorted(ours) != sorted(theirs)) if key == "rule_secret_files" else (ours != theirs):
                 found = f"another than on {members[0].name}"
                 allowed = "the same on all rulers: deduplication takes them for one"
                 yield host_finding(member, key, found, allowed, "warn")
@@ -649,6 +683,7 @@ MEMBER_CHECKS = (
     _check_ports,
     _check_flags,
     _check_prometheus,
+    _check_secret_files,
     _check_attached,
     _check_receive,
     _check_rule,

@@ -14,7 +14,8 @@ SYSTEM_DIRECTORIES = (
 
 DIRECTORIES = {
     "prometheus": (topology.RULES_DIR, topology.TARGETS_DIR, topology.SECRETS_DIR),
-    "alertmanager": (topology.TEMPLATES_DIR,),
+    "alertmanager": (topology.TEMPLATES_DIR, topology.ALERTMANAGER_SECRETS_DIR),
+    "rule": (topology.RULE_RULES_DIR, topology.RULE_SECRETS_DIR),
 }
 """Group -> directories of configuration that its hosts have, also while they are empty."""
 

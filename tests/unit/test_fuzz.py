@@ -230,6 +230,8 @@ RIGHT = {
     "alertmanager_flags": [{"data.retention": "120h"}, {"cluster.peer-timeout": "15s"}],
     "querier_timeout": ["2m"],
     "prometheus_secret_files": [{"ca.crt": "secret:env:FUZZ_SECRET"}],
+    "alertmanager_secret_files": [{"slack_url": "secret:env:FUZZ_SECRET"}],
+    "rule_secret_files": [{"password": "secret:env:FUZZ_SECRET"}],
     "federation_match": [[], ['{job="a"}']],
     "prometheus_remote_write_receiver": [True],
     "zone": ["a", "b"],

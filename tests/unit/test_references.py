@@ -159,6 +159,25 @@ def test_a_reference_is_resolved_or_refused(name):
     assert resolved
 
 
+def test_files_of_secrets_are_brought_and_what_is_read_once_is_loaded_again(monkeypatch):
+    """Alertmanager reads two notifiers' tokens with its configuration."""
+    path = "/etc/alertmanager/secrets/token"
+    chat = {"name": "a", "rocketchat_configs": [{"channel": "a", "token_file": path}]}
+    settings = {f"{role}_secret_files": {"token": REFERENCE} for role in ("alertmanager", "rule")}
+    plain = settings | {"alertmanager_config": {"receivers": [{"name": "a"}]}}
+    settings |= {"alertmanager_config": {"receivers": [chat]}}
+    files, loaded = rendered(site_with(**settings)), "/etc/alertmanager/alertmanager.yml"
+    assert files["alertmanager-1", path] == VALUE
+    unread = rendered(site_with(**plain))["alertmanager-1", loaded]
+    assert files["rule-1", "/etc/thanos/rule/secrets/token"] == VALUE
+    monkeypatch.setenv("REFERENCE", "another")
+    again = rendered(site_with(**settings))
+    assert again["alertmanager-1", loaded] != files["alertmanager-1", loaded]
+    unit = "/etc/systemd/system/alertmanager.service"
+    assert again["alertmanager-1", unit] == files["alertmanager-1", unit]
+    assert rendered(site_with(**plain))["alertmanager-1", loaded] == unread
+
+
 def test_a_password_of_an_index_cache_reaches_redis():
     cache = {"type": "REDIS", "config": {"addr": "10.1.0.9:6379", "password": REFERENCE}}
     files = rendered(site_with(store_index_cache=cache))

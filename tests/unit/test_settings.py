@@ -854,6 +854,60 @@ def test_a_limit_that_matches_nothing(pattern, near):
     assert near in finding.allowed.rpartition(";")[2]
 
 
+# --- Files that a configuration names -------------------------------------------------------------
+
+
+def receivers(**keys):
+    receiver = {"name": "team", "slack_configs": [{"channel": "a", **keys}]}
+    return {"alertmanager_config": {"receivers": [receiver]}}
+
+
+@pytest.mark.parametrize(
+    ("file", "near"),
+    [
+        ("/etc/alertmanager/secrets/slack", "slack_url is the nearest"),
+        ("/etc/alertmanager/templates/../secrets/x", ""),
+        ("/etc/monitoring/ca.pem", "a name in web_files"),
+        ("secrets/slack_url", "/etc/alertmanager/secrets/NAME"),
+        ("slack_url", "/etc/alertmanager/secrets/NAME"),
+    ],
+)
+@pytest.mark.parametrize("key", ["api_url_file", "http_config.tls_config.ca_file"])
+def test_a_file_that_alertmanager_would_miss_is_refused(key, file, near):
+    first, *inner = key.split(".")
+    value = {inner[0]: {inner[1]: file}} if inner else file
+    brought = {"alertmanager_secret_files": {"slack_url": "secret:env:W"}}
+    data = receivers(**{first: value}) | brought
+    found = refused(alertmanagers(**data))
+    assert {f.key for f in found} == {f"alertmanager_config.receivers[0].slack_configs[0].{key}"}
+    assert found[0].found == file and near in found[0].allowed
+
+
+@pytest.mark.parametrize("file", ["/etc/alertmanager/secrets/slack_url", "/run/vault/slack_url"])
+def test_a_file_that_is_brought_or_the_operators(file):
+    brought = {"alertmanager_secret_files": {"slack_url": "secret:env:W"}}
+    assert site_from_dicts(alertmanagers(**receivers(api_url_file=file), **brought))
+
+
+def test_alertmanagers_have_the_same_files():
+    hosts = alertmanagers(alertmanager_secret_files={"a": "secret:env:{host}"})
+    assert site_from_dicts(hosts)
+    hosts["am-2"]["data"]["alertmanager_secret_files"] = {}
+    finding = only(hosts)
+    assert (finding.host, finding.key) == ("am-2", "alertmanager_secret_files")
+
+
+def test_a_file_that_a_ruler_would_miss_is_refused():
+    auth = {"username": "a", "password_file": "/etc/thanos/rule/secrets/pass"}
+    data = {"rule_remote_write": [{"url": "https://w.example.org", "basic_auth": auth}]}
+    hosts = {**small(), "rule-1": host("rule", ssh_hostname="10.0.0.61", **data)}
+    finding = only(hosts)
+    assert finding.key == "rule_remote_write[0].basic_auth.password_file"
+    assert "a name in rule_secret_files" in finding.allowed
+    hosts["rule-1"]["data"]["rule_secret_files"] = {"pass": "secret:env:W"}
+    assert site_from_dicts(hosts)
+
+
 # --- What upstream lets one say twice --------------------------------------------------------------
 
 
@@ -971,6 +1025,8 @@ def test_a_file_among_the_secrets_is_a_settings(name):
     assert finding.key == "prometheus_config.remote_write[0].basic_auth.password_file"
     assert (finding.found, "passw is the nearest" in finding.allowed) == (name, True)
     assert site_from_dicts(writes(secret_files={"pass": "secret:env:W"}, **auth)).findings == ()
+    auth["basic_auth"]["password_file"] = "pass"  # /etc/prometheus/pass, which nobody brings
+    assert "/etc/prometheus/secrets/NAME" in refused(writes(**auth))[0].allowed
 
 
 def test_secret_files_are_references_and_have_plain_names():
