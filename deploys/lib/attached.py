@@ -71,6 +71,7 @@ def judge(view: View) -> Iterator[Result]:
                     *_version(member, report),
                     *_labels(member, report, labelled),
                     *_blocks(member, report),
+                    *_late(view.site, member, report),
                 ]
             else:
                 yield _unreachable(member, host, report.errors.get("ready", "no answer"))
@@ -203,6 +204,20 @@ def _blocks(member: Member, report: prometheus.Report) -> Iterator[Result]:
     found = f"{MIN_BLOCK} {shortest or 'unknown'}, {MAX_BLOCK} {longest or 'unknown'}"
     says = "both the same: blocks that it compacts are not uploaded, and the sidecar exits"
     yield _result(member, found, says, advice)
+
+
+def _late(site: Site, member: Member, report: prometheus.Report) -> Iterator[Result]:
+    storage = report.config.get("storage") or {}
+    window = (storage.get("tsdb") or {}).get("out_of_order_time_window")
+    compactors = site.running("thanos-compactor")
+    if (
+        window
+        and flags.uploads(member)
+        and not all(m.settings.compactor_vertical for m in compactors)
+    ):
+        found = f"samples out of order (storage.tsdb.out_of_order_time_window: {window})"
+        wanted = "none, or compactor_vertical = True: its blocks overlap, which halts the compactor"
+        yield _result(member, found, wanted, "docs/storage.md, Samples out of order", "warn")
 
 
 def _same(one: str, other: str) -> bool:

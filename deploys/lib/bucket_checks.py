@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from deploys.lib import bucket, flags
+from deploys.lib import bucket, flags, releases
 from deploys.lib.findings import Finding, host_finding
 from deploys.lib.settings import SHORTEST_RETENTION, Settings, seconds
 from deploys.lib.topology import OBJECT_STORES
@@ -14,6 +14,9 @@ from deploys.lib.topology import OBJECT_STORES
 if TYPE_CHECKING:
     from deploys.lib.site import Member, Site
 
+VERTICAL_SINCE = "0.36.0"
+"""First Thanos that merges overlapping blocks without halting at them (upstream's #7225), and leaves copies of lower
+resolution alone, which are no samples (#7334)."""
 COPY_5M = "40h"
 COPY_1H = "10d"
 """How old blocks are when the compactor makes their copies (upstream's compact.md): what is deleted before has none."""
@@ -44,6 +47,10 @@ def check_member(site: Site, member: Member) -> Iterator[Finding]:
         yield finding("frontend_downstream", "no querier", allowed)
     if "compactor" in member.groups:
         yield from _check_retention(finding, settings)
+        thanos = settings.version("thanos-compactor")
+        if settings.compactor_vertical and not releases.at_least(thanos, VERTICAL_SINCE):
+            allowed = f"False, or Thanos {VERTICAL_SINCE} or newer: older ones halt all the same, or end in a panic"
+            yield finding("compactor_vertical", f"True, with Thanos {thanos}", allowed)
     if "prometheus" in member.groups and settings.bucket_config:
         yield from check_local(finding, settings, "prometheus_retention_time")
     ours = [name for name in OBJECT_STORES if name in member.components]

@@ -689,6 +689,11 @@ TABLE: dict[str, tuple[Flag, ...]] = {
             lambda site, member: not member.settings.compactor_downsampling,
             setting="compactor_downsampling",
         ),
+        Flag(
+            "compact.enable-vertical-compaction",
+            _setting("compactor_vertical"),
+            setting="compactor_vertical",
+        ),
         Flag("consistency-delay", _timing("consistency_delay"), free=True),
         Flag("delete-delay", _timing("delete_delay"), free=True),
         Flag("compact.cleanup-interval", _timing("compact_cleanup"), free=True),
@@ -893,7 +898,6 @@ PROTECTED: dict[str, dict[str, str]] = {
     "thanos-store": {**_THANOS, "index-cache.config": "set store_index_cache"},
     "thanos-compactor": {
         **_THANOS,
-        "compact.enable-vertical-compaction": "replicas are deduplicated when they are queried",
         "deduplication.replica-label": "replicas are deduplicated when they are queried",
     },
     "thanos-rule": {

@@ -683,6 +683,11 @@ class Settings(BaseModel):
     compactor_downsampling: bool = _setting(
         True, "Make those copies: long ranges are answered from them."
     )
+    compactor_vertical: bool = _setting(
+        False,
+        "Merge blocks of one origin that overlap, instead of halting at them: needed where samples are "
+        "taken out of order, and cannot be undone (docs/storage.md). Thanos 0.36 and newer.",
+    )
     compactor_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
 
     # Thanos query frontend

@@ -211,7 +211,6 @@ def _check_prometheus(site: Site, member: Member) -> Iterator[Finding]:
     yield from _check_jobs(finding, settings, federated)
     yield from _check_said_twice(finding, settings)
     if replica:
-        yield from _check_out_of_order(finding, settings)
         yield from _check_remote_write(finding, settings)
 
 
@@ -367,15 +366,47 @@ def _copied(rules: list[Mapping], label: str) -> bool:
     )
 
 
-def _check_out_of_order(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
+def _check_out_of_order(site: Site, member: Member) -> Iterator[Finding]:
+    """Late samples end in blocks that overlap others, with the same labels: what that takes where they are uploaded."""
+    settings, finding = member.settings, partial(host_finding, member)
     if settings.bucket_config is None:
         return
-    tsdb = _as_dict(settings.prometheus_config.get("storage", {}).get("tsdb"))
-    window = tsdb.get("out_of_order_time_window", 0)
-    if str(window) not in ("0", "0s", "0m", "0h"):
+    found = []
+    if "prometheus" in member.groups:
+        tsdb = _as_dict(_as_dict(settings.prometheus_config.get("storage")).get("tsdb"))
         key = "prometheus_config.storage.tsdb.out_of_order_time_window"
-        allowed = "0 where blocks are uploaded: overlapping blocks halt the compactor"
-        yield finding(key, repr(window), allowed)
+        found.append((key, tsdb.get("out_of_order_time_window")))
+    if "receive" in member.groups:
+        name = "tsdb.out-of-order.time-window"
+        found.append((f"receive_flags.{name}", settings.receive_flags.get(name)))
+    compactors = site.running("thanos-compactor")
+    for key, window in found:
+        if not _some_time(window):
+            continue
+        if key.startswith("prometheus") and not flags.delayed_compaction(member):
+            allowed = f"0, or Prometheus {releases.DELAY_PROMETHEUS} with Thanos {releases.DELAY_THANOS}, or newer: "
+            allowed += (
+                "older ones merge such blocks before they are uploaded, and what is merged is not"
+            )
+            yield finding(key, repr(window), allowed)
+        elif any(not m.settings.compactor_vertical for m in compactors):
+            allowed = (
+                "0, or compactor_vertical = True: blocks that overlap halt the compactor otherwise"
+            )
+            yield finding(key, repr(window), f"{allowed} (docs/storage.md)")
+        elif not compactors:
+            allowed = "--compact.enable-vertical-compaction on whatever compacts the bucket: it halts otherwise"
+            yield finding(key, repr(window), allowed, "warn")
+
+
+def _some_time(window: Any) -> bool:
+    """Whether a window is longer than nothing; what is no duration is for the daemon's checker to judge."""
+    if not window:
+        return False
+    try:
+        return seconds(str(window)) > 0
+    except ValueError:
+        return True
 
 
 def _check_receive(site: Site, member: Member) -> Iterator[Finding]:
@@ -684,6 +715,7 @@ MEMBER_CHECKS = (
     _check_flags,
     _check_prometheus,
     _check_secret_files,
+    _check_out_of_order,
     _check_attached,
     _check_receive,
     _check_rule,

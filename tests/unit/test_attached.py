@@ -250,6 +250,16 @@ def test_debians_own_as_it_is_installed():
     assert report.version.startswith("2.42.0")
 
 
+def test_samples_out_of_order_need_a_compactor_that_merges():
+    late = "{cluster: old, replica: a}\nstorage: {tsdb: {out_of_order_time_window: 30m}}"
+    found = one(judged(said(labels=late)))
+    assert (
+        found.severity == "warn" and "30m" in found.found and "compactor_vertical" in found.wanted
+    )
+    assert judged(said(labels=late), compactor_vertical=True) == []
+    assert judged(said(labels=late), bucket_config=None) == []
+
+
 def test_only_a_bucket_needs_blocks_of_one_length():
     found = judged(DEBIAN, attached_data_dir="/var/lib/prometheus/metrics2", bucket_config=None)
     assert one(found).severity == "warn"

@@ -13,13 +13,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from deploys.lib import bucket, checks, gates, preflight, uploads
+from deploys.lib import bucket, checks, flags, gates, preflight, uploads
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.preflight import View
 from deploys.lib.settings import Settings
 from deploys.lib.site import Member, site_from_dicts
 from facts import survey, thanos
 from tests.unit.example_site import example_site
+from tests.unit.recorded import BLANK
 from tests.unit.test_gates import answer, gate, refused
 
 S3 = {"type": "S3", "config": {"bucket": "blocks", "endpoint": "10.0.0.9:8333", "insecure": True}}
@@ -255,6 +256,50 @@ def test_another_bucket_on_one_host_is_refused():
     other = {"type": "S3", "config": {**S3["config"], "bucket": "others"}}
     found = failures(everywhere=STORED, a=(["store"], {"bucket_config": other}))
     assert found == {"bucket_config": "another bucket than on prom-1"}
+
+
+WINDOW = "prometheus_config.storage.tsdb.out_of_order_time_window"
+FLAG = "receive_flags.tsdb.out-of-order.time-window"
+
+
+@pytest.mark.parametrize(
+    ("vertical", "window", "release", "found"),
+    [
+        (False, "30m", "current", {(WINDOW, "fail"), (FLAG, "fail")}),
+        (True, "30m", "current", set()),
+        (False, "0s", "current", set()),
+        (False, "0", "current", set()),
+        # Blocks would be merged before they are uploaded.
+        (True, "30m", "migration", {(WINDOW, "fail"), ("compactor_vertical", "fail")}),
+        (None, "30m", "current", {(WINDOW, "warn"), (FLAG, "warn")}),
+    ],
+)
+def test_samples_out_of_order_need_a_compactor_that_merges(vertical, window, release, found):
+    """With the flag that upstream demands, which nobody has to spell; `None`: the compactor is somebody else's."""
+    data = {
+        "bucket_config": S3,
+        "release": release,
+        "prometheus_config": {"storage": {"tsdb": {"out_of_order_time_window": window}}},
+        "receive_flags": {"tsdb.out-of-order.time-window": window},
+        "compactor_vertical": bool(vertical),
+        "receive_replication": 1,
+    }
+    groups = ["prometheus", "receive", *([] if vertical is None else ["compactor"])]
+    hosts = {
+        f"{group}-1": {"groups": [group], "data": {"ssh_hostname": f"10.0.0.{n}", **data}}
+        for n, group in enumerate(groups, 1)
+    }
+    hosts["prometheus-1"]["data"]["replica"] = "a"
+    keys = {WINDOW, FLAG, "compactor_vertical"}
+    try:
+        site = site_from_dicts(hosts)
+    except SettingsErrors as error:
+        assert {(f.key, f.severity) for f in error.findings if f.key in keys} == found
+        return
+    assert {(f.key, f.severity) for f in site.findings if f.key in keys} == found
+    for member in site.running("thanos-compactor"):
+        given = flags.argv("thanos-compactor", site, member, BLANK)
+        assert ("--compact.enable-vertical-compaction" in given) is vertical
 
 
 @pytest.mark.parametrize(

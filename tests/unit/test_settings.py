@@ -664,10 +664,6 @@ def test_uploads_need_time_and_order():
     site = site_from_dicts(small(prom_1=data, prom_2=data))
     assert "prometheus_retention_time" not in {f.key for f in site.findings}
     tsdb = {"storage": {"tsdb": {"out_of_order_time_window": "30m"}}}
-    data = {"bucket_config": {"type": "S3", "config": {}}, "prometheus_config": tsdb}
-    assert failures(small(prom_1=data, prom_2=data)) == {
-        "prometheus_config.storage.tsdb.out_of_order_time_window"
-    }
     # Without uploads, both are the user's choice.
     data = {"prometheus_config": tsdb, "prometheus_retention_time": "2h"}
     assert site_from_dicts(small(prom_1=data, prom_2=data)).findings == ()
