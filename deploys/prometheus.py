@@ -1,9 +1,9 @@
 """A Prometheus replica and its Thanos sidecar (spec/000 5).
 
 Files: prometheus.yml, rules, targets, secrets, and the bucket's configuration, checked by the new version's promtool.
-A new rule or scrape job is a reload; targets are watched by Prometheus itself, and secrets read whenever they are
-needed; a new flag, release or bucket is a restart, one replica at a time, and only while another replica does its
-job. The sidecar starts after Prometheus and survives its restarts. Back up means: log replayed, two intervals
+A new rule, scrape job or retention is a reload; targets are watched by Prometheus itself, and secrets read whenever
+they are needed; a new flag, release or bucket is a restart, one replica at a time, and only while another replica does
+its job. The sidecar starts after Prometheus and survives its restarts. Back up means: log replayed, two intervals
 scraped, and seen by its sidecar.
 """
 
@@ -33,16 +33,17 @@ DIRECTORIES = {
 }
 
 
-def files(site: Site, member: Member, prometheus_yml: config.Data) -> dict[str, File]:
+def files(site: Site, member: Member, found: State, prometheus_yml: config.Data) -> dict[str, File]:
     """What a Prometheus reads, with the secrets in it."""
     settings = member.settings
-    found = {topology.PROMETHEUS_CONFIG: config.file(prometheus_yml, "prometheus_config")}
+    prometheus_yml = config.with_retention(prometheus_yml, member, found)
+    tree = {topology.PROMETHEUS_CONFIG: config.file(prometheus_yml, "prometheus_config")}
     for name, rules in config.rule_files(site, member).items():
-        found[f"{topology.RULES_DIR}/{name}"] = config.file(rules)
+        tree[f"{topology.RULES_DIR}/{name}"] = config.file(rules)
     for job, groups in settings.prometheus_targets.items():
-        found[f"{topology.TARGETS_DIR}/{job}.yml"] = config.file(groups)
+        tree[f"{topology.TARGETS_DIR}/{job}.yml"] = config.file(groups)
     secrets = settings.prometheus_secret_files
-    return found | config.secret_files(topology.SECRETS_DIR, secrets, "prometheus_secret_files")
+    return tree | config.secret_files(topology.SECRETS_DIR, secrets, "prometheus_secret_files")
 
 
 def checks(member: Member, found: State) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ def checks(member: Member, found: State) -> tuple[str, ...]:
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    tree = files(site, member, config.prometheus_yml(site, member))
+    tree = files(site, member, found, config.prometheus_yml(site, member))
     if client := config.sidecar_client_yml(site, member):
         tree[topology.SIDECAR_CLIENT] = config.file(client, "web_client")
     return daemons(

@@ -17,7 +17,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     return daemons(
         "prometheus-upper",
         *(site, member, found, "prometheus-upper"),
-        files=prometheus.files(site, member, config.upper_yml(site, member)),
+        files=prometheus.files(site, member, found, config.upper_yml(site, member)),
         directories=prometheus.DIRECTORIES,
         checks=prometheus.checks(member, found),
     )

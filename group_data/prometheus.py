@@ -3,7 +3,7 @@
 from tests.lab import plan
 
 # How long local blocks are kept: the time that queries go back without object storage, and the
-# outage of it that loses nothing. A change restarts Prometheus, one replica at a time.
+# outage of it that loses nothing. A change reloads Prometheus, and drops at once what is too old.
 prometheus_retention_time = "15d"
 
 # Your own additions, in upstream's keys. Each is checked by promtool before it goes live, and a

@@ -440,7 +440,8 @@ def _check_retention(
 ) -> Iterator[Result]:
     """The limits that are in force, and not what the flags say: a file goes before them (3.8 and newer)."""
     settings = member.settings
-    wanted = {"size": size(flags.retention_size(member, host) or ""), "percentage": 0}
+    limits = flags.retention(member, host)
+    wanted = {"size": size(limits.get("size", "")), "percentage": limits.get("percentage", 0)}
     # Without any limit upstream has its default.
     if kept := seconds(settings.prometheus_retention_time):
         wanted["time"] = kept
@@ -448,15 +449,13 @@ def _check_retention(
         "time": f"prometheus_retention_time = {settings.prometheus_retention_time}",
         "size": f"prometheus_retention_size = {settings.prometheus_retention_size}",
     }
-    # What the flags say counts where nothing else does: releases before 2.48 have no metric of the time.
-    given = {
-        limit: report.flags.get(f"storage.tsdb.retention.{limit}", "") for limit in ("time", "size")
-    }
-    reported = {
-        **({"time": seconds(given["time"])} if given["time"] else {}),
-        **({"size": size(given["size"])} if given["size"] else {}),
-        **report.retention,
-    }
+    reported = dict(report.retention)
+    for limit, read in (("time", seconds), ("size", size)):
+        if flags.retention_in_file(member):
+            break  # flags are none of ours, and say their default
+        # Releases before 2.48 have no metric of the time.
+        if given := report.flags.get(f"storage.tsdb.retention.{limit}"):
+            reported.setdefault(limit, read(given))
     units = {"time": " s", "size": " bytes", "percentage": " % of the disk"}
     for limit, value in wanted.items():
         found = reported.get(limit, value)

@@ -23,6 +23,7 @@ from facts import thanos
 
 if TYPE_CHECKING:
     from deploys.lib.site import Member, Site
+    from facts.look import State
 
 Data = dict[str, Any]
 
@@ -149,6 +150,15 @@ def _prometheus_yml(site: Site, member: Member, jobs: list[Data], labels: Data) 
         "scrape_configs": _scrape_configs(member, jobs, user.pop("scrape_configs", None) or []),
     }
     return config | user
+
+
+def with_retention(config: Data, member: Member, found: State) -> Data:
+    """prometheus.yml with the limits of local blocks, where this version reads them there."""
+    if not flags.retention_in_file(member):
+        return config
+    storage = config.get("storage") or {}
+    tsdb = {**(storage.get("tsdb") or {}), "retention": flags.retention(member, found)}
+    return config | {"storage": {**storage, "tsdb": tsdb}}
 
 
 def _external(value: str | None, member: Member) -> str:

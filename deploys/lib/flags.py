@@ -350,6 +350,26 @@ def retention_size(member: Member, found: State) -> str | None:
     return f"{whole // step * step}{unit}" if whole else None
 
 
+RETENTION_IN_FILE = "3.12.0"
+"""First Prometheus that is told its limits by its file, where a change is a reload: 3.8 to 3.10 take the same time for
+a million times more (upstream's #18200), 3.11 ends where its data directory is still to be made (#18628)."""
+
+
+def retention_in_file(member: Member) -> bool:
+    """Whether the Prometheus of this host reads its limits from its file; older ones have flags."""
+    return releases.at_least(member.settings.version("prometheus"), RETENTION_IN_FILE)
+
+
+def retention(member: Member, found: State) -> dict[str, Any]:
+    """The limits of local blocks in upstream's keys (`storage.tsdb.retention`). For `auto` a percentage where there is
+    one, which follows a disk that grows; none where a file system does not say its size: Prometheus would end."""
+    limits: dict[str, Any] = {"time": member.settings.prometheus_retention_time}
+    size = retention_size(member, found)
+    if size and member.settings.prometheus_retention_size == "auto" and retention_in_file(member):
+        return limits | {"percentage": DISK_SHARE}
+    return limits | ({"size": size} if size else {})
+
+
 ADMIN_OFF_STORE = "0.39.0"
 """First Thanos whose store gateway knows `--disable-admin-operations`; compactor and tools have it since 0.33."""
 ADMIN_OFF = "0.33.0"
@@ -366,13 +386,14 @@ _STORED = (
     Flag(
         "storage.tsdb.retention.time",
         _setting("prometheus_retention_time"),
+        until=RETENTION_IN_FILE,
         setting="prometheus_retention_time",
-        why="flags, as 3.8 to 3.10 take the same setting in the file for a million times more",
     ),
     Flag(
         "storage.tsdb.retention.size",
         None,
         of_host=retention_size,
+        until=RETENTION_IN_FILE,
         setting="prometheus_retention_size",
         why="a full disk ends ingestion; dropping the oldest blocks does not",
     ),

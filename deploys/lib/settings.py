@@ -563,12 +563,13 @@ class Settings(BaseModel):
     prometheus_retention_time: Duration = _setting(
         "15d",
         "How long local blocks are kept (spec/000 5.4). Where they are uploaded at least 2h (spec/003 "
-        "1), and a warning below 6h while uploads are not proven.",
+        "1), and a warning below 6h while uploads are not proven. A reload, below Prometheus 3.12 a "
+        "restart.",
     )
     prometheus_retention_size: SizeOrAuto | None = _setting(
         "auto",
         "Size at which local blocks are dropped, e.g. 50GB; auto: 80 % of the file system that "
-        "holds them; None: whatever time has left. A restart, one replica at a time.",
+        "holds them; None: whatever time has left. A reload, below Prometheus 3.12 a restart.",
     )
     prometheus_admin_api: bool = _setting(True, "--web.enable-admin-api, as spec/000 5.4 has it.")
     prometheus_lifecycle: bool = _setting(True, "--web.enable-lifecycle, as spec/000 5.4 has it.")

@@ -84,7 +84,7 @@ def test_change_of_targets_needs_no_reload(site: Site) -> None:
 
 
 CHANGED = {
-    "prometheus": ("prometheus_retention_time", "14d", "--storage.tsdb.retention.time=14d"),
+    "prometheus": ("prometheus_flags", {"query.timeout": "3m"}, "--query.timeout=3m"),
     "alertmanager": ("alertmanager_flags", {"data.retention": "119h"}, "--data.retention=119h"),
     "thanos-querier": ("querier_timeout", "3m", "--query.timeout=3m"),
     "thanos-store": ("store_flags", {"chunk-pool-size": "1GB"}, "--chunk-pool-size=1GB"),

@@ -142,8 +142,8 @@ def test_other_selectors_are_a_reload(site: Site, upper: Member) -> None:
 def test_none_is_asked_before_a_restart_as_none_stands_in(site: Site, upper: Member) -> None:
     (other,) = (m for m in site.running("prometheus-upper") if m.name != upper.name)
     with stopped(other.name, "prometheus"):
-        run = run_site("--limit", upper.name, data={"prometheus_retention_time": "14d"})
+        run = run_site("--limit", upper.name, data={"prometheus_flags": {"query.timeout": "3m"}})
     assert run.status == 0, str(run)
     assert "prometheus-upper is a tier of one: an outage of prometheus follows" in run.log
-    assert "--storage.tsdb.retention.time=14d" in argv(upper.name, "prometheus")
+    assert "--query.timeout=3m" in argv(upper.name, "prometheus")
     assert api(site, upper.name, "status/runtimeinfo")["reloadConfigSuccess"] is True

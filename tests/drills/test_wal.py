@@ -20,7 +20,7 @@ PLACE = "/root/.drill"
 
 
 HOST = "prom-1"
-NEW = "--storage.tsdb.retention.time=14d"
+NEW = "--query.timeout=3m"
 _BRAKE = f"""
 pid() {{ systemctl show -p MainPID prometheus | cut -d= -f2; }}
 ready() {{ curl -s -m 1 -f -o /dev/null OPTIONS/-/ready; }}
@@ -62,7 +62,7 @@ def test_a_long_replay_is_waited_for(site: Site) -> None:
         shell(HOST, "systemctl restart prometheus; sleep 0.5")
     wait_for("the site to be healthy", lambda: healthy(site), 90)
     with Probe(site) as probe, brake(site, 6, 0.01):
-        run = run_site(data={"prometheus_retention_time": "14d"})
+        run = run_site(data={"prometheus_flags": {"query.timeout": "3m"}})
         took = int(shell(HOST, f"cat {PLACE}/took 2>/dev/null || echo 0"))
     assert run.status == 0, str(run)
     assert "write-ahead log replayed to segment" in run.log, str(run)
@@ -79,7 +79,7 @@ def test_a_long_replay_is_waited_for(site: Site) -> None:
 def test_a_replay_that_stands_still_stops_the_roll(site: Site) -> None:
     before = units(["prom-2"])
     with Probe(site) as probe, brake(site, 3600, 0):
-        run = run_site(data={"prometheus_retention_time": "14d"})
+        run = run_site(data={"prometheus_flags": {"query.timeout": "3m"}})
     assert run.status == 1, str(run)
     assert f"no progress for {rollout.PATIENCE:.0f} s" in run.log, str(run)
     assert "prometheus keeps what it runs: prom-1 failed" in run.log, str(run)

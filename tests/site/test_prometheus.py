@@ -64,9 +64,12 @@ def test_flags(site, member):
     settings = member.settings
     assert found["web.enable-admin-api"] == str(settings.prometheus_admin_api).lower()
     assert found["web.enable-lifecycle"] == str(settings.prometheus_lifecycle).lower()
-    assert seconds(found["storage.tsdb.retention.time"]) == seconds(
-        settings.prometheus_retention_time
-    )
+    # In force, whether by a flag or by the file: `15d or 80%`.
+    kept, _, size = api(member, COMPONENT, "/api/v1/status/runtimeinfo")[
+        "storageRetention"
+    ].partition(" or ")
+    assert seconds(kept) == seconds(settings.prometheus_retention_time)
+    assert bool(size) is (settings.prometheus_retention_size is not None)
     assert found["storage.tsdb.path"] == topology.PROMETHEUS_DATA
     wanted = settings.prometheus_external_url or site.endpoint(COMPONENT, member).url
     assert found["web.external-url"].rstrip("/") == wanted

@@ -343,6 +343,15 @@ def test_a4_the_limits_in_force(release, limit, value, said):
         assert said[0] in is_ and said[1] in wanted
 
 
+def test_a4_a_share_of_the_disk():
+    for percentage, size, wrong in ((80, 0, 0), (0, 80 << 30, 2), (90, 0, 1)):
+        view = make_view()
+        found = view.seen["prom-1"].daemons["prometheus"]
+        found.retention.update(time=15 * 86400, size=size, percentage=percentage)
+        found.flags["storage.tsdb.retention.time"] = "1d"  # which is not in force
+        assert [r.check for r in failures(view)] == ["A4"] * wrong, percentage
+
+
 def test_a4_limits_of_a_release_that_has_no_metric_of_them():
     for given, reported, wrong in (
         ("size", "1200GB", False),

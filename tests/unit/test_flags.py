@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from example_site import example_site
 
-from deploys.lib import checks, flags
+from deploys.lib import checks, config, flags
 from deploys.lib.releases import RELEASES
 from deploys.lib.settings import Settings
 from deploys.lib.site import Site
@@ -90,8 +90,6 @@ def test_prometheus_current():
         "/usr/local/bin/prometheus",
         "--config.file=/etc/prometheus/prometheus.yml",
         "--storage.tsdb.path=/var/lib/prometheus/data",
-        "--storage.tsdb.retention.time=15d",
-        "--storage.tsdb.retention.size=80GB",
         "--storage.tsdb.delay-compact-file.path=/var/lib/prometheus/data/thanos.shipper.json",
         "--web.listen-address=0.0.0.0:9090",
         "--web.external-url=http://10.0.0.11:9090",
@@ -118,12 +116,42 @@ def test_prometheus_current():
     ],
 )
 def test_the_size_of_local_blocks_follows_from_the_disk(setting, disk, wanted):
-    site = example_site(prometheus_retention_size=setting)
+    site = example_site(prometheus_retention_size=setting, release="migration")
     member = site.hosts["prom-1"]
     words = flags.argv("prometheus", site, member, replace(BLANK, disk=disk))
     found = given(words).get("storage.tsdb.retention.size")
     assert found == ([wanted] if wanted else None)
     assert not wanted or checks.size(wanted) <= max(disk * 0.8, 5 << 30)
+
+
+@pytest.mark.parametrize(
+    ("setting", "disk", "wanted"),
+    [
+        ("auto", 100 << 30, {"time": "15d", "percentage": 80}),
+        ("auto", 0, {"time": "15d"}),  # of which Prometheus would not find the size either, and end
+        (None, 100 << 30, {"time": "15d"}),
+        ("5GB", 100 << 30, {"time": "15d", "size": "5GB"}),
+    ],
+)
+def test_limits_are_in_the_file_where_a_change_is_a_reload(setting, disk, wanted):
+    given_ = {"storage": {"exemplars": {"max_exemplars": 1}, "tsdb": {"retention": None}}}
+    site = example_site(prometheus_retention_size=setting, prometheus_config=given_)
+    for name in ("prom-1", "upper-1"):
+        member = site.hosts[name]
+        make = config.upper_yml if name == "upper-1" else config.prometheus_yml
+        made = config.with_retention(make(site, member), member, replace(BLANK, disk=disk))
+        assert made["storage"] == {"exemplars": {"max_exemplars": 1}, "tsdb": {"retention": wanted}}
+    assert given_["storage"]["tsdb"] == {"retention": None}
+
+
+@pytest.mark.parametrize(("version", "where"), [("3.12.0", "file"), ("3.11.3", "flags")])
+def test_limits_are_said_once(version, where):
+    site = example_site(versions={"prometheus": version})
+    member = site.hosts["prom-1"]
+    words = argv("prometheus", site)
+    made = config.with_retention(config.prometheus_yml(site, member), member, BLANK)
+    assert ("--storage.tsdb.retention.time=15d" in words) is (where == "flags")
+    assert ("storage" in made) is (where == "file")
 
 
 def test_prometheus_reference():
