@@ -4,6 +4,11 @@
 # A change reloads.
 alertmanager_webhook_url = "secret:file:secrets/webhook_url"
 
+# A dead man's switch outside the site, which is sent the Watchdog once a minute and raises the alarm
+# when it no longer comes: nothing of the platform can tell that the platform is dead. Without it the
+# Watchdog goes nowhere. The lab's is the same sink. A change reloads.
+deadman_url = "secret:file:secrets/deadman_url"
+
 # Your own routes and receivers, in upstream's keys, over the default ones. They are checked by
 # amtool before they go live, and a change reloads.
 #

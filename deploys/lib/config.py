@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from deploys.lib import flags, topology, web
+from deploys.lib import flags, routing, topology, web
 from deploys.lib.component import File
 from deploys.lib.secrets import resolve
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, STARTER_RULES, seconds
@@ -31,7 +31,8 @@ HEADER = "Managed by pyinfra-prometheus-ha: changes are overwritten."
 WEBHOOK = "web.hook"
 """Name of the default receiver (spec/000 6.1)."""
 WATCHDOG = "watchdog"
-"""Name of the receiver that the Watchdog's route has for itself, at the same URL."""
+"""Name of the receiver that the Watchdog's route has for itself: a dead man's switch, or nobody."""
+WATCHDOG_LABELS = {"alertname": "Watchdog", "severity": "none"}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -645,20 +646,15 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
     The user's `alertmanager_config` is merged in: `global` and `route` key by key over ours,
     templates after ours, every other key instead of ours. Two things stay: the receiver `web.hook`
     while `alertmanager_webhook_url` is set, and the Watchdog's own route before the user's routes,
-    unless one of those names the Watchdog.
+    unless one of those is for the Watchdog.
     """
     settings, timing = member.settings, member.settings.timing
     user = dict(settings.alertmanager_config)
     receivers = list(user.pop("receivers", None) or [])
     names = [receiver.get("name") for receiver in receivers]
     url = settings.alertmanager_webhook_url
-    watchdog = None
     if url is not None and WEBHOOK not in names:
         receivers.insert(0, {"name": WEBHOOK, "webhook_configs": [{"url": url}]})
-        if WATCHDOG not in names:
-            # A receiver of its own, so that its notifications can be told from all others by metrics.
-            watchdog = WATCHDOG
-            receivers.append({"name": WATCHDOG, "webhook_configs": [{"url": url}]})
     if not receivers:
         raise ValueError(
             f"{member.name}: alertmanager_webhook_url: found nothing; allowed: this secret, or "
@@ -673,8 +669,10 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
         **(user.pop("route", None) or {}),
     }
     routes = route.pop("routes", None) or []
-    if "Watchdog" not in str(routes):
-        routes = [_watchdog_route(timing.watchdog_repeat, watchdog), *routes]
+    if not any(map(is_for_watchdog, routes)):
+        routes = [_watchdog_route(timing.watchdog_repeat), *routes]
+        if WATCHDOG not in names:
+            receivers.append(_watchdog_receiver(settings.deadman_url))
     return {
         "global": {
             "resolve_timeout": timing.resolve_timeout,
@@ -694,13 +692,27 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
     } | user
 
 
-def _watchdog_route(repeat: str, receiver: str | None) -> Data:
+def is_for_watchdog(route: Any) -> bool:
+    """Whether a route of the user's, or one below it, takes the Watchdog by its name or severity, and not just any."""
+    others = [{"alertname": "AnyOther", "severity": one} for one in ("warning", "critical")]
+    return isinstance(route, dict) and routing.is_for(route, WATCHDOG_LABELS, others)
+
+
+def _watchdog_receiver(url: str | None) -> Data:
+    """The dead man's switch at `url`; without one, nobody: people are not told every minute that all is well."""
+    if url is None:
+        return {"name": WATCHDOG}
+    # A last word that all is over would count as a sign of life.
+    return {"name": WATCHDOG, "webhook_configs": [{"url": url, "send_resolved": False}]}
+
+
+def _watchdog_route(repeat: str) -> Data:
     # Alertmanager repeats at the first group_interval that ends after repeat_interval: with equal
     # figures that is every second one. A fifth short of it, the sum is what is wanted.
     step = seconds(repeat) / 5
     return {
         "matchers": ['alertname="Watchdog"'],
-        **({"receiver": receiver} if receiver else {}),
+        "receiver": WATCHDOG,
         "group_wait": "0s",
         "group_interval": _milliseconds(step),
         "repeat_interval": _milliseconds(seconds(repeat) - step),

@@ -796,6 +796,12 @@ class Settings(BaseModel):
         "change of content needs nothing, as each notification reads them again; that of a token of "
         "incident.io or Rocket.Chat is a reload.",
     )
+    deadman_url: str | None = _setting(
+        None,
+        "Secret reference: URL of a dead man's switch, a service outside that expects the Watchdog once a "
+        "minute by webhook and raises the alarm when it stops. Equal on all. Default: the Watchdog "
+        "goes nowhere.",
+    )
     alertmanager_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
 
     # Thanos querier
@@ -928,7 +934,11 @@ FREE_FORM = {
     name
     for name, info in Settings.model_fields.items()
     if isinstance(info.default, dict)
-    or name in ("bucket_config", "alertmanager_webhook_url", "web_config", "rule_remote_write")
+    or name
+    in (
+        *("bucket_config", "alertmanager_webhook_url", "deadman_url", "web_config"),
+        "rule_remote_write",
+    )
 }
 """Settings whose values are never shown: a secret could be anywhere in them."""
 

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from deploys.lib import ROOT, bucket_checks, flags, releases, topology, web_checks
-from deploys.lib.config import federation_jobs
+from deploys.lib.config import WATCHDOG, federation_jobs, is_for_watchdog
 from deploys.lib.findings import Finding, host_finding, nearest
 from deploys.lib.secrets import (
     REFERENCE,
@@ -94,7 +94,7 @@ def check_literals(finding: Callable[..., Finding], data: dict[str, Any]) -> Ite
             continue
         if path[0] in Settings.model_fields and is_secret_place(path):
             yield finding(key, "a literal secret (not shown)", SECRET_HELP)
-        elif path[0] == "alertmanager_webhook_url":
+        elif path[0] in ("alertmanager_webhook_url", "deadman_url"):
             yield finding(key, "a literal (not shown)", SECRET_HELP)
         elif path[0] == "web_files" and "PRIVATE KEY" in value:
             yield finding(key, "a literal private key (not shown)", SECRET_HELP)
@@ -609,10 +609,8 @@ def _check_alertmanagers(site: Site) -> Iterator[Finding]:
     first = members[0]
     for member in members[1:]:
         for key in (
-            "alertmanager_config",
-            "alertmanager_templates",
-            "alertmanager_webhook_url",
-            "alertmanager_cluster_label",
+            *("alertmanager_config", "alertmanager_templates", "alertmanager_webhook_url"),
+            *("alertmanager_cluster_label", "deadman_url"),
         ):
             if getattr(member.settings, key) != getattr(first.settings, key):
                 found = f"another than on {first.name}"
@@ -626,6 +624,25 @@ def _check_alertmanagers(site: Site) -> Iterator[Finding]:
             )
     for member in members:
         yield from _check_routes(member, len(members))
+    yield from _check_watchdog(site, first)
+
+
+def _check_watchdog(site: Site, member: Member) -> Iterator[Finding]:
+    """Somebody outside is told that the platform lives: whoever is dead tells nobody."""
+    settings, config = member.settings, member.settings.alertmanager_config
+    routed = any(map(is_for_watchdog, _as_list(_as_dict(config.get("route")).get("routes"))))
+    named = WATCHDOG in [r.get("name") for r in map(_as_dict, _as_list(config.get("receivers")))]
+    finding = partial(host_finding, member, "deadman_url")
+    if settings.deadman_url is None:
+        fired = any(m.settings.starter_rules for m in site.members("prometheus"))
+        if fired and not routed and not named:
+            allowed = (
+                "the URL of a dead man's switch: nobody outside notices when the platform dies"
+            )
+            yield finding("nothing", allowed, "warn")
+    elif routed or named:
+        found = "a route for the Watchdog" if routed else f"a receiver named {WATCHDOG}"
+        yield finding(f"a URL beside {found} in alertmanager_config", "one of the two")
 
 
 def _check_routes(member: Member, count: int) -> Iterator[Finding]:

@@ -57,16 +57,18 @@ def _ours(lab: Lab) -> dict[str, str]:
 
 
 def ensure_secrets(lab: Lab) -> None:
-    """Secrets of the site, made where the user has put none: S3 keys, one for each component, and the webhook's URL."""
+    """Secrets of the site, made where the user has put none: S3 keys, one for each component, and the URLs of the sink,
+    for people's alerts and as a dead man's switch."""
     lab.secrets.mkdir(mode=0o700, exist_ok=True)
     ours = _ours(lab)
-    content = {"webhook_url": lab.sink_url + "/"}
+    urls = {"webhook_url": f"{lab.sink_url}/", "deadman_url": f"{lab.sink_url}/deadman"}
+    content = dict(urls)
     for name in (*bucket.RIGHTS, bucket.ADMIN):
         content[f"s3_{name}_access_key"] = secrets.token_hex(10).upper()
         content[f"s3_{name}_secret_key"] = secrets.token_urlsafe(30)
     for name, value in content.items():
         path = lab.secrets / name
-        moved = name == "webhook_url" and ours.get(name) == _digest(path)
+        moved = name in urls and ours.get(name) == _digest(path)
         if path.exists() and not moved:
             continue
         path.touch(mode=0o600)

@@ -9,11 +9,8 @@ from tests.site.inventory import site as the_site
 COMPONENT = "alertmanager"
 FIRING = {m.settings.cluster for m in the_site().members("prometheus") if m.settings.starter_rules}
 """Clusters whose rules hold the Watchdog, which always fires."""
-OURS = any(
-    m.settings.alertmanager_webhook_url and not m.settings.alertmanager_config
-    for m in the_site().members("alertmanager")
-)
-"""Whether the default receiver has it."""
+OURS = any(m.settings.deadman_url for m in the_site().members("alertmanager"))
+"""Whether a dead man's switch has it."""
 
 
 def watchdogs(member):
@@ -67,7 +64,7 @@ def test_no_alert_at_all_has_a_replica(member):
     assert [labels for labels in found if REPLICA_LABEL in labels] == []
 
 
-# Where the Watchdog goes by our own route; the user's may have it go elsewhere.
+# Where the Watchdog goes by our own route; the user's may have it go elsewhere, and nobody may have it.
 @pytest.mark.parametrize("integration", ["webhook"] if FIRING and OURS else [])
 def test_notifications_arrive(site, integration):
     """Which member sends is theirs to agree on; together they have sent the Watchdog."""

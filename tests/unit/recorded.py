@@ -47,7 +47,7 @@ bucket_web = [("store-1", {})]
 upper = [("upper-1", host(51)), ("upper-2", host(52))]
 """
 ALL_DATA = """
-alertmanager_webhook_url = "secret:env:WEBHOOK_URL"
+alertmanager_webhook_url = deadman_url = "secret:env:WEBHOOK_URL"
 bucket_config = {
     "type": "S3",
     "config": {"bucket": "b", "endpoint": "10.1.0.41:8333", "access_key": "secret:env:S3_KEY",

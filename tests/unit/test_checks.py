@@ -47,7 +47,7 @@ def make_site(**settings):
         if group == "prometheus":
             data["replica"] = f"replica-0{name[-1]}"
         if group == "alertmanager":
-            data["alertmanager_webhook_url"] = "secret:env:WEBHOOK"
+            data["alertmanager_webhook_url"] = data["deadman_url"] = "secret:env:WEBHOOK"
         hosts[name] = {"groups": [group, "inventory"], "data": data}
     return site_from_dicts(hosts)
 

@@ -248,10 +248,9 @@ def test_alertmanager_is_the_documents():
             "group_interval": "5m",
             "repeat_interval": "4h",
         },
-        # The Watchdog's notifications are counted apart.
         "receivers": [
-            {"name": name, "webhook_configs": [{"url": "secret:env:WEBHOOK_URL"}]}
-            for name in ("web.hook", "watchdog")
+            {"name": "web.hook", "webhook_configs": [{"url": "secret:env:WEBHOOK_URL"}]},
+            {"name": "watchdog"},
         ],
         "inhibit_rules": [
             {
@@ -302,10 +301,62 @@ def test_users_route_is_merged():
     assert found["inhibit_rules"] == found["time_intervals"] == []
 
 
-def test_a_route_for_the_watchdog_replaces_ours():
-    mine = {"receiver": "web.hook", "matchers": ["alertname=Watchdog"]}
+FOR_THE_WATCHDOG = [
+    {"matchers": ["alertname=Watchdog"]},
+    {"matchers": ['{alertname=~"Watchdog|InfoInhibitor", severity!="critical"}']},
+    {"matchers": ['"alertname" = "Watchdog"', 'region="north"']},
+    {"match": {"alertname": "Watchdog"}},
+    {"match_re": {"alertname": "Watch.*"}},
+    {"matchers": ["severity=none"]},
+    {"matchers": ["severity!~critical|warning"]},
+    {"matchers": ['cluster="main"'], "routes": [{"match": {"alertname": "Watchdog"}}]},
+]
+NOT_FOR_IT = [
+    {"matchers": ['alertname!="Watchdog"']},
+    {"matchers": ['alertname="WatchdogOfTheLab"']},
+    {"matchers": ['alertname="Disk"', 'team="Watchdog"']},
+    {"match": {"team": "Watchdog"}},
+    {"matchers": ['alertname=~".+"', "severity=~none|warning"]},
+    {"matchers": ['severity="critical"'], "routes": [{"match": {"alertname": "Watchdog"}}]},
+    {"receiver": "mail"},
+    {"matchers": ["alertname=~(Watchdog"]},
+    {"matchers": ["Watchdog"]},
+    {"matchers": "alertname=Watchdog"},
+    {"matchers": None, "match": ["alertname"], "routes": "Watchdog"},
+]
+
+
+@pytest.mark.parametrize("mine", FOR_THE_WATCHDOG)
+def test_a_route_for_the_watchdog_replaces_ours(mine):
     found = alertmanager(alertmanager_config={"route": {"routes": [mine]}})
     assert found["route"]["routes"] == [mine]
+    assert [receiver["name"] for receiver in found["receivers"]] == ["web.hook"]
+
+
+@pytest.mark.parametrize("mine", NOT_FOR_IT)
+def test_a_route_that_only_names_the_watchdog_does_not(mine):
+    found = alertmanager(alertmanager_config={"route": {"routes": [mine]}})
+    ours, *others = found["route"]["routes"]
+    assert ours["receiver"] == "watchdog" and others == [mine]
+
+
+def test_the_watchdog_tells_nobody_but_a_dead_mans_switch():
+    """Neither whoever gets all other alerts, nor that all is over: that would be a sign of life."""
+    slack = {"receivers": [{"name": "team", "slack_configs": [{"channel": "#a"}]}]}
+    for given in ({"alertmanager_config": slack, "alertmanager_webhook_url": None}, {}):
+        found = alertmanager(**given)
+        assert found["route"]["routes"][0]["receiver"] == "watchdog"
+        assert found["receivers"][-1] == {"name": "watchdog"}
+        found = alertmanager(**given, deadman_url="secret:env:DEADMAN")
+        hook = {"url": "secret:env:DEADMAN", "send_resolved": False}
+        assert found["receivers"][-1] == {"name": "watchdog", "webhook_configs": [hook]}
+
+
+def test_a_receiver_named_watchdog_has_it():
+    mine = {"name": "watchdog", "email_configs": [{"to": "a@example.org"}]}
+    found = alertmanager(alertmanager_config={"receivers": [mine]})
+    assert [route["receiver"] for route in found["route"]["routes"]] == ["watchdog"]
+    assert found["receivers"][1:] == [mine]
 
 
 def test_own_receivers_need_no_webhook():
@@ -313,7 +364,7 @@ def test_own_receivers_need_no_webhook():
         alertmanager_webhook_url=None, alertmanager_config={"receivers": [{"name": "mail"}]}
     )
     assert found["route"]["receiver"] == "mail"
-    assert found["receivers"] == [{"name": "mail"}]
+    assert found["receivers"] == [{"name": "mail"}, {"name": "watchdog"}]
 
 
 def test_no_receiver_at_all():

@@ -227,6 +227,7 @@ RIGHT = {
     ],
     "alertmanager_templates": [{"a.tmpl": '{{ define "a" }}b{{ end }}'}],
     "alertmanager_webhook_url": ["secret:env:FUZZ_SECRET"],
+    "deadman_url": ["secret:env:FUZZ_SECRET"],
     "alertmanager_flags": [{"data.retention": "120h"}, {"cluster.peer-timeout": "15s"}],
     "querier_timeout": ["2m"],
     "prometheus_secret_files": [{"ca.crt": "secret:env:FUZZ_SECRET"}],
@@ -278,6 +279,7 @@ WRONG = {
         {"route": {"group_interval": "soon"}, "receivers": [{}]},
     ],
     "alertmanager_webhook_url": [f"https://hooks.example.org/{WRITTEN}"],
+    "deadman_url": [f"https://hooks.example.org/{WRITTEN}"],
     "prometheus_flags": [{"web.config.file": f"https://me:{WRITTEN}@x"}, {"log.level": None}],
 }
 """Setting -> values that are wrong in the ways that users are."""

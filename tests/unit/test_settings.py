@@ -33,7 +33,10 @@ def small(everywhere=None, **changes):
         "prom-2": host("prometheus", ssh_hostname="10.0.0.12", replica="b"),
         **{
             f"am-{n}": host(
-                "alertmanager", ssh_hostname=f"10.0.0.2{n}", alertmanager_webhook_url="secret:env:W"
+                "alertmanager",
+                ssh_hostname=f"10.0.0.2{n}",
+                alertmanager_webhook_url="secret:env:W",
+                deadman_url="secret:env:W",
             )
             for n in (1, 2, 3)
         },
@@ -261,7 +264,7 @@ def test_a_missing_secret_is_found_before_the_run(monkeypatch):
     monkeypatch.delenv("W", raising=False)
     findings = refused(small(), check_secrets=True)
     assert {(f.host, f.key) for f in findings} == {
-        (f"am-{n}", "alertmanager_webhook_url") for n in (1, 2, 3)
+        (f"am-{n}", key) for n in (1, 2, 3) for key in ("alertmanager_webhook_url", "deadman_url")
     }
     assert "secret:env:W: the environment has no W" in findings[0].found
 
@@ -357,9 +360,10 @@ def test_what_only_looks_like_a_secret_is_allowed():
     site_from_dicts(alertmanagers(alertmanager_config=config))
 
 
-def test_the_webhook_url_is_a_reference():
-    findings = refused(alertmanagers(alertmanager_webhook_url=f"https://hooks/{LEAK}"))
-    assert {f.found for f in findings} == {"a literal secret (not shown)"}
+@pytest.mark.parametrize("key", ["alertmanager_webhook_url", "deadman_url"])
+def test_the_webhook_url_is_a_reference(key):
+    findings = refused(alertmanagers(**{key: f"https://hooks/{LEAK}"}))
+    assert all(f.key == key and f.found.startswith("a literal") for f in findings)
 
 
 def test_a_malformed_reference_is_refused():
@@ -704,6 +708,7 @@ def test_other_flags_are_allowed():
         {"alertmanager_config": {"route": {"group_wait": "1s"}}},
         {"alertmanager_templates": {"a.tmpl": "x"}},
         {"alertmanager_webhook_url": "secret:env:OTHER"},
+        {"deadman_url": "secret:env:OTHER"},
     ],
 )
 def test_alertmanagers_are_alike(data):
@@ -721,6 +726,29 @@ def test_alerts_go_somewhere():
             alertmanager_config={"receivers": [{"name": "a"}], "route": {"receiver": "a"}},
         )
     )
+
+
+def test_nobody_outside_who_notices_is_one_warning():
+    (finding,) = site_from_dicts(alertmanagers(deadman_url=None)).findings
+    assert (finding.key, finding.severity, finding.found) == ("deadman_url", "warn", "nothing")
+    assert "nobody outside notices" in finding.allowed
+    own = {"route": {"routes": [{"matchers": ["alertname=Watchdog"], "receiver": "web.hook"}]}}
+    named = {"receivers": [{"name": "watchdog"}]}
+    for config in (own, named):
+        hosts = alertmanagers(deadman_url=None, alertmanager_config=config)
+        assert site_from_dicts(hosts).findings == ()
+        # Two ways to say one thing, of which the other would be as if it were not there.
+        finding = only(alertmanagers(alertmanager_config=config))
+        assert finding.key == "deadman_url" and "alertmanager_config" in finding.found
+    assert site_from_dicts(alertmanagers(deadman_url=None) | unwatched()).findings == ()
+
+
+def unwatched():
+    """The Prometheus of `small` without rules, and so without a Watchdog."""
+    hosts = {name: entry for name, entry in small().items() if name.startswith("prom")}
+    for entry in hosts.values():
+        entry["data"]["starter_rules"] = False
+    return hosts
 
 
 def test_waiting_in_turn_stays_below_group_interval():
