@@ -26,6 +26,7 @@ from facts.look import State
 SAMPLES = {
     "prometheus": 1100,
     "prometheus-upper": 1100,
+    topology.WATCHED_JOB: 0,
     "thanos-sidecar": 900,
     "alertmanager": 400,
     "thanos-query": 1000,

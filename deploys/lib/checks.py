@@ -614,10 +614,10 @@ def _check_stores(view: View) -> Iterator[Result]:
 
 def _check_deduplication(view: View) -> Iterator[Result]:
     """A7 and spec/000 11: `up` is there once for each replica, and once in all with dedup on."""
-    members = view.site.members("prometheus")
-    replicas: dict[str, set[str]] = {}
-    for member in members:
-        replicas.setdefault(member.settings.cluster, set()).add(str(member.settings.replica))
+    replicas = {
+        cluster: {str(member.settings.replica) for member in members}
+        for cluster, members in view.site.clusters.items()
+    }
     # Labels are compared where two targets share an address: what counts is the series.
     targets = {
         cluster: max(
@@ -630,7 +630,7 @@ def _check_deduplication(view: View) -> Iterator[Result]:
         if report.ready:
             queries = view.seen[member.name].queries
             answers = {call.name: read_query(queries.get(call.name, NO_ANSWER)) for call in QUERIES}
-            for found, wanted in _judge_deduplication(answers, replicas, targets, len(members)):
+            for found, wanted in _judge_deduplication(answers, replicas, targets):
                 advice = (
                     "does the querier list all stores without error (A6)? Are all targets up (A5)?"
                 )
@@ -641,7 +641,6 @@ def _judge_deduplication(
     answers: Mapping[str, Query],
     replicas: Mapping[str, set[str]],
     targets: Mapping[str, int],
-    prometheus_count: int,
 ) -> Iterator[tuple[str, str]]:
     """What was found and what is wanted, of each thing that is wrong."""
     for name, answer in answers.items():
@@ -672,11 +671,11 @@ def _judge_deduplication(
                 f"{wanted:g} series without the label {REPLICA_LABEL}",
             )
     counted = _counted(answers["prometheus-up"])
-    count = sum(value for (cluster, _), value in counted.items() if cluster in replicas)
-    # Every Prometheus scrapes all of the site's, so each cluster has a series for each.
-    wanted = prometheus_count * len(replicas)
-    if count != wanted:
-        yield f"{PROMETHEUS_UP} is {count:g} with dedup on", f"{wanted}, one for each Prometheus"
+    for cluster, names in replicas.items():
+        # Every Prometheus scrapes those of its cluster, which are one series each.
+        if (count := counted.get((cluster, ""), 0)) != len(names):
+            found = f"{PROMETHEUS_UP} is {count:g} with dedup on, in cluster {cluster}"
+            yield found, f"{len(names)}, one for each Prometheus"
 
 
 def _counted(query: Query) -> dict[tuple[str, str], float]:

@@ -81,8 +81,9 @@ def prometheus_yml(site: Site, member: Member) -> Data:
     ours = [
         job
         for component, info in topology.COMPONENTS.items()
-        for job in _jobs(site, component, site.running(component), info.job_name)
+        for job in _jobs(site, component, site.scraped(member, component), info.job_name)
     ]
+    ours += _watched_jobs(site, member)
     labels = {CLUSTER_LABEL: member.settings.cluster, REPLICA_LABEL: member.settings.replica}
     return _prometheus_yml(site, member, ours, labels)
 
@@ -108,9 +109,6 @@ def federation_jobs(site: Site, member: Member) -> list[Data]:
     settings = member.settings
     if not settings.federation_match:
         return []
-    clusters: dict[str, list[Member]] = {}
-    for replica in site.members("prometheus"):
-        clusters.setdefault(replica.settings.cluster, []).append(replica)
     return [
         {
             **job,
@@ -126,7 +124,7 @@ def federation_jobs(site: Site, member: Member) -> list[Data]:
                 {"targets": [t for group in job["static_configs"] for t in group["targets"]]}
             ],
         }
-        for cluster, replicas in clusters.items()
+        for cluster, replicas in site.clusters.items()
         for job in _jobs(site, "prometheus", replicas, f"federate-{cluster}")
     ]
 
@@ -243,6 +241,14 @@ def _jobs(site: Site, component: str, members: list[Member], name: str) -> list[
     return jobs
 
 
+def _watched_jobs(site: Site, member: Member) -> list[Data]:
+    """A job for the Prometheus of the next cluster, of which only `up` is kept: the rest is that cluster's own."""
+    return [
+        job | {"metric_relabel_configs": [{"action": "drop", "source_labels": ["__name__"]}]}
+        for job in _jobs(site, "prometheus", site.watched(member), topology.WATCHED_JOB)
+    ]
+
+
 def sidecar_client_yml(site: Site, member: Member) -> Data:
     """How the sidecar asks its Prometheus, for `--prometheus.http-client-file`; empty where it needs nothing."""
     return web.http_config([member])
@@ -263,7 +269,8 @@ def starter_rules(site: Site, member: Member) -> Data:
     """Rules that give a new cluster something to deliver, and notice when it goes blind itself.
 
     Every replica evaluates them, so a recorded series exists once for each replica and is one
-    after deduplication; so it is with alerts, once `replica` is dropped from them.
+    after deduplication; so it is with alerts, once `replica` is dropped from them. Where there are
+    several clusters, each alerts about what it scrapes, which no other does.
     """
     for_ = member.settings.timing.for_
     groups = [
@@ -275,14 +282,14 @@ def starter_rules(site: Site, member: Member) -> Data:
             "name": "starter-alerts",
             "rules": [
                 _watchdog(),
-                *_targets(for_),
-                *_reloads(site, for_),
-                *_peers(site, for_),
-                *_disks(site, for_),
+                *_targets(site, member, for_),
+                *_reloads(site, member, for_),
+                *_peers(site, member, for_),
+                *_disks(site, member, for_),
                 *_remote_write(member, for_),
                 *_rulers_and_receivers(site, member, for_),
-                *_storage(site, for_),
-                *_object_store(site, for_),
+                *_storage(site, member, for_),
+                *_object_store(site, member, for_),
             ],
         },
     ]
@@ -329,12 +336,15 @@ def _watchdog() -> Data:
     )
 
 
-def _targets(for_: str) -> list[Data]:
+def _targets(site: Site, member: Member, for_: str) -> list[Data]:
     prometheus = topology.COMPONENTS["prometheus"]
-    return [
+    others = f'job!="{prometheus.job_name}"'
+    if watched := site.watched(member):
+        others = f'job!~"{prometheus.job_name}|{topology.WATCHED_JOB}"'
+    rules = [
         _alert(
             "TargetDown",
-            f'up{{job!="{prometheus.job_name}"}} == 0',
+            f"up{{{others}}} == 0",
             "warning",
             "{{ $labels.job }} on {{ or $labels.host $labels.instance }} does not answer",
             "{{ $labels.instance }} could not be scraped. See on the host whether the service runs "
@@ -354,16 +364,31 @@ def _targets(for_: str) -> list[Data]:
             for_,
         ),
     ]
+    if watched:
+        cluster = watched[0].settings.cluster
+        rules.append(
+            _alert(
+                "ClusterDown",
+                f'max(up{{job="{topology.WATCHED_JOB}"}}) == 0',
+                "critical",
+                f"No Prometheus of the cluster {cluster} answers",
+                f"None of {', '.join(m.name for m in watched)} could be asked from here. Where they are "
+                f"down, what the cluster {cluster} watches over is not watched, and it tells nobody; "
+                "where they run, the network between the clusters is cut.",
+                for_,
+            )
+        )
+    return rules
 
 
-def _reloads(site: Site, for_: str) -> list[Data]:
+def _reloads(site: Site, member: Member, for_: str) -> list[Data]:
     rules = []
     for name in ("prometheus", "alertmanager"):
         info = topology.COMPONENTS[name]
         metric, title = f"{name}_config_last_reload_successful", name.capitalize()
         above = topology.COMPONENTS["prometheus-upper"]
         jobs = f'job="{info.job_name}"'
-        if info.binary == above.binary and site.running(above.name):
+        if info.binary == above.binary and site.scraped(member, above.name):
             jobs = f'job=~"{info.job_name}|{above.job_name}"'
         rules.append(
             _alert(
@@ -380,11 +405,11 @@ def _reloads(site: Site, for_: str) -> list[Data]:
     return rules
 
 
-def _peers(site: Site, for_: str) -> list[Data]:
+def _peers(site: Site, member: Member, for_: str) -> list[Data]:
     info = topology.COMPONENTS["alertmanager"]
     members = site.running("alertmanager")
     wanted = len(members)
-    if wanted < 2:
+    if wanted < 2 or not site.scraped(member, "alertmanager"):
         return []
     port = site.endpoint("alertmanager", members[0], "cluster").port
     return [
@@ -444,7 +469,7 @@ def _rulers_and_receivers(site: Site, member: Member, for_: str) -> list[Data]:
     """What upstream's mixin takes for the essence of both (ThanosRule*, ThanosReceive*)."""
     rules = []
     window = _milliseconds(4 * seconds(member.settings.scrape_interval))
-    if site.running("thanos-rule"):
+    if site.scraped(member, "thanos-rule"):
         info = topology.COMPONENTS["thanos-rule"]
         job = f'job="{info.job_name}"'
         lost = " or ".join(
@@ -481,7 +506,8 @@ def _rulers_and_receivers(site: Site, member: Member, for_: str) -> list[Data]:
                 for_,
             ),
         ]
-    if members := site.running("thanos-receive"):
+    members = site.running("thanos-receive")
+    if site.scraped(member, "thanos-receive"):
         info = topology.COMPONENTS["thanos-receive"]
         job = f'job="{info.job_name}"'
         rules += [
@@ -523,12 +549,12 @@ UPLOAD_HOURS = 4
 """Hours without an upload: a block has two, and is uploaded within one more."""
 
 
-def _storage(site: Site, for_: str) -> list[Data]:
+def _storage(site: Site, member: Member, for_: str) -> list[Data]:
     rules = []
     jobs = [
         topology.COMPONENTS[name].job_name
         for name in topology.SIDECARS
-        if any(flags.uploads(member) for member in site.running(name))
+        if any(map(flags.uploads, site.scraped(member, name)))
     ]
     if jobs:
         job = f'job=~"{"|".join(jobs)}"' if len(jobs) > 1 else f'job="{jobs[0]}"'
@@ -546,7 +572,7 @@ def _storage(site: Site, for_: str) -> list[Data]:
                 for_,
             )
         )
-    if compactors := site.running("thanos-compactor"):
+    if compactors := site.scraped(member, "thanos-compactor"):
         job = f'job="{topology.COMPONENTS["thanos-compactor"].job_name}"'
         rules += [
             _alert(
@@ -573,7 +599,7 @@ def _storage(site: Site, for_: str) -> list[Data]:
     return rules
 
 
-def _object_store(site: Site, for_: str) -> list[Data]:
+def _object_store(site: Site, member: Member, for_: str) -> list[Data]:
     """An object store of ours that answers, and has nowhere to store. That it does not answer is TargetDown."""
     found = {
         "seaweedfs": "sum by (instance, host) "
@@ -593,7 +619,7 @@ def _object_store(site: Site, for_: str) -> list[Data]:
             for_,
         )
         for name, expr in found.items()
-        if site.running(name)
+        if site.scraped(member, name)
     ]
 
 
@@ -601,12 +627,12 @@ def _object_store(site: Site, for_: str) -> list[Data]:
 _DISK_MARKS = (("warning", 0.15), ("critical", 0.05))
 
 
-def _disks(site: Site, for_: str) -> list[Data]:
+def _disks(site: Site, member: Member, for_: str) -> list[Data]:
     node = topology.COMPONENTS["node_exporter"].job_name
     owners: dict[str, set[str]] = {}
     for info in topology.COMPONENTS.values():
-        if info.data_dir and (members := site.running(info.name)):
-            owners.setdefault(info.data_dir, set()).update(member.name for member in members)
+        if info.data_dir and (members := site.scraped(member, info.name)):
+            owners.setdefault(info.data_dir, set()).update(one.name for one in members)
     if not owners:
         return []
     selectors = []

@@ -546,6 +546,11 @@ class Settings(BaseModel):
     replica: Label | None = _setting(
         None, "External label `replica`: different on each Prometheus of a cluster; required there."
     )
+    scraped_by: Label | None = _setting(
+        None,
+        "Cluster whose Prometheus scrape this host and alert about it, where there are several. Default: "
+        "its `cluster`; where that has no Prometheus in the inventory, the first cluster.",
+    )
     service_address: Address | None = _setting(
         None,
         "Address at which other hosts reach the services; an Alertmanager's must be an IP address. "

@@ -85,10 +85,45 @@ class Site:
         """The other hosts of `group`, in inventory order."""
         return [m for m in self.members(group) if m.name != member.name]
 
+    @cached_property
+    def clusters(self) -> dict[str, list[Member]]:
+        """Cluster -> its Prometheus, as the inventory first names them."""
+        found: dict[str, list[Member]] = {}
+        for member in self.members("prometheus"):
+            found.setdefault(member.settings.cluster, []).append(member)
+        return found
+
     def replicas(self, member: Member) -> list[Member]:
         """All Prometheus of the cluster of `member`, itself included."""
-        cluster = member.settings.cluster
-        return [m for m in self.members("prometheus") if m.settings.cluster == cluster]
+        return self.clusters.get(member.settings.cluster, [])
+
+    def scraped_by(self, member: Member) -> str | None:
+        """The one cluster whose Prometheus scrape this host, and alert about it: `scraped_by`, else its own `cluster`.
+
+        A cluster without a Prometheus in the inventory is what all share (Alertmanagers, queriers, the object
+        store): the first cluster has it. None where there is no Prometheus.
+        """
+        for cluster in (member.settings.scraped_by, member.settings.cluster):
+            if cluster in self.clusters:
+                return cluster
+        return next(iter(self.clusters), None)
+
+    def scraped(self, prometheus: Member, component: str) -> list[Member]:
+        """The hosts that run `component` and that the cluster of this Prometheus scrapes, in inventory order."""
+        cluster = prometheus.settings.cluster
+        return [m for m in self.running(component) if self.scraped_by(m) == cluster]
+
+    def watched(self, prometheus: Member) -> list[Member]:
+        """The Prometheus of the next cluster, after the last of which comes the first; empty where there is only one.
+
+        A cluster of which one replica is dead says so itself. One that is dead as a whole cannot, and its
+        silence is not noticed outside either, where the Watchdogs of the others go on: so each cluster looks
+        whether those of the next one are there, and no other does, so that there is one alert.
+        """
+        names, own = list(self.clusters), prometheus.settings.cluster
+        if own not in names or len(names) == 1:
+            return []
+        return self.clusters[names[(names.index(own) + 1) % len(names)]]
 
     def stores(self) -> list[tuple[str, Member]]:
         """Every StoreAPI that the queriers ask, as component and host."""
@@ -103,14 +138,26 @@ class Site:
     def dials(self, member: Member) -> list[Endpoint]:
         """Every port that `member` dials on other hosts, whatever for (`topology.DIALS`)."""
         if member.name not in self._dials:
-            ports = [port for name in member.components for port in topology.DIALS.get(name, ())]
+            ports: dict[tuple[str, str], dict[str, Member]] = {}
+            for component, kind, others in self._dialled_by(member):
+                known = ports.setdefault((component, kind), {})
+                known |= {other.name: other for other in others if other.name != member.name}
             self._dials[member.name] = [
                 self.endpoint(component, other, kind)
-                for component, kind in dict.fromkeys(ports)
-                for other in self.running(component)
-                if other.name != member.name
+                for (component, kind), others in ports.items()
+                for other in others.values()
             ]
         return self._dials[member.name]
+
+    def _dialled_by(self, member: Member) -> Iterator[tuple[str, str, list[Member]]]:
+        """Component, kind of port, and the hosts on which `member` dials it."""
+        for name in member.components:
+            if name == "prometheus":
+                for component in COMPONENTS:
+                    yield component, "http", self.scraped(member, component)
+                yield name, "http", self.watched(member)
+            for component, kind in topology.DIALS.get(name, ()):
+                yield component, kind, self.running(component)
 
     def dialled(self, member: Member) -> dict[tuple[str, int], list[Member]]:
         """The ports of `member` that others dial, as transport and number, and who those are."""

@@ -253,7 +253,7 @@ def _alert_relabelling(config: dict) -> Iterator[tuple[str, Any]]:
 def _check_jobs(
     finding: Callable[..., Finding], settings: Settings, more: list[str]
 ) -> Iterator[Finding]:
-    own = {*more, *(info.job_name for info in COMPONENTS.values())}
+    own = {*more, topology.WATCHED_JOB, *(info.job_name for info in COMPONENTS.values())}
     seen: set[str] = set()
     jobs = [("prometheus_targets", name, {}) for name in settings.prometheus_targets]
     jobs += [
@@ -489,16 +489,10 @@ def _check_tiers(site: Site) -> Iterator[Finding]:
             yield Finding("", f"group {group}", "one host", allowed, severity="warn")
 
 
-def _clusters(site: Site) -> dict[str, list[Member]]:
-    clusters: dict[str, list[Member]] = {}
-    for member in site.members("prometheus"):
-        clusters.setdefault(member.settings.cluster, []).append(member)
-    return clusters
-
-
 def _check_clusters(site: Site) -> Iterator[Finding]:
     """Replicas scrape the same things in the same way, under labels that differ in one."""
-    for cluster, members in _clusters(site).items():
+    yield from _check_scraped_by(site)
+    for cluster, members in site.clusters.items():
         if len(members) == 1:
             found = f"one Prometheus in cluster {cluster!r}"
             allowed = "two or more: this one's restart is an outage"
@@ -514,6 +508,19 @@ def _check_clusters(site: Site) -> Iterator[Finding]:
         first = members[0]
         for member in members[1:]:
             yield from _check_pair(first, member)
+
+
+def _check_scraped_by(site: Site) -> Iterator[Finding]:
+    for member in site.hosts.values():
+        cluster = member.settings.scraped_by
+        if cluster is None:
+            continue
+        if cluster not in site.clusters:
+            allowed = f"a cluster with a Prometheus: {', '.join(site.clusters) or 'there is none'}"
+            yield host_finding(member, "scraped_by", repr(cluster), allowed)
+        elif "prometheus" in member.groups and cluster != member.settings.cluster:
+            allowed = "its own `cluster`: a replica is scraped by its pair"
+            yield host_finding(member, "scraped_by", repr(cluster), allowed)
 
 
 def _check_pair(first: Member, member: Member) -> Iterator[Finding]:

@@ -396,6 +396,9 @@ SIDECARS = ("thanos-sidecar", "thanos-sidecar-attached")
 STORE_APIS = (*SIDECARS, "thanos-store", "thanos-rule", "thanos-receive")
 """The components that a querier asks for series, by gRPC."""
 
+WATCHED_JOB = "prometheus-watched"
+"""Scrape job for the Prometheus of another cluster: whether they are there, and nothing else of them."""
+
 OBJECT_STORES = {"seaweedfs": "s3", "minio": "http"}
 """Component that is the object store, where it is one of ours -> the port that speaks S3."""
 
@@ -406,10 +409,10 @@ REPLICA_LABELS = {"thanos-rule": "rule_replica", "thanos-receive": "receive_repl
 another, as `cluster`, would be put over that of the series, and those of several clusters be one."""
 
 DIALS: dict[str, tuple[tuple[str, str], ...]] = {
-    # Scraping, alerts, and the gates' questions to the other replica (which are among these).
+    # Alerts, and the drill's queries. Whom it scrapes, `Site.scraped` says: among them is the other replica.
     "prometheus": (
-        *((name, "http") for name in COMPONENTS),
         ("alertmanager", "http"),
+        ("thanos-querier", "http"),
         ("thanos-receive", "remote_write"),
     ),
     # Federation.

@@ -68,13 +68,17 @@ def projects() -> list[tuple[Member, str]]:
     return list(dict.fromkeys(found))
 
 
-def jobs() -> dict[str, list[tuple[Member, str]]]:
-    """Scrape job of ours -> its targets as (host, `address:port`)."""
-    return {
-        info.job_name: [(m, site().endpoint(name, m).target) for m in site().running(name)]
+def jobs(prometheus: Member) -> dict[str, list[tuple[Member, str]]]:
+    """Scrape job of ours that this Prometheus has -> its targets as (host, `address:port`)."""
+    found = {
+        info.job_name: [
+            (m, site().endpoint(name, m).target) for m in site().scraped(prometheus, name)
+        ]
         for name, info in topology.COMPONENTS.items()
-        if site().running(name)
     }
+    watched = site().watched(prometheus)
+    found[topology.WATCHED_JOB] = [(m, site().endpoint("prometheus", m).target) for m in watched]
+    return {name: targets for name, targets in found.items() if targets}
 
 
 def only(applies: Callable[[Member, str], bool]) -> Callable[[T], T]:

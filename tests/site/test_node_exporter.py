@@ -36,7 +36,7 @@ def test_clock_agrees_with_those_who_scrape_it(member, site):
     """A clock that is off loses samples and alerts. Half a second of it is the scrape itself."""
     target = site.endpoint(COMPONENT, member).target
     promql = f'node_time_seconds{{instance="{target}"}} - timestamp(node_time_seconds)'
-    scrapers = site.members("prometheus")
+    scrapers = site.clusters.get(site.scraped_by(member), [])
 
     def check():
         for scraper in scrapers:

@@ -88,7 +88,7 @@ def test_no_block_is_compacted_before_it_is_uploaded(member):
 
 
 def test_targets_are_those_of_the_inventory_and_up(member, patience):
-    ours = {(job, target) for job, targets in jobs().items() for _, target in targets}
+    ours = {(job, target) for job, targets in jobs(member).items() for _, target in targets}
     users = {
         (job, target)
         for job, groups in member.settings.prometheus_targets.items()
@@ -100,7 +100,9 @@ def test_targets_are_those_of_the_inventory_and_up(member, patience):
         targets = api(member, COMPONENT, "/api/v1/targets", state="active")["activeTargets"]
         found = {(t["labels"]["job"], urlsplit(t["scrapeUrl"]).netloc): t for t in targets}
         assert not (ours | users) - set(found), "targets are missing"
-        assert not {k for k in found if k[0] in jobs()} - ours, "targets are not in the inventory"
+        assert not {k for k in found if k[0] in jobs(member)} - ours, (
+            "targets are not in the inventory"
+        )
         down = {key: found[key]["lastError"] for key in ours if found[key]["health"] != "up"}
         assert not down, "targets are not up"
 
@@ -108,13 +110,15 @@ def test_targets_are_those_of_the_inventory_and_up(member, patience):
 
 
 def test_targets_are_named_after_their_hosts(member):
-    promql = f'up{{job=~"{"|".join(jobs())}"}}'
+    promql = f'up{{job=~"{"|".join(jobs(member))}"}}'
     found = {
         (sample["metric"]["job"], sample["metric"]["instance"]): sample["metric"].get("host")
         for sample in query(member, COMPONENT, promql)
     }
     assert found == {
-        (job, target): host.name for job, targets in jobs().items() for host, target in targets
+        (job, target): host.name
+        for job, targets in jobs(member).items()
+        for host, target in targets
     }
 
 
@@ -142,12 +146,12 @@ def test_rules_are_those_of_the_inventory_and_healthy(site, member, patience):
 
 def test_recording_rule_counts_what_is_up(member, patience):
     """Through scrape and rule into storage: `job:up:sum` of the starter rules."""
-    wanted = {job: len(targets) for job, targets in jobs().items()}
+    wanted = {job: len(targets) for job, targets in jobs(member).items()}
     if not member.settings.starter_rules:
         wanted = {}
 
     def check():
-        promql = f'job:up:sum{{job=~"{"|".join(jobs())}"}}'
+        promql = f'job:up:sum{{job=~"{"|".join(jobs(member))}"}}'
         samples = query(member, COMPONENT, promql)
         assert {sample["metric"]["job"]: sample["value"] for sample in samples} == wanted
 

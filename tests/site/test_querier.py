@@ -11,7 +11,7 @@ from tests.site.inventory import jobs, only
 from tests.site.inventory import site as the_site
 
 COMPONENT = "thanos-querier"
-JOBS = "|".join(jobs())
+JOBS = "|".join(dict.fromkeys(job for m in the_site().members("prometheus") for job in jobs(m)))
 # What was scraped, not what came by remote write.
 UP = f'up{{job=~"{JOBS}",{checks.SCRAPED}}}'
 # Its list of stores follows the file; and a replica that just started has to scrape first.
@@ -35,19 +35,16 @@ def labels(samples):
 
 def expected(replica_labels):
     """The label sets of `up` over all clusters, with the replica's label or without."""
-    prometheus = the_site().members("prometheus")
-    external = [
-        {CLUSTER_LABEL: m.settings.cluster, REPLICA_LABEL: m.settings.replica} for m in prometheus
-    ]
-    for each in external:
-        if not replica_labels:
-            del each[REPLICA_LABEL]
     found = [
         sorted(
-            {"__name__": "up", "job": job, "instance": target, "host": host.name, **each}.items()
+            {
+                **{"__name__": "up", "job": job, "instance": target, "host": host.name},
+                CLUSTER_LABEL: m.settings.cluster,
+                **({REPLICA_LABEL: m.settings.replica} if replica_labels else {}),
+            }.items()
         )
-        for each in external
-        for job, targets in jobs().items()
+        for m in the_site().members("prometheus")
+        for job, targets in jobs(m).items()
         for host, target in targets
     ]
     return sorted(found) if replica_labels else sorted(map(list, {tuple(each) for each in found}))
@@ -107,16 +104,13 @@ def test_everything_is_up(member):
 
 
 def test_it_counts_every_prometheus(site, member):
-    prometheus = site.members("prometheus")
     job = topology.COMPONENTS["prometheus"].job_name
-    clusters = {m.settings.cluster for m in prometheus}
+    wanted = {cluster: len(replicas) for cluster, replicas in site.clusters.items()}
 
     def check():
         promql = f'count by ({CLUSTER_LABEL}) (up{{job="{job}"}})'
         found = query(member, COMPONENT, promql, dedup="true")
-        assert {s["metric"][CLUSTER_LABEL]: s["value"] for s in found} == dict.fromkeys(
-            clusters, len(prometheus)
-        )
+        assert {s["metric"][CLUSTER_LABEL]: s["value"] for s in found} == wanted
 
     eventually(check, PATIENCE)
 
