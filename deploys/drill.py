@@ -360,11 +360,12 @@ class Queries:
 
     def __init__(self, site: Site, interval: float):
         self.queriers = {m.name: m for m in site.members("querier")}
+        self.queries = checks.queries(site)
         self.script = checks.sectioned(
             {
                 "unit": f"systemctl is-active {UNIT} || true",
                 **{
-                    name: script(site, querier, "thanos-querier", checks.QUERIES)
+                    name: script(site, querier, "thanos-querier", self.queries)
                     for name, querier in self.queriers.items()
                 },
             }
@@ -382,7 +383,7 @@ class Queries:
         found = {}
         for querier in self.queriers:
             answers = split(parts[querier]) if parts.get(querier) else {}
-            for call in checks.QUERIES:
+            for call in self.queries:
                 found[querier, call.name] = checks.read_query(answers.get(call.name, NO_ANSWER))
         return found
 

@@ -69,14 +69,21 @@ class Query:
     vector: tuple[tuple[dict[str, str], float], ...] = ()
 
 
-# By cluster: somebody else's Prometheus, to which a sidecar is attached, may have a job of this name as well.
-PROMETHEUS_UP = (
-    f'count by ({CLUSTER_LABEL}) (up{{job="{topology.COMPONENTS["prometheus"].job_name}"}})'
-)
 # What was scraped, not what came by remote write: a receiver can have the same series.
 SCRAPED = ",".join(f'{label}=""' for label in topology.REPLICA_LABELS.values())
 # Counted by the querier: the series themselves would be megabytes on a large site.
 COUNTED_UP = f"count by ({CLUSTER_LABEL},{REPLICA_LABEL}) (up{{{SCRAPED}}})"
+
+
+def prometheus_up(site: Site) -> str:
+    """How many of our Prometheus each cluster scrapes, which are the replicas of its own.
+
+    By cluster: somebody else's Prometheus, to which a sidecar is attached, may scrape ours as well. By instance,
+    each once: a target of the user's may have the job's name, or be one of ours under more labels.
+    """
+    targets = [site.endpoint("prometheus", m).target for m in site.members("prometheus")]
+    ours = config.selected({topology.COMPONENTS["prometheus"].job_name: targets})
+    return f"count by ({CLUSTER_LABEL}) (count by ({CLUSTER_LABEL}, instance) (up{{{ours}}}))"
 
 
 def query_call(name: str, query: str, dedup: bool = True) -> Call:
@@ -84,11 +91,13 @@ def query_call(name: str, query: str, dedup: bool = True) -> Call:
     return Call(name, f"/api/v1/query?query={quote(query, safe='')}&dedup={str(dedup).lower()}")
 
 
-QUERIES = (
-    query_call("up-raw", COUNTED_UP, dedup=False),
-    query_call("up", COUNTED_UP),
-    query_call("prometheus-up", PROMETHEUS_UP),
-)
+def queries(site: Site) -> tuple[Call, ...]:
+    """What a querier is asked, for A7 and by the drill."""
+    return (
+        query_call("up-raw", COUNTED_UP, dedup=False),
+        query_call("up", COUNTED_UP),
+        query_call("prometheus-up", prometheus_up(site)),
+    )
 
 
 def _plain_calls(component: str) -> tuple[Call, ...]:
@@ -101,7 +110,7 @@ _CALLS: dict[str, tuple[Call, ...]] = {
     "prometheus-upper": prometheus.CALLS,
     **dict.fromkeys(topology.SIDECARS, thanos.SIDECAR_CALLS),
     "alertmanager": alertmanager.CALLS,
-    "thanos-querier": (*thanos.QUERIER_CALLS, *QUERIES),
+    "thanos-querier": thanos.QUERIER_CALLS,
     "thanos-query-frontend": thanos.FRONTEND_CALLS,
     "thanos-store": thanos.STORE_CALLS,
     "thanos-compactor": thanos.COMPACTOR_CALLS,
@@ -147,7 +156,13 @@ def sectioned(scripts: Mapping[str, str]) -> str:
 
 def questions(site: Site, member: Member) -> str:
     """The script that asks every daemon of a host, in one command."""
-    return sectioned({name: script(site, member, name, _CALLS[name]) for name in member.components})
+    more = {"thanos-querier": queries(site)} if "querier" in member.groups else {}
+    return sectioned(
+        {
+            name: script(site, member, name, (*_CALLS[name], *more.get(name, ())))
+            for name in member.components
+        }
+    )
 
 
 def read(member: Member, found: look.State | None, lines: Iterable[str]) -> Seen:
@@ -628,8 +643,10 @@ def _check_deduplication(view: View) -> Iterator[Result]:
     }
     for member, report in view.reports("thanos-querier"):
         if report.ready:
-            queries = view.seen[member.name].queries
-            answers = {call.name: read_query(queries.get(call.name, NO_ANSWER)) for call in QUERIES}
+            said = view.seen[member.name].queries
+            answers = {
+                call.name: read_query(said.get(call.name, NO_ANSWER)) for call in queries(view.site)
+            }
             for found, wanted in _judge_deduplication(answers, replicas, targets):
                 advice = (
                     "does the querier list all stores without error (A6)? Are all targets up (A5)?"
@@ -674,7 +691,7 @@ def _judge_deduplication(
     for cluster, names in replicas.items():
         # Every Prometheus scrapes those of its cluster, which are one series each.
         if (count := counted.get((cluster, ""), 0)) != len(names):
-            found = f"{PROMETHEUS_UP} is {count:g} with dedup on, in cluster {cluster}"
+            found = f"`up` of the Prometheus of cluster {cluster} is {count:g} with dedup on"
             yield found, f"{len(names)}, one for each Prometheus"
 
 

@@ -9,7 +9,8 @@ the same `instance`, and deduplication would melt the two into one. Secrets stay
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -286,7 +287,7 @@ def starter_rules(site: Site, member: Member) -> Data:
                 *_reloads(site, member, for_),
                 *_peers(site, member, for_),
                 *_disks(site, member, for_),
-                *_remote_write(member, for_),
+                *_remote_write(site, member, for_),
                 *_rulers_and_receivers(site, member, for_),
                 *_storage(site, member, for_),
                 *_object_store(site, member, for_),
@@ -300,9 +301,13 @@ def upper_rules(site: Site, member: Member) -> Data:
     """What only an upper Prometheus can notice. Whether it is there itself, the clusters watch."""
     if not federation_jobs(site, member):
         return {"groups": []}
+    replicas = {
+        f"federate-{cluster}": [site.endpoint("prometheus", m).target for m in members]
+        for cluster, members in site.clusters.items()
+    }
     down = _alert(
         "FederationDown",
-        'up{job=~"federate-.*"} == 0',
+        f"up{{{selected(replicas)}}} == 0",
         "warning",
         "{{ $labels.instance }} cannot be federated ({{ $labels.job }})",
         "The upper Prometheus gets nothing from this replica. Where the replica is up, see the page "
@@ -311,6 +316,28 @@ def upper_rules(site: Site, member: Member) -> Data:
         member.settings.timing.for_,
     )
     return {"groups": [{"name": "starter-alerts", "rules": [down]}]}
+
+
+def selected(targets: Mapping[str, Iterable[str]]) -> str:
+    """The selector, without its braces, of targets of ours: job -> `address:port`.
+
+    A job alone would be that of strangers too: a target of the user's may have the label `job`, or be
+    relabelled to it, and so may have `host`. What we scrape has its address as `instance`.
+    """
+    instances = list(dict.fromkeys(one for found in targets.values() for one in found))
+    jobs = f'job="{next(iter(targets))}"' if len(targets) == 1 else f'job=~"{_any_of(targets)}"'
+    return f'{jobs}, instance=~"{_any_of(instances)}"'
+
+
+def _ours(site: Site, member: Member, *components: str) -> str:
+    """`selected` for what this Prometheus scrapes of `components`."""
+    return selected(
+        {
+            topology.COMPONENTS[name].job_name: [site.endpoint(name, m).target for m in members]
+            for name in components
+            if (members := site.scraped(member, name))
+        }
+    )
 
 
 def _alert(
@@ -338,13 +365,17 @@ def _watchdog() -> Data:
 
 def _targets(site: Site, member: Member, for_: str) -> list[Data]:
     prometheus = topology.COMPONENTS["prometheus"]
-    others = f'job!="{prometheus.job_name}"'
+    ours = elsewhere = _ours(site, member, "prometheus")
     if watched := site.watched(member):
-        others = f'job!~"{prometheus.job_name}|{topology.WATCHED_JOB}"'
+        theirs = {
+            topology.WATCHED_JOB: [site.endpoint("prometheus", one).target for one in watched]
+        }
+        replicas = [site.endpoint("prometheus", one).target for one in site.replicas(member)]
+        elsewhere = selected({prometheus.job_name: replicas} | theirs)
     rules = [
         _alert(
             "TargetDown",
-            f"up{{{others}}} == 0",
+            f"up == 0 unless up{{{elsewhere}}}",
             "warning",
             "{{ $labels.job }} on {{ or $labels.host $labels.instance }} does not answer",
             "{{ $labels.instance }} could not be scraped. See on the host whether the service runs "
@@ -354,7 +385,7 @@ def _targets(site: Site, member: Member, for_: str) -> list[Data]:
         ),
         _alert(
             "PrometheusReplicaDown",
-            f'up{{job="{prometheus.job_name}"}} == 0',
+            f"up{{{ours}}} == 0",
             "critical",
             "Prometheus on {{ or $labels.host $labels.instance }} is down",
             "The replica at {{ $labels.instance }} does not answer; the others go on scraping and "
@@ -369,7 +400,7 @@ def _targets(site: Site, member: Member, for_: str) -> list[Data]:
         rules.append(
             _alert(
                 "ClusterDown",
-                f'max(up{{job="{topology.WATCHED_JOB}"}}) == 0',
+                f"max(up{{{selected(theirs)}}}) == 0",
                 "critical",
                 f"No Prometheus of the cluster {cluster} answers",
                 f"None of {', '.join(m.name for m in watched)} could be asked from here. Where they are "
@@ -383,17 +414,15 @@ def _targets(site: Site, member: Member, for_: str) -> list[Data]:
 
 def _reloads(site: Site, member: Member, for_: str) -> list[Data]:
     rules = []
-    for name in ("prometheus", "alertmanager"):
+    for name, more in (("prometheus", ("prometheus-upper",)), ("alertmanager", ())):
+        if not site.scraped(member, name):
+            continue
         info = topology.COMPONENTS[name]
         metric, title = f"{name}_config_last_reload_successful", name.capitalize()
-        above = topology.COMPONENTS["prometheus-upper"]
-        jobs = f'job="{info.job_name}"'
-        if info.binary == above.binary and site.scraped(member, above.name):
-            jobs = f'job=~"{info.job_name}|{above.job_name}"'
         rules.append(
             _alert(
                 f"{title}ConfigReloadFailed",
-                f"{metric}{{{jobs}}} == 0",
+                f"{metric}{{{_ours(site, member, name, *more)}}} == 0",
                 "critical",
                 f"{title} on {{{{ or $labels.host $labels.instance }}}} refused its configuration",
                 "It goes on with the configuration it had, and would not start again with the one "
@@ -406,7 +435,6 @@ def _reloads(site: Site, member: Member, for_: str) -> list[Data]:
 
 
 def _peers(site: Site, member: Member, for_: str) -> list[Data]:
-    info = topology.COMPONENTS["alertmanager"]
     members = site.running("alertmanager")
     wanted = len(members)
     if wanted < 2 or not site.scraped(member, "alertmanager"):
@@ -416,7 +444,7 @@ def _peers(site: Site, member: Member, for_: str) -> list[Data]:
         _alert(
             "AlertmanagerPeersMissing",
             # From the inventory: what is scraped could be missing a member as well.
-            f'alertmanager_cluster_members{{job="{info.job_name}"}} < {wanted}',
+            f"alertmanager_cluster_members{{{_ours(site, member, 'alertmanager')}}} < {wanted}",
             "critical",
             "Alertmanager on {{ or $labels.host $labels.instance }} sees {{ $value }} of "
             f"{wanted} members",
@@ -431,10 +459,10 @@ BEHIND = 120
 """Seconds that a receiver may be behind what was scraped: those of upstream's mixin."""
 
 
-def _remote_write(member: Member, for_: str) -> list[Data]:
+def _remote_write(site: Site, member: Member, for_: str) -> list[Data]:
     if not member.settings.prometheus_config.get("remote_write"):
         return []
-    job = f'job="{topology.COMPONENTS["prometheus"].job_name}"'
+    job = _ours(site, member, "prometheus")
     storage = "prometheus_remote_storage"
     # As short as a rate can be: the alert ends soon after its cause did.
     window = _milliseconds(4 * seconds(member.settings.scrape_interval))
@@ -471,7 +499,7 @@ def _rulers_and_receivers(site: Site, member: Member, for_: str) -> list[Data]:
     window = _milliseconds(4 * seconds(member.settings.scrape_interval))
     if site.scraped(member, "thanos-rule"):
         info = topology.COMPONENTS["thanos-rule"]
-        job = f'job="{info.job_name}"'
+        job = _ours(site, member, info.name)
         lost = " or ".join(
             f"rate(thanos_alert_{part}_alerts_dropped_total{{{job}}}[{window}]) > 0"
             for part in ("queue", "sender")
@@ -509,7 +537,7 @@ def _rulers_and_receivers(site: Site, member: Member, for_: str) -> list[Data]:
     members = site.running("thanos-receive")
     if site.scraped(member, "thanos-receive"):
         info = topology.COMPONENTS["thanos-receive"]
-        job = f'job="{info.job_name}"'
+        job = _ours(site, member, info.name)
         rules += [
             _alert(
                 "ReceiverRefusesWrites",
@@ -551,13 +579,11 @@ UPLOAD_HOURS = 4
 
 def _storage(site: Site, member: Member, for_: str) -> list[Data]:
     rules = []
-    jobs = [
-        topology.COMPONENTS[name].job_name
-        for name in topology.SIDECARS
-        if any(map(flags.uploads, site.scraped(member, name)))
+    uploading = [
+        name for name in topology.SIDECARS if any(map(flags.uploads, site.scraped(member, name)))
     ]
-    if jobs:
-        job = f'job=~"{"|".join(jobs)}"' if len(jobs) > 1 else f'job="{jobs[0]}"'
+    if uploading:
+        job = _ours(site, member, *uploading)
         rules.append(
             _alert(
                 "ThanosSidecarUploadsFailing",
@@ -573,7 +599,7 @@ def _storage(site: Site, member: Member, for_: str) -> list[Data]:
             )
         )
     if compactors := site.scraped(member, "thanos-compactor"):
-        job = f'job="{topology.COMPONENTS["thanos-compactor"].job_name}"'
+        job = _ours(site, member, "thanos-compactor")
         rules += [
             _alert(
                 "ThanosCompactHalted",
@@ -610,7 +636,7 @@ def _object_store(site: Site, member: Member, for_: str) -> list[Data]:
     return [
         _alert(
             "ObjectStoreCannotStore",
-            expr.replace("%s", f'job="{topology.COMPONENTS[name].job_name}"'),
+            expr.replace("%s", _ours(site, member, name)),
             "critical",
             f"{name} on {{{{ or $labels.host $labels.instance }}}} can store nothing more",
             "Blocks wait on the local disks until it can, and are lost once retention drops them. "
@@ -629,18 +655,19 @@ _DISK_MARKS = (("warning", 0.15), ("critical", 0.05))
 
 def _disks(site: Site, member: Member, for_: str) -> list[Data]:
     node = topology.COMPONENTS["node_exporter"].job_name
-    owners: dict[str, set[str]] = {}
+    owners: dict[str, dict[str, None]] = {}
     for info in topology.COMPONENTS.values():
         if info.data_dir and (members := site.scraped(member, info.name)):
-            owners.setdefault(info.data_dir, set()).update(one.name for one in members)
+            targets = [site.endpoint("node_exporter", one).target for one in members]
+            owners.setdefault(info.data_dir, {}).update(dict.fromkeys(targets))
     if not owners:
         return []
     selectors = []
-    for directory, hosts in owners.items():
+    for directory, targets in owners.items():
         # Which mount holds the directory cannot be said in PromQL; it is one of these.
         mounts = [str(parent) for parent in reversed(PurePosixPath(directory).parents)]
-        where = f'host=~"{_any_of(sorted(hosts))}", mountpoint=~"{_any_of([*mounts, directory])}"'
-        selectors.append(f'node_filesystem_avail_bytes{{job="{node}", {where}}}')
+        where = f'{selected({node: targets})}, mountpoint=~"{_any_of([*mounts, directory])}"'
+        selectors.append(f"node_filesystem_avail_bytes{{{where}}}")
     available = "\n  or\n".join(f"  {selector}" for selector in selectors)
     return [
         _alert(
@@ -658,9 +685,19 @@ def _disks(site: Site, member: Member, for_: str) -> list[Data]:
     ]
 
 
-def _any_of(words: list[str]) -> str:
-    """A regular expression for a PromQL string that matches one of `words`."""
-    return "|".join(word.replace(".", "[.]") for word in words)
+def _any_of(words: Iterable[str]) -> str:
+    """A regular expression (RE2) for a PromQL string in double quotes that matches one of `words`."""
+    return "|".join(_quoted(re.sub(r"[.+*?()|\[\]{}^$\\]", _literally, word)) for word in words)
+
+
+def _literally(found: re.Match) -> str:
+    """One character of a regular expression that stands for itself; read well too where the string is quoted."""
+    return f"\\{found[0]}" if found[0] in "^\\" else f"[{found[0]}]"
+
+
+def _quoted(text: str) -> str:
+    """`text` inside the double quotes of PromQL, which knows the escapes of Go."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 # --- Alertmanager ---------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import testinfra
 from testinfra.host import Host
 
-from deploys.lib import ROOT, topology
+from deploys.lib import ROOT, config, topology
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.site import Member, Site, site_from_dicts
 
@@ -79,6 +79,15 @@ def jobs(prometheus: Member) -> dict[str, list[tuple[Member, str]]]:
     watched = site().watched(prometheus)
     found[topology.WATCHED_JOB] = [(m, site().endpoint("prometheus", m).target) for m in watched]
     return {name: targets for name, targets in found.items() if targets}
+
+
+def selected(*prometheus: Member) -> str:
+    """The PromQL selector, without braces, of what these Prometheus scrape for the site."""
+    found: dict[str, list[str]] = {}
+    for member in prometheus:
+        for job, targets in jobs(member).items():
+            found.setdefault(job, []).extend(target for _, target in targets)
+    return config.selected(found)
 
 
 def only(applies: Callable[[Member, str], bool]) -> Callable[[T], T]:

@@ -7,13 +7,13 @@ from deploys.lib import checks, flags, topology
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
 from tests.site.ask import api, eventually, query
 from tests.site.daemon import Daemon
-from tests.site.inventory import jobs, only
+from tests.site.inventory import jobs, only, selected
 from tests.site.inventory import site as the_site
 
 COMPONENT = "thanos-querier"
-JOBS = "|".join(dict.fromkeys(job for m in the_site().members("prometheus") for job in jobs(m)))
+PROMETHEUS = the_site().members("prometheus")
 # What was scraped, not what came by remote write.
-UP = f'up{{job=~"{JOBS}",{checks.SCRAPED}}}'
+UP = f"up{{{selected(*PROMETHEUS)},{checks.SCRAPED}}}"
 # Its list of stores follows the file; and a replica that just started has to scrape first.
 PATIENCE = 10 + max(
     [
@@ -43,7 +43,7 @@ def expected(replica_labels):
                 **({REPLICA_LABEL: m.settings.replica} if replica_labels else {}),
             }.items()
         )
-        for m in the_site().members("prometheus")
+        for m in PROMETHEUS
         for job, targets in jobs(m).items()
         for host, target in targets
     ]
@@ -104,12 +104,10 @@ def test_everything_is_up(member):
 
 
 def test_it_counts_every_prometheus(site, member):
-    job = topology.COMPONENTS["prometheus"].job_name
     wanted = {cluster: len(replicas) for cluster, replicas in site.clusters.items()}
 
     def check():
-        promql = f'count by ({CLUSTER_LABEL}) (up{{job="{job}"}})'
-        found = query(member, COMPONENT, promql, dedup="true")
+        found = query(member, COMPONENT, checks.prometheus_up(site), dedup="true")
         assert {s["metric"][CLUSTER_LABEL]: s["value"] for s in found} == wanted
 
     eventually(check, PATIENCE)

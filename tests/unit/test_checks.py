@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from urllib.parse import unquote
 
 import pytest
 
@@ -499,6 +500,15 @@ def test_a7_deduplication():
         result = only(asked(make_view(), "query-1", **queries))
         assert (result.check, result.host) == ("A7", "query-1")
         assert said in result.found
+
+
+def test_a7_counts_our_own_prometheus():
+    """And none of the user's targets that has the job of this name; nor one of ours twice."""
+    ours = 'up{job="prometheus", instance=~"10[.]0[.]0[.]11:9090|10[.]0[.]0[.]12:9090"}'
+    wanted = f"count by (cluster) (count by (cluster, instance) ({ours}))"
+    (call,) = (call for call in checks.queries(SITE) if call.name == "prometheus-up")
+    assert unquote(call.path).startswith(f"/api/v1/query?query={wanted}&")
+    assert call.path in checks.questions(SITE, SITE.hosts["query-1"])
 
 
 def test_a17_gossip():

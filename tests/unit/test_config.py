@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -197,14 +198,17 @@ def test_starter_rules():
 def test_an_object_store_of_ours_is_watched_and_no_other():
     found = [r["expr"] for r in rules(storage=True) if r.get("alert") == "ObjectStoreCannotStore"]
     seaweedfs, minio = found
-    assert seaweedfs.count('{job="seaweedfs"') == 2 and minio.count('{job="minio"}') == 2
+    assert seaweedfs.count('{job="seaweedfs", instance=~"10[.]0[.]0[.]31:9327"') == 2
+    assert minio.count('{job="minio", instance=~"10[.]0[.]0[.]32:9000"}') == 2
     (alone,) = [r["expr"] for r in rules() if r.get("alert") == "ObjectStoreCannotStore"]
     assert alone == seaweedfs
 
 
 def test_peers_are_counted_by_the_inventory():
     (rule,) = [r for r in rules() if r.get("alert") == "AlertmanagerPeersMissing"]
-    assert rule["expr"] == 'alertmanager_cluster_members{job="alertmanager"} < 3'
+    members = "|".join(f"10[.]0[.]0[.]2{n}:9093" for n in (1, 2, 3))
+    ours = f'job="alertmanager", instance=~"{members}"'
+    assert rule["expr"] == f"alertmanager_cluster_members{{{ours}}} < 3"
     assert "port 9094" in rule["annotations"]["description"]
     assert not any(r.get("alert") == "AlertmanagerPeersMissing" for r in rules(alertmanagers=1))
 
@@ -215,10 +219,41 @@ def test_disks_are_those_of_the_data_directories():
     }
     assert set(found) == {"warning", "critical"}
     for expression in found.values():
-        assert 'host=~"prom-1|prom-2|upper-1"' in expression
+        assert 'instance=~"10[.]0[.]0[.]11:9100|10[.]0[.]0[.]12:9100|' in expression
+        assert '10[.]0[.]0[.]51:9100"' in expression
         assert '"/|/var|/var/lib|/var/lib/prometheus|/var/lib/prometheus/data"' in expression
-        assert 'host=~"am-1|am-2|am-3"' in expression
-        assert "query-1" not in expression
+        assert '"10[.]0[.]0[.]21:9100|10[.]0[.]0[.]22:9100|10[.]0[.]0[.]23:9100"' in expression
+        assert "10[.]0[.]0[.]41" not in expression
+
+
+def test_rules_are_about_our_own_targets():
+    """A target of the user's may have the job of one of ours as a label, or be relabelled to it: it is a stranger's
+    that is down then, for which nobody is woken."""
+    site = example_site(storage=True, prometheus_config={"remote_write": [{"url": "http://a/b"}]})
+    upper = config.rule_files(site, site.hosts["upper-1"])["starter.yml"]
+    rules = [*config.starter_rules(site, site.hosts["prom-1"])["groups"], upper["groups"][0]]
+    named = [rule for group in rules for rule in group["rules"] if "alert" in rule]
+    for rule in named:
+        for selector in re.findall(r"{([^}]*)}", rule["expr"]):
+            assert re.match(r'job=~?"[^"]+", instance=~"[^"]+:\d+"', selector), rule
+    without = {rule["alert"] for rule in named if "{" not in rule["expr"]}
+    # Whoever runs it: there is no lock in the bucket.
+    assert without == {"Watchdog", "ThanosCompactMultipleRunning"}
+    down = {rule["alert"]: rule["expr"] for rule in named}
+    own = 'up{job="prometheus", instance=~"10[.]0[.]0[.]11:9090|10[.]0[.]0[.]12:9090"}'
+    assert down["PrometheusReplicaDown"] == f"{own} == 0"
+    # A stranger of this job is not left out of what is told of all other targets.
+    assert down["TargetDown"] == f"up == 0 unless {own}"
+
+
+@pytest.mark.filterwarnings("ignore:Possible nested set")  # of Python, not of RE2
+def test_a_selector_matches_what_it_names_and_nothing_else():
+    targets = ["[fd00::1]:9090", "a.example:1", "10.0.0.1:9090"]
+    found = config.selected({"a|b": targets, "c": []})
+    jobs, instances = re.fullmatch(r'job=~"(.*)", instance=~"(.*)"', found).groups()
+    assert [one for one in ("a|b", "c", "a", "b") if re.fullmatch(jobs, one)] == ["a|b", "c"]
+    near = ["10.0.0.1:90900", "10x0.0.1:9090", "f:9090", "axexample:1"]
+    assert [one for one in [*targets, *near] if re.fullmatch(instances, one)] == targets
 
 
 def test_rule_files():
