@@ -10,11 +10,12 @@ import yaml
 from pyinfra.api import FactBase
 
 from facts import Reading, guarded
-from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, script, split
+from facts.http import NO_ANSWER, Call, Sample, metric, metrics, only_metrics, script, split
 from facts.prometheus import unix_time
 
 DEFAULT_URL = "http://127.0.0.1:9093"
 
+_SENT, _FAILED = "alertmanager_notifications_total", "alertmanager_notifications_failed_total"
 CALLS = (
     Call("ready", "/-/ready"),
     Call("status", "/api/v2/status"),
@@ -28,6 +29,7 @@ CALLS = (
             "alertmanager_cluster_failed_peers",
             "alertmanager_cluster_members",
             "alertmanager_peer_position",
+            *(_SENT, _FAILED),
         ),
     ),
 )
@@ -55,6 +57,17 @@ class Alert(Reading):
 
 
 @dataclass(frozen=True)
+class Sent(Reading):
+    """Notifications of a receiver (empty below 0.27) by an integration: those tried and, among them, those that
+    ``failed``, since the start or, from 0.27 on, the last reload."""
+
+    receiver: str
+    integration: str
+    tried: int
+    failed: int
+
+
+@dataclass(frozen=True)
 class Report(Reading):
     """``errors`` holds, by the name of a call, why its part of the report is empty.
 
@@ -75,6 +88,7 @@ class Report(Reading):
     members: int | None = None
     position: int | None = None
     started: float | None = None
+    sent: list[Sent] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -85,6 +99,20 @@ class Report(Reading):
 
 def _int(value: float | None) -> int | None:
     return None if value is None else int(value)
+
+
+def read_sent(samples: Iterable[Sample]) -> list[Sent]:
+    """The notifications of a metrics page, in its order. What a reload or a stop cancels did not fail."""
+    counts: dict[tuple[str, str], dict[str, float]] = {}
+    for sample in samples:
+        if sample.name in (_SENT, _FAILED) and sample.labels.get("reason") != "contextCanceled":
+            key = sample.labels.get("receiver_name", ""), sample.labels.get("integration", "")
+            count = counts.setdefault(key, {})
+            count[sample.name] = count.get(sample.name, 0) + sample.value
+    return [
+        Sent(*key, tried=int(count.get(_SENT, 0)), failed=int(count.get(_FAILED, 0)))
+        for key, count in counts.items()
+    ]
 
 
 @guarded
@@ -129,6 +157,7 @@ def parse(lines: Iterable[str]) -> Report:
         members=_int(metric(samples, "alertmanager_cluster_members")),
         position=_int(metric(samples, "alertmanager_peer_position")),
         started=unix_time(status.get("uptime")),
+        sent=read_sent(samples),
         errors=errors,
     )
 

@@ -32,9 +32,11 @@ _WITHOUT_DISCOVERED = 'sed -E \'s/"discoveredLabels":\\{(' + f"{_STRING}:{_STRIN
 
 _STORAGE = "prometheus_remote_storage"
 _SCRAPED = f"{_STORAGE}_highest_timestamp_in_seconds"
+_TO_SEND = f"{_STORAGE}_queue_highest_timestamp_seconds"
+"""For each queue, since 3.7; the one before is deprecated since then."""
 _SENT = f"{_STORAGE}_queue_highest_sent_timestamp_seconds"
 _REMOTE_WRITE = (
-    *(_SCRAPED, _SENT, f"{_STORAGE}_samples_pending"),
+    *(_SCRAPED, _TO_SEND, _SENT, f"{_STORAGE}_samples_pending"),
     *(f"{_STORAGE}_samples_failed_total", f"{_STORAGE}_samples_retried_total"),
 )
 _RETENTION = {
@@ -186,11 +188,13 @@ def read_remote_write(samples: list[Sample]) -> list[RemoteWrite]:
         def count(what: str, labels: dict[str, str] = sample.labels) -> float:
             return metric(samples, f"{_STORAGE}_samples_{what}", **labels) or 0.0
 
+        newest = metric(samples, _TO_SEND, **sample.labels)
+        newest = scraped if newest is None else newest
         queues.append(
             RemoteWrite(
                 name=sample.labels.get("remote_name", ""),
                 url=sample.labels.get("url", ""),
-                behind=max(0.0, scraped - sample.value) if sample.value else None,
+                behind=max(0.0, newest - sample.value) if sample.value else None,
                 pending=count("pending"),
                 failed=count("failed_total"),
                 retried=count("retried_total"),

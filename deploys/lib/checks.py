@@ -58,6 +58,8 @@ class Seen:
     look: look.State | None = None
     daemons: Mapping[str, Any] = field(default_factory=dict)
     queries: Mapping[str, Answer] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
+    """What Alertmanager's journal has of notifications that failed lately, the oldest first."""
 
 
 @dataclass(frozen=True)
@@ -154,15 +156,23 @@ def sectioned(scripts: Mapping[str, str]) -> str:
     return "\n".join([*lines, "true"])
 
 
+_FAILURES = "failed notifications"
+_FAILED_NOTIFICATIONS = (
+    f"journalctl -u {topology.COMPONENTS['alertmanager'].unit} -n 2000 -o short-iso --no-pager "
+    "2>/dev/null | grep -E 'Notify (for alerts|attempt) failed' | tail -n 20 | cut -c 1-2000"
+)
+
+
 def questions(site: Site, member: Member) -> str:
     """The script that asks every daemon of a host, in one command."""
     more = {"thanos-querier": queries(site)} if "querier" in member.groups else {}
-    return sectioned(
-        {
-            name: script(site, member, name, (*_CALLS[name], *more.get(name, ())))
-            for name in member.components
-        }
-    )
+    scripts = {
+        name: script(site, member, name, (*_CALLS[name], *more.get(name, ())))
+        for name in member.components
+    }
+    if "alertmanager" in member.components:
+        scripts[_FAILURES] = _FAILED_NOTIFICATIONS
+    return sectioned(scripts)
 
 
 def read(member: Member, found: look.State | None, lines: Iterable[str]) -> Seen:
@@ -181,7 +191,7 @@ def read(member: Member, found: look.State | None, lines: Iterable[str]) -> Seen
             queries = split(parts["thanos-querier"])
         except FactProcessError:
             queries = {}
-    return Seen(found, daemons, queries)
+    return Seen(found, daemons, queries, tuple(parts.get(_FAILURES, ())))
 
 
 def read_query(answer: Answer) -> Query:
@@ -752,6 +762,42 @@ def _check_gossip(view: View) -> Iterator[Result]:
             )
 
 
+def _check_notifications(view: View) -> Iterator[Result]:
+    """Notifications arrive. Who else would say that nobody is told?"""
+    for member, report in view.reports("alertmanager"):
+        for one in report.sent if report.ready else ():
+            if not one.failed:
+                continue
+            to = (
+                f"the receiver {one.receiver} ({one.integration})"
+                if one.receiver
+                else one.integration
+            )
+            found = f"{one.failed} of {one.tried} notifications to {to} failed since its start or reload"
+            if said := _failure(view.seen[member.name].failures, one):
+                found += f"; last: {said}"
+            advice = f"is the receiver's address right, and can it be reached? {_journal('alertmanager')}"
+            yield Result(member.name, "notifications", found, "0 failed", advice, "warn")
+
+
+def _failure(lines: Iterable[str], sent: alertmanager.Sent) -> str:
+    """When and how a receiver failed last, by the journal; without the paths of URLs, in which secrets are.
+
+    Upstream writes RECEIVER/INTEGRATION[NUMBER] before the error, or both as fields of their own.
+    """
+    place = rf"{re.escape(sent.receiver)}/" if sent.receiver else "/"
+    named = re.compile(
+        rf"{place}{re.escape(sent.integration)}\[|integration={re.escape(sent.integration)}\["
+    )
+    for line in reversed(list(lines)):
+        if not named.search(line) or sent.receiver not in line:
+            continue
+        error = re.search(r'err="((?:[^"\\]|\\.)*)"', line)
+        said = f"{line.split()[0]} {error[1] if error else line}".replace('\\"', '"')
+        return re.sub(r"(://[^/\s\"]+/)[^\s\":]*", r"\1...", said)[:300]
+    return ""
+
+
 def _check_discovered(view: View) -> Iterator[Result]:
     """A18: every Prometheus sends to every Alertmanager."""
     wanted = {
@@ -916,6 +962,7 @@ CHECKS = (
     _check_deduplication,
     *storage_checks.CHECKS,
     _check_gossip,
+    _check_notifications,
     _check_discovered,
     _check_rulers,
     _check_hashring,

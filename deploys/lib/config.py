@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from deploys.lib import flags, routing, topology, web
+from deploys.lib import flags, releases, routing, topology, web
 from deploys.lib.component import File
 from deploys.lib.secrets import resolve
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, STARTER_RULES, seconds
 from facts import thanos
 
 if TYPE_CHECKING:
+    from deploys.lib.settings import Settings
     from deploys.lib.site import Member, Site
     from facts.look import State
 
@@ -33,6 +34,8 @@ WEBHOOK = "web.hook"
 """Name of the default receiver (spec/000 6.1)."""
 WATCHDOG = "watchdog"
 """Name of the receiver that the Watchdog's route has for itself: a dead man's switch, or nobody."""
+RECEIVER_NAMES_SINCE = "0.27.0"
+"""First Alertmanager whose metrics can name the receiver (`--enable-feature=receiver-name-in-metrics`)."""
 WATCHDOG_LABELS = {"alertname": "Watchdog", "severity": "none"}
 
 
@@ -285,6 +288,9 @@ def starter_rules(site: Site, member: Member) -> Data:
                 _watchdog(),
                 *_targets(site, member, for_),
                 *_reloads(site, member, for_),
+                *_rule_failures(site, member, for_),
+                *_connected(site, member, for_),
+                *_told(site, member, for_),
                 *_peers(site, member, for_),
                 *_disks(site, member, for_),
                 *_remote_write(site, member, for_),
@@ -434,6 +440,124 @@ def _reloads(site: Site, member: Member, for_: str) -> list[Data]:
     return rules
 
 
+def _rule_failures(site: Site, member: Member, for_: str) -> list[Data]:
+    settings = member.settings
+    window = _window(member, *_intervals(settings.prometheus_rules, settings))
+    ours = _ours(site, member, "prometheus", "prometheus-upper")
+    return [
+        _alert(
+            "PrometheusRuleFailures",
+            f"increase(prometheus_rule_evaluation_failures_total{{{ours}}}[{window}]) > 0",
+            "critical",
+            "Prometheus on {{ or $labels.host $labels.instance }} cannot evaluate "
+            "{{ $labels.rule_group }}",
+            "What the group watches over is not watched, and what it records has gaps. The page "
+            "Status > Rule health of Prometheus shows the error.",
+            for_,
+        )
+    ]
+
+
+def _window(member: Member, *steps: Any, count: int = 4) -> str:
+    """A range for the rate of what is counted once in each of `steps`, and is scraped: some of the longest."""
+    return _milliseconds(count * max(map(_seconds, (member.settings.scrape_interval, *steps))))
+
+
+def _intervals(rules: Mapping[str, Data], settings: Settings) -> Iterator[Any]:
+    """How often groups of rules are evaluated."""
+    groups = [group for file in rules.values() for group in file.get("groups") or []]
+    yield settings.evaluation_interval
+    yield from _values(groups, "interval")
+
+
+def _values(maps: Iterable[Mapping[str, Any]], key: str) -> Iterator[Any]:
+    return (one[key] for one in maps if one.get(key))
+
+
+def _seconds(duration: Any) -> float:
+    """Seconds; 0 for what is no duration, which is upstream's to refuse."""
+    try:
+        return seconds(duration)
+    except ValueError:
+        return 0.0
+
+
+def _connected(site: Site, member: Member, for_: str) -> list[Data]:
+    """That alerts reach an Alertmanager: the pair of the one whose do not says so. One that is away is TargetDown."""
+    user = member.settings.prometheus_config.get("alerting") or {}
+    if not (site.running("alertmanager") or user.get("alertmanagers")):
+        return []
+    ours = _ours(site, member, "prometheus", "prometheus-upper")
+    # The Watchdog is sent as often as this. From Prometheus 3.10 on each Alertmanager has a queue of its own.
+    window = _window(member, member.settings.timing.resend_delay)
+    return [
+        _alert(
+            "PrometheusNotConnectedToAlertmanagers",
+            f"prometheus_notifications_alertmanagers_discovered{{{ours}}} < 1\n"
+            "or min without (alertmanager) "
+            f"(rate(prometheus_notifications_dropped_total{{{ours}}}[{window}])) > 0",
+            "critical",
+            "Alerts of Prometheus on {{ or $labels.host $labels.instance }} reach no Alertmanager",
+            "It knows none, or none takes them, and drops them. See on the host whether the "
+            "Alertmanagers can be reached (port, firewall, CA, password): its journal has the error.",
+            for_,
+        )
+    ]
+
+
+FAILED_TO_SEND = "AlertmanagerFailedToSendAlerts"
+_ALL_FAILED = 0.9
+"""Share of the notifications of a receiver above which as good as all failed."""
+
+
+def _told(site: Site, member: Member, for_: str) -> list[Data]:
+    """That notifications arrive, by receiver; below Alertmanager 0.27, which cannot tell them apart, by integration.
+
+    Where one member fails, the next one sends: that is a warning. Where as good as all fails, nobody is told.
+    """
+    if not site.scraped(member, "alertmanager"):
+        return []
+    settings = site.running("alertmanager")[0].settings
+    # What failed is tried again after each group_interval.
+    routes = [route := settings.alertmanager_config.get("route") or {}, *routing.within(route)]
+    steps = [settings.timing.group_interval, *_values(routes, "group_interval")]
+    window = _window(member, *steps, count=3)
+    ours = _ours(site, member, "alertmanager")
+    metric = "alertmanager_notifications"
+    total = f"rate({metric}_total{{{ours}}}[{window}])"
+    # A reload or a stop cancels what is under way, and it is sent again.
+    failed = f'rate({metric}_failed_total{{{ours}, reason!="contextCanceled"}}[{window}])'
+    by = "sum by ({}integration, receiver_name)"
+    receiver = (
+        "{{ with $labels.receiver_name }}the receiver {{ . }}{{ else }}receivers{{ end }} "
+        "({{ $labels.integration }})"
+    )
+    way = (
+        "This alert goes past a receiver that fails where there is another, from Alertmanager 0.27 on; "
+        "else look at it here, or route it to another yourself."
+    )
+    return [
+        _alert(
+            FAILED_TO_SEND,
+            f"{by.format('instance, host, ')} ({failed}) > 0",
+            "warning",
+            f"Alertmanager on {{{{ or $labels.host $labels.instance }}}} cannot notify {receiver}",
+            "Another member may have told instead. journalctl -u alertmanager on the host has the "
+            f"receiver's answer (Notify for alerts failed). {way}",
+            for_,
+        ),
+        _alert(
+            FAILED_TO_SEND,
+            f"{by.format('')} ({failed})\n/ {by.format('')} ({total}) > {_ALL_FAILED}",
+            "critical",
+            f"No Alertmanager can notify {receiver}",
+            "Whoever is to be told by it is not told of any alert. journalctl -u alertmanager on the "
+            f"Alertmanagers has the receiver's answer (Notify for alerts failed). {way}",
+            for_,
+        ),
+    ]
+
+
 def _peers(site: Site, member: Member, for_: str) -> list[Data]:
     members = site.running("alertmanager")
     wanted = len(members)
@@ -455,6 +579,8 @@ def _peers(site: Site, member: Member, for_: str) -> list[Data]:
     ]
 
 
+QUEUE_HIGHEST_SINCE = "3.7.0"
+"""First Prometheus that says for each queue what is to be sent; that of all of them is deprecated since then."""
 BEHIND = 120
 """Seconds that a receiver may be behind what was scraped: those of upstream's mixin."""
 
@@ -464,6 +590,12 @@ def _remote_write(site: Site, member: Member, for_: str) -> list[Data]:
         return []
     job = _ours(site, member, "prometheus")
     storage = "prometheus_remote_storage"
+    newest = f"{storage}_queue_highest_timestamp_seconds{{{job}}} -"
+    if not releases.at_least(member.settings.version("prometheus"), QUEUE_HIGHEST_SINCE):
+        newest = (
+            f"{storage}_highest_timestamp_in_seconds{{{job}}}\n"
+            "- ignoring(remote_name, url) group_right"
+        )
     # As short as a rate can be: the alert ends soon after its cause did.
     window = _milliseconds(4 * seconds(member.settings.scrape_interval))
     return [
@@ -479,9 +611,7 @@ def _remote_write(site: Site, member: Member, for_: str) -> list[Data]:
         ),
         _alert(
             "RemoteWriteBehind",
-            f"({storage}_highest_timestamp_in_seconds{{{job}}}\n"
-            "- ignoring(remote_name, url) group_right\n"
-            f"{storage}_queue_highest_sent_timestamp_seconds{{{job}}}) > {BEHIND}",
+            f"({newest}\n{storage}_queue_highest_sent_timestamp_seconds{{{job}}}) > {BEHIND}",
             "critical",
             "Remote write of {{ or $labels.host $labels.instance }} to {{ $labels.url }} is "
             "{{ $value | humanizeDuration }} behind",
@@ -500,6 +630,8 @@ def _rulers_and_receivers(site: Site, member: Member, for_: str) -> list[Data]:
     if site.scraped(member, "thanos-rule"):
         info = topology.COMPONENTS["thanos-rule"]
         job = _ours(site, member, info.name)
+        ruler = site.running("thanos-rule")[0].settings
+        evaluated = _window(member, *_intervals(ruler.rule_rules, ruler))
         lost = " or ".join(
             f"rate(thanos_alert_{part}_alerts_dropped_total{{{job}}}[{window}]) > 0"
             for part in ("queue", "sender")
@@ -515,7 +647,7 @@ def _rulers_and_receivers(site: Site, member: Member, for_: str) -> list[Data]:
             ),
             _alert(
                 "RulerCannotEvaluate",
-                f"rate(prometheus_rule_evaluation_failures_total{{{job}}}[{window}]) > 0",
+                f"rate(prometheus_rule_evaluation_failures_total{{{job}}}[{evaluated}]) > 0",
                 "critical",
                 "The ruler on {{ or $labels.host $labels.instance }} cannot evaluate "
                 "{{ $labels.rule_group }}",
@@ -732,6 +864,7 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
         **(user.pop("route", None) or {}),
     }
     routes = route.pop("routes", None) or []
+    routes = [*_past_the_failing(member, route | {"routes": routes}, receivers), *routes]
     if not any(map(is_for_watchdog, routes)):
         routes = [_watchdog_route(timing.watchdog_repeat), *routes]
         if WATCHDOG not in names:
@@ -753,6 +886,43 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
             }
         ],
     } | user
+
+
+def _past_the_failing(member: Member, route: Data, receivers: list[Data]) -> list[Data]:
+    """Routes for the alert that a receiver cannot be notified: to another one as well, where it would go to that
+    receiver alone. Below 0.27 it does not say which one it is."""
+    version = member.settings.version("alertmanager")
+    telling = [str(r.get("name")) for r in receivers if any(k.endswith("_configs") for k in r)]
+    # The default one first: it is meant for everybody.
+    telling.sort(key=lambda name: name != route["receiver"])
+    if not releases.at_least(version, RECEIVER_NAMES_SINCE):
+        return []
+    found = []
+    for name in telling:
+        for severity in ("critical", "warning"):
+            labels = {
+                "alertname": FAILED_TO_SEND,
+                "receiver_name": name,
+                "severity": severity,
+                CLUSTER_LABEL: member.settings.cluster,
+            }
+            try:
+                told = set(routing.receivers(route, labels)) & set(telling)
+            except ValueError:
+                return []  # amtool names it
+            others = [one for one in telling if one not in (name, WATCHDOG)]
+            if others and told == {name}:
+                found.append(
+                    {
+                        "matchers": [
+                            f"{label}={json.dumps(labels[label], ensure_ascii=False)}"
+                            for label in ("alertname", "receiver_name", "severity")
+                        ],
+                        "receiver": others[0],
+                        "continue": True,
+                    }
+                )
+    return found
 
 
 def is_for_watchdog(route: Any) -> bool:

@@ -76,6 +76,25 @@ def below(route: Any) -> list[Mapping[str, Any]]:
     return [one for one in routes if isinstance(one, Mapping)] if isinstance(routes, list) else []
 
 
+def within(route: Any) -> Iterator[Mapping[str, Any]]:
+    """The routes below one, at every depth."""
+    for one in below(route):
+        yield one
+        yield from within(one)
+
+
+def receivers(route: Mapping[str, Any], alert: Labels, inherited: str = "") -> list[str]:
+    """The receivers that an alert with these labels goes to, by this route. ValueError where a matcher is none."""
+    own = str(route.get("receiver") or inherited)
+    found: list[str] = []
+    for one in below(route):
+        if all(m.takes(alert) for m in matchers(one)):
+            found += receivers(one, alert, own)
+            if not one.get("continue"):
+                break
+    return found or [own]
+
+
 def is_for(
     route: Mapping[str, Any], alert: Labels, others: Sequence[Labels], above: Sequence[Matcher] = ()
 ) -> bool:

@@ -16,7 +16,7 @@ from deploys.lib.results import Result
 from deploys.lib.site import Site, site_from_dicts
 from facts import alertmanager, prometheus, thanos
 from facts.http import Answer
-from facts.look import Process, State
+from facts.look import MARK, Process, State
 
 ADDRESSES = {
     "prom-1": "10.0.0.11",
@@ -509,6 +509,55 @@ def test_a7_counts_our_own_prometheus():
     (call,) = (call for call in checks.queries(SITE) if call.name == "prometheus-up")
     assert unquote(call.path).startswith(f"/api/v1/query?query={wanted}&")
     assert call.path in checks.questions(SITE, SITE.hosts["query-1"])
+
+
+JOURNAL = (
+    '2026-11-27T01:00:01+0000 am-1 alertmanager[9]: level=ERROR msg="Notify for alerts failed" num_alerts=1 '
+    'err="team/slack[0]: notify retry canceled due to unrecoverable error after 1 attempts: channel \\"#x\\": '
+    'unexpected status code 404: no_team"',
+    '2026-11-27T01:00:02+0000 am-1 alertmanager[9]: level=WARN msg="Notify attempt failed, will retry later" '
+    "receiver=ops integration=webhook[0] attempts=1 "
+    'err="Post \\"http://10.9.9.9:80/hook/T0KEN\\": connect: connection refused"',
+    '2026-11-27T01:00:03+0000 am-1 alertmanager[9]: level=ERROR msg="Notify for alerts failed" num_alerts=1 '
+    'err="another/slack[0]: rate limited"',
+)
+
+
+def notified(*sent: alertmanager.Sent) -> list[Result]:
+    """What verify says of an Alertmanager that sent this."""
+    view = broken(make_view(), "am-1", "alertmanager", sent=list(sent))
+    seen = {**view.seen, "am-1": replace(view.seen["am-1"], failures=JOURNAL)}
+    return [r for r in checks.judge(View(view.site, seen, view.dead)) if r.check == "notifications"]
+
+
+def test_failed_notifications_are_a_warning_with_the_last_line_of_the_journal():
+    slack, webhook = notified(
+        alertmanager.Sent("team", "slack", 2, 2),
+        alertmanager.Sent("ops", "webhook", 9, 1),
+        alertmanager.Sent("quiet", "email", 3, 0),
+    )
+    assert {r.severity for r in (slack, webhook)} == {"warn"} and slack.host == "am-1"
+    assert "2 of 2 notifications to the receiver team (slack) failed" in slack.found
+    assert slack.found.endswith(
+        "2026-11-27T01:00:01+0000 team/slack[0]: notify retry canceled due to unrecoverable "
+        'error after 1 attempts: channel "#x": unexpected status code 404: no_team'
+    )
+    assert 'last: 2026-11-27T01:00:02+0000 Post "http://10.9.9.9:80/...": connect' in webhook.found
+    assert "T0KEN" not in webhook.found
+
+
+def test_failed_notifications_below_alertmanager_0_27():
+    sent = alertmanager.Sent("", "slack", 2, 1), alertmanager.Sent("", "pagerduty", 1, 1)
+    slack, pagerduty = notified(*sent)
+    assert "1 of 2 notifications to slack failed" in slack.found and "rate limited" in slack.found
+    assert "last:" not in pagerduty.found
+
+
+def test_the_journal_is_asked_with_the_other_questions():
+    lines = [MARK + "failed notifications", *JOURNAL]
+    assert "journalctl -u alertmanager" in checks.questions(SITE, SITE.hosts["am-1"])
+    assert "journalctl" not in checks.questions(SITE, SITE.hosts["prom-1"])
+    assert checks.read(SITE.hosts["am-1"], None, lines).failures == JOURNAL
 
 
 def test_a17_gossip():

@@ -181,6 +181,9 @@ def test_starter_rules():
         "TargetDown",
         "PrometheusReplicaDown",
         "PrometheusConfigReloadFailed",
+        "PrometheusRuleFailures",
+        "PrometheusNotConnectedToAlertmanagers",
+        "AlertmanagerFailedToSendAlerts",
         "AlertmanagerConfigReloadFailed",
         "AlertmanagerPeersMissing",
         "DataDiskFilling",
@@ -254,6 +257,54 @@ def test_a_selector_matches_what_it_names_and_nothing_else():
     assert [one for one in ("a|b", "c", "a", "b") if re.fullmatch(jobs, one)] == ["a|b", "c"]
     near = ["10.0.0.1:90900", "10x0.0.1:9090", "f:9090", "axexample:1"]
     assert [one for one in [*targets, *near] if re.fullmatch(instances, one)] == targets
+
+
+def named(name, found):
+    return [rule for rule in found if rule.get("alert") == name]
+
+
+def test_failed_notifications_are_alerts():
+    warning, critical = named("AlertmanagerFailedToSendAlerts", rules())
+    assert (warning["labels"], critical["labels"]) == (
+        {"severity": "warning"},
+        {"severity": "critical"},
+    )
+    # Where one member fails another sends; where as good as all fails, nobody is told.
+    assert warning["expr"].startswith("sum by (instance, host, integration, receiver_name) (rate(")
+    assert critical["expr"].endswith("> 0.9") and "\n/ sum by (integration" in critical["expr"]
+    assert 'reason!="contextCanceled"' in warning["expr"] and "[900s]" in warning["expr"]
+    slow = {"route": {"routes": [{"routes": [{"group_interval": "1h"}, {"group_interval": "x"}]}]}}
+    (warning, _) = named("AlertmanagerFailedToSendAlerts", rules(alertmanager_config=slow))
+    assert "[10800s]" in warning["expr"]
+    assert not named("AlertmanagerFailedToSendAlerts", rules(alertmanagers=0))
+
+
+def test_a_prometheus_that_reaches_no_alertmanager_is_an_alert():
+    (rule,) = named("PrometheusNotConnectedToAlertmanagers", rules())
+    discovered, dropped = rule["expr"].split("\nor ")
+    assert discovered.endswith("< 1") and "[240s]" in dropped
+    # From 3.10 on each Alertmanager has a queue of its own.
+    assert dropped.startswith("min without (alertmanager) (rate(prometheus_notifications_dropped_")
+    assert not named("PrometheusNotConnectedToAlertmanagers", rules(alertmanagers=0))
+    theirs = {"alerting": {"alertmanagers": [{"static_configs": [{"targets": ["a:9093"]}]}]}}
+    found = rules(alertmanagers=0, prometheus_config=theirs)
+    assert named("PrometheusNotConnectedToAlertmanagers", found)
+
+
+@pytest.mark.parametrize(
+    ("interval", "window"), [(None, "60s"), ("10m", "2400s"), ("5s", "60s"), ("soon", "60s")]
+)
+def test_rules_that_fail_are_counted_over_some_evaluations(interval, window):
+    """Also of a group that is evaluated every ten minutes, whose failures are as far apart."""
+    group = {"name": "mine", "rules": [], **({"interval": interval} if interval else {})}
+    data = {name: {"a.yml": {"groups": [group]}} for name in ("prometheus_rules", "rule_rules")}
+    found = rules(storage=True, **data)
+    for name in ("PrometheusRuleFailures", "RulerCannotEvaluate"):
+        (rule,) = named(name, found)
+        assert f"[{window}]" in rule["expr"], name
+    scraped = {"prometheus_config": {"global": {"scrape_interval": "1m"}}}
+    (rule,) = named("PrometheusRuleFailures", rules(**scraped))
+    assert "[240s]" in rule["expr"]
 
 
 def test_rule_files():
@@ -334,6 +385,45 @@ def test_users_route_is_merged():
     assert [receiver["name"] for receiver in found["receivers"]] == ["web.hook", "mail", "watchdog"]
     assert found["templates"][1:] == ["/srv/x.tmpl"]
     assert found["inhibit_rules"] == found["time_intervals"] == []
+
+
+def past(**data):
+    """Where the alert that a receiver fails is sent as well: (receiver, severity) -> another one."""
+    found = {}
+    for route in alertmanager(**data)["route"]["routes"]:
+        if 'alertname="AlertmanagerFailedToSendAlerts"' in route.get("matchers", []):
+            assert route["continue"] is True
+            _, failing, severity = (line.partition("=")[2].strip('"') for line in route["matchers"])
+            found[failing, severity] = route["receiver"]
+    return found
+
+
+def test_a_failing_receiver_is_told_of_past_itself():
+    """Where the alert would go to that receiver alone, and there is another."""
+    config = {
+        "route": {
+            "receiver": "team",
+            "routes": [{"matchers": ["severity=critical"], "receiver": "pager"}],
+        },
+        "receivers": [
+            {"name": "pager", "pagerduty_configs": [{}]},
+            {"name": "team", "slack_configs": [{}]},
+            {"name": "null"},
+        ],
+    }
+    data = {"alertmanager_webhook_url": None, "alertmanager_config": config}
+    assert past(**data) == {("team", "warning"): "pager", ("pager", "critical"): "team"}
+    # Below 0.27 the alert does not say which receiver it is about.
+    assert past(**data, release="reference") == {}
+    # A dead man's switch is nobody who reads.
+    assert past(**data, deadman_url="secret:env:D") == past(**data)
+    assert past() == {}
+    # Whoever has it go nowhere has chosen so.
+    muted = {"matchers": ["alertname=~Alertmanager.*"], "receiver": "null"}
+    config["route"]["routes"].insert(0, muted)
+    assert past(**data) == {}
+    config["route"]["routes"] = [{"matchers": ["a=~(b"]}]
+    assert past(**data) == {}
 
 
 FOR_THE_WATCHDOG = [
@@ -468,7 +558,14 @@ def test_remote_write_brings_its_alerts():
     written = {"remote_write": [{"url": "https://10.0.0.9/api/v1/write"}]}
     found = {rule.get("alert"): rule for rule in rules(prometheus_config=written)}
     assert "[60s]" in found["RemoteWriteRefused"]["expr"]
-    assert found["RemoteWriteBehind"]["expr"].endswith("> 120")
+    behind, prefix = found["RemoteWriteBehind"]["expr"], "prometheus_remote_storage"
+    assert behind.endswith("> 120")
+    # By version: that of all queues is deprecated since 3.7, and nothing has that of each before.
+    assert behind.startswith(f"({prefix}_queue_highest_timestamp_seconds")
+    assert "ignoring" not in behind and f"{prefix}_highest_timestamp_in_seconds" not in behind
+    (old,) = named("RemoteWriteBehind", rules(prometheus_config=written, release="reference"))
+    assert old["expr"].startswith(f"({prefix}_highest_timestamp_in_seconds")
+    assert "ignoring(remote_name, url) group_right" in old["expr"]
     assert not any("RemoteWrite" in str(rule.get("alert")) for rule in rules())
     assert prometheus(prometheus_config=written)["remote_write"] == written["remote_write"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from facts.alertmanager import Alertmanager, parse
+from facts.alertmanager import Alertmanager, Sent, parse
 
 DATA = Path(__file__).parent / "data/facts"
 
@@ -41,6 +41,28 @@ def test_alerts(release):
     # A text of the user's that looks like a marker is no marker.
     assert alert.annotations["summary"].endswith("\n==[status]== 200")
     assert alert.ends_at > alert.starts_at
+
+
+NAMED = 'integration="slack",receiver_name="team"'
+SENT = f"""
+alertmanager_notifications_failed_total{{integration="slack",reason="clientError",receiver_name="team"}} 2
+alertmanager_notifications_failed_total{{integration="slack",reason="contextCanceled",receiver_name="team"}} 7
+alertmanager_notifications_failed_total{{integration="slack",reason="other",receiver_name="team"}} 1
+alertmanager_notifications_total{{{NAMED}}} 5
+alertmanager_notifications_failed_total{{integration="email",reason="other"}} 0
+alertmanager_notifications_total{{integration="email"}} 4
+"""
+
+
+def test_notifications_by_receiver():
+    """From 0.27 on; below, by integration. One that a reload cancels is sent again."""
+    lines = ["==[name]== ready", "==[status]== 200", "==[name]== metrics", *SENT.splitlines()]
+    for name in ("status", "alerts"):
+        lines = [*lines, "==[status]== 200", f"==[name]== {name}", {"alerts": "[]"}.get(name, "{}")]
+    assert parse([*lines, "==[status]== 200"]).sent == [
+        Sent("team", "slack", 5, 3),
+        Sent("", "email", 4, 0),
+    ]
 
 
 def test_settling():
