@@ -37,7 +37,11 @@ def test_deduplication(site: Site) -> None:
         one = query(site, f'up{{job="{job}"}}')
         assert len(one["result"]) == len(members)
         assert not any("replica" in series["metric"] for series in one["result"])
-    assert value(query(site, 'count(up{job="prometheus"})')) == len(site.running("prometheus"))
+    assert _all_counted(site)
+
+
+def _all_counted(site: Site) -> bool:
+    return value(query(site, 'count(up{job="prometheus"})')) == len(site.running("prometheus"))
 
 
 @pytest.mark.usefixtures("restored")
@@ -60,7 +64,7 @@ def test_a_stopped_replica(site: Site) -> None:
             )
             time.sleep(6 * interval(site))  # longer than the gap that would be too long
         wait_for("everything to be back", lambda: healthy(site), 60)
-        assert value(query(site, 'count(up{job="prometheus"})')) == len(site.running("prometheus"))
+        wait_for("every Prometheus to be counted", lambda: _all_counted(site))
     assert until(probe, lambda round_: bool(round_.warnings)), (
         "no query was answered with a warning"
     )

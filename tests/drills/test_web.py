@@ -219,10 +219,13 @@ def test_scrapes_and_alerts_work_with_it(tls: Site, with_tls: None) -> None:
             assert plain == {topology.COMPONENTS["seaweedfs"].job_name}
             return True
 
+        def all_known(url: str = url) -> bool:
+            found = get(f"{url}/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
+            assert all(one["url"].startswith("https:") for one in found)
+            return len(found) == len(tls.running("alertmanager"))
+
         wait_for("all targets to be scraped", all_up, 30)
-        found = get(f"{url}/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
-        assert all(one["url"].startswith("https:") for one in found)
-        assert len(found) == len(tls.running("alertmanager"))
+        wait_for("all Alertmanagers to be known by their new URLs", all_known)
 
 
 def test_tls_is_switched_off_while_queries_go_on(plain: Site, tls: Site, with_tls: None) -> None:

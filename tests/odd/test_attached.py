@@ -56,8 +56,9 @@ def test_attached() -> None:
 
     assert "_prometheus_up 1" in shell(HOST, "curl -s 127.0.0.1:10902/metrics")
     url = f"http://{plan.LAB.address(HOST)}:10903/api/v1/query?query=up"
-    series = [one["metric"] for one in get(url)["data"]["result"]]
-    assert series and all(one["cluster"] == "old" for one in series)
+    # It was started again just now, and has not scraped yet.
+    series = wait_for("what it scrapes", lambda: get(url)["data"]["result"])
+    assert all(one["metric"]["cluster"] == "old" for one in series)
     # It was read, linked and written as the owner of the data.
     uploaded = "ls /srv/blocks/*/meta.json"
     wait_for("its block in the bucket", lambda: shell(HOST, uploaded, check=False), timeout=60)

@@ -41,8 +41,12 @@ def test_global_view() -> None:
     shell(OTHER, "systemctl stop thanos-querier")
     verify = run(above, deploy=VERIFY)
     assert verify.status != 0 and other["address"] in verify.log, str(verify)
-    counts, warnings = seen(ONE)
-    assert counts == {"one": 1} and other["address"] in " ".join(warnings)
+
+    def missed() -> bool:
+        counts, warnings = seen(ONE)
+        return counts == {"one": 1} and other["address"] in " ".join(warnings)
+
+    wait_for("an answer without it, with a warning that names it", missed)
 
     shell(OTHER, "systemctl start thanos-querier")
     wait_for("both clusters again", lambda: seen(ONE) == (both, []), 60)

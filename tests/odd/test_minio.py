@@ -98,4 +98,8 @@ def test_bucket_on_minio() -> None:
     # Whom somebody else let in is out after the next start.
     shell(HOST, f"{admin.removesuffix(' info site')} add site stranger stranger-secret")
     shell(HOST, "systemctl restart minio")
-    assert "does not exist" in shell(HOST, f"{admin} stranger 2>&1", check=False)
+
+    def out() -> bool:
+        return "does not exist" in shell(HOST, f"{admin} stranger 2>&1", check=False)
+
+    wait_for("the stranger to be unknown", out)

@@ -49,7 +49,8 @@ def test_strict_firewall() -> None:
     for action in ("reload", "restart"):
         shell("odd-2", f"systemctl {action} nftables")
         assert "policy drop" in shell("odd-2", "nft list ruleset")
-        assert scrapes("odd-1", "odd-2"), f"not after a {action}"
+        # systemctl waits for their unit, and not for ours, which follows it.
+        wait_for(f"our rules after a {action}", lambda: scrapes("odd-1", "odd-2"))
         # Whoever is no member of the site, like the machine that the lab runs on, is shut out.
         assert not answers("odd-2", 9100)
     lab("restart", "odd-2")
@@ -123,12 +124,15 @@ def test_ipv6_only() -> None:
     wait_for("all targets to be scraped", lambda: set(up(one).values()) == {"1"})
     assert scrapes(one, two) and not answers(two, 9100)
     assert "udp dport 9094" in shell(two, "nft list ruleset")
-    seen = up(one, port=10903)
-    assert {host for job, host in seen if job == "alertmanager"} == {one, two}
+
+    def alertmanagers() -> set[str]:
+        return {host for job, host in up(one, port=10903) if job == "alertmanager"}
+
+    wait_for("both of them at the querier", lambda: alertmanagers() == {one, two})
 
     def alertmanager(path: str) -> Any:
         url = f"http://{join(plan.LAB.address(two), 9093)}/api/v2/{path}"
         return json.loads(shell(two, f"curl -gs {url}"))
 
-    assert len(alertmanager("status")["cluster"]["peers"]) == 2
+    wait_for("both peers", lambda: len(alertmanager("status")["cluster"]["peers"]) == 2)
     wait_for("the Watchdog to arrive", lambda: "Watchdog" in str(alertmanager("alerts")))
