@@ -3,7 +3,7 @@
     pyinfra -y inventory.py deploys/verify.py
 
 Every host is asked in parallel, by two commands: the look, and the questions to its daemons (again,
-for two scrape intervals, where targets are not up). Then everything is judged together
+for two scrape intervals, where targets of the site are not up that may come up). Then everything is judged together
 (`lib/checks.py`) and printed once, on stderr, as pyinfra's messages are. A host with a failed check
 fails the run; so does one that cannot be reached. With `--limit` only the chosen hosts are asked,
 about the whole site as they see it.
@@ -45,7 +45,9 @@ def _ask():
 
     def judge(lines: list[str]) -> Progress:
         seen = _seen()[host.name] = checks.read(member, found, lines)
-        wrong = checks.targets_not_up(seen)
+        # What others have said by now counts: whoever is known to be down is not waited for.
+        so_far = checks.View(rollout.site(), {**_seen(), host.name: seen}, rollout.dead())
+        wrong = checks.targets_not_up(so_far, host.name)
         waited = time.monotonic() - begun
         says = f"not up: {some(wrong)}" if wrong else "all up"
         return Progress(not wrong or waited > patience, says, waited)
@@ -70,7 +72,8 @@ def _report():
     if host.name == first:
         for line in checks.table(view, results):
             logger.info(format_text(line, **_style(line)))
-    failed = [one for one in results if one.severity == "fail"]
+    # pyinfra itself fails for a host that it could not reach.
+    failed = [one for one in results if one.severity == "fail" and one.host not in view.dead]
     mine = [f for f in failed if (f.host if f.host in living else first) == host.name]
     if mine:
         more = f", and {len(mine) - 1} more" if len(mine) > 1 else ""

@@ -10,19 +10,21 @@ chapter of spec/000.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import config, flags, paths, releases, storage_checks, topology, web
+from deploys.lib import causes, config, flags, paths, releases, storage_checks, topology, web
 from deploys.lib.ask import script
 from deploys.lib.findings import printable
-from deploys.lib.results import Result, aligned, listed_results, some
+from deploys.lib.results import Daemon, Result, aligned, listed_results, some
 from deploys.lib.service import installed
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
 from deploys.lib.site import Member, Site
@@ -73,8 +75,24 @@ class Query:
 
 # What was scraped, not what came by remote write: a receiver can have the same series.
 SCRAPED = ",".join(f'{label}=""' for label in topology.REPLICA_LABELS.values())
-# Counted by the querier: the series themselves would be megabytes on a large site.
-COUNTED_UP = f"count by ({CLUSTER_LABEL},{REPLICA_LABEL}) (up{{{SCRAPED}}})"
+
+
+def fresh(selector: str, site: Site) -> str:
+    """The samples of `selector` from the last two scrapes. A Prometheus that is restarted, or moved, leaves no mark
+    that the series of before are at an end: queries find them for five minutes more."""
+    intervals = [seconds(m.settings.scrape_interval) for m in site.members("prometheus")]
+    # A sample has the time at which the scrape began, and is there when it is over.
+    return f"timestamp({selector}) > time() - {2 * max(intervals, default=0) + 5:g}"
+
+
+def slow_jobs(site: Site) -> set[str]:
+    """The user's jobs that scrape less often than ours: whether their series are fresh is not asked."""
+    return {
+        str(job.get("job_name"))
+        for member in site.members("prometheus")
+        for job in member.settings.prometheus_config.get("scrape_configs") or []
+        if seconds(job.get("scrape_interval") or "0s") > seconds(member.settings.scrape_interval)
+    }
 
 
 def prometheus_up(site: Site) -> str:
@@ -85,7 +103,8 @@ def prometheus_up(site: Site) -> str:
     """
     targets = [site.endpoint("prometheus", m).target for m in site.members("prometheus")]
     ours = config.selected({topology.COMPONENTS["prometheus"].job_name: targets})
-    return f"count by ({CLUSTER_LABEL}) (count by ({CLUSTER_LABEL}, instance) (up{{{ours}}}))"
+    each = f"count by ({CLUSTER_LABEL}, instance) ({fresh(f'up{{{ours}}}', site)})"
+    return f"count by ({CLUSTER_LABEL}) ({each})"
 
 
 def query_call(name: str, query: str, dedup: bool = True) -> Call:
@@ -94,10 +113,14 @@ def query_call(name: str, query: str, dedup: bool = True) -> Call:
 
 
 def queries(site: Site) -> tuple[Call, ...]:
-    """What a querier is asked, for A7 and by the drill."""
+    """What a querier is asked, for A7 and by the drill. It counts: the series themselves would be megabytes on a large
+    site."""
+    slow = "|".join(re.escape(name) for name in sorted(slow_jobs(site)))
+    up = f"up{{{SCRAPED}{f',job!~{json.dumps(slow)}' if slow else ''}}}"
+    counted = f"count by ({CLUSTER_LABEL},{REPLICA_LABEL}) ({fresh(up, site)})"
     return (
-        query_call("up-raw", COUNTED_UP, dedup=False),
-        query_call("up", COUNTED_UP),
+        query_call("up-raw", counted, dedup=False),
+        query_call("up", counted),
         query_call("prometheus-up", prometheus_up(site)),
     )
 
@@ -243,19 +266,55 @@ class View:
                 found.setdefault(member.settings.cluster, []).append((member, report))
         return found
 
+    @cached_property
+    def addresses(self) -> dict[str, Daemon]:
+        """`address:port` -> whose port it is."""
+        return causes.addresses(self.site)
+
+    @cached_property
+    def broken(self) -> dict[Daemon, Daemon]:
+        """Every daemon that does not do its job -> the cause."""
+        return causes.broken(self.site, self.seen, self.dead)
+
+    def by_cause(self, found: Mapping[str, Daemon | None]) -> list[tuple[list[str], Daemon | None]]:
+        """What was found, with the daemons that it is about, by what explains it: a result for each of them, and one
+        (about nobody) for what nothing explains."""
+        groups: dict[Daemon | None, tuple[list[str], Daemon | None]] = {}
+        for what, about in found.items():
+            cause = self.broken.get(about) if about else None
+            groups.setdefault(cause, ([], about if cause else None))[0].append(what)
+        return list(groups.values())
+
+    def querier_behind(self, frontend: Member) -> Daemon | None:
+        """The querier that a query frontend asks, where it is one of the site."""
+        if "querier" in frontend.groups and not frontend.settings.frontend_downstream:
+            return frontend.name, "thanos-querier"
+        url = flags.frontend_downstream(self.site, frontend)
+        return self.addresses.get(urlsplit(url).netloc)
+
     @property
     def not_asked(self) -> list[str]:
         """Hosts that this run left out (`--limit`)."""
         return [name for name in self.site.hosts if name not in self.seen and name not in self.dead]
 
 
-def targets_not_up(seen: Seen) -> list[str]:
-    """The targets that this host's Prometheus did not reach, or has not asked yet."""
+def our_target(view: View, target: prometheus.Target) -> Daemon | None:
+    """The daemon of the site that a target is; None for the user's own ones."""
+    daemon = view.addresses.get(target.instance)
+    name = topology.COMPONENTS[daemon[1]].job_name if daemon else ""
+    ours = target.job == name or (target.job.startswith("federate-") and name == "prometheus")
+    return daemon if ours else None
+
+
+def targets_not_up(view: View, host: str) -> list[str]:
+    """Our targets that this host's Prometheus did not reach, or has not asked yet, though they may come up: for one of
+    a dead host, and for one that is known to be down, waiting is in vain."""
     return [
         f"{target.job} {target.instance}"
         for name in PROMETHEUS
-        for target in getattr(seen.daemons.get(name), "targets", [])
-        if target.health != "up"
+        for target in getattr(view.seen[host].daemons.get(name), "targets", [])
+        if target.health != "up" and (daemon := our_target(view, target))
+        if daemon not in view.broken
     ]
 
 
@@ -269,6 +328,15 @@ def _journal(unit: str) -> str:
 
 def _check_units(view: View) -> Iterator[Result]:
     """A1 and spec/000 11.1: every unit runs what is wanted, and is ready."""
+    for name in (one for one in view.site.hosts if one in view.dead):
+        yield Result(
+            name,
+            "A1",
+            "this host cannot be reached, or failed before it was asked",
+            "a host that answers",
+            "see the messages above: is it up, and does SSH let you in?",
+            about=(name, ""),
+        )
     for name, seen in view.seen.items():
         member = view.site.hosts[name]
         if seen.look is None:
@@ -289,7 +357,8 @@ def _check_unit(member: Member, found: look.State, component: str, report: Any) 
     unit = found.units.get(info.unit, {})
 
     def result(found: str, wanted: str, advice: str) -> Result:
-        return Result(member.name, "A1", f"{info.unit}: {found}", wanted, advice)
+        about = member.name, component
+        return Result(member.name, "A1", f"{info.unit}: {found}", wanted, advice, about=about)
 
     converge = "the deploy mends it: pyinfra inventory.py deploys/site.py"
     yield from paths.drop_ins(member.name, "A1", component, found)
@@ -516,28 +585,66 @@ def _check_targets(view: View) -> Iterator[Result]:
                     f"those of {first[0]}: deduplication takes replicas for one",
                     "set scrape jobs and targets for the group, not for a host; deploy both",
                 )
-            yield from _check_up(member, report)
+            yield from _check_up(view, member, report)
     for member, report in view.reports("prometheus-upper"):
         if not report.ready:
             continue
         if "targets" in report.errors:
             yield _unanswered(member, "A5", "prometheus-upper", "targets", report)
             continue
-        yield from _check_up(member, report)
+        yield from _check_up(view, member, report)
         yield from _check_federation(view.site, member, report)
 
 
-def _check_up(member: Member, report: prometheus.Report) -> Iterator[Result]:
-    down = [t for t in report.targets if t.health == "down"]
-    if down:
-        named = some(f"{t.job} {t.instance} ({t.last_error or 'no reason'})" for t in down)
-        found = f"{len(down)} of {len(report.targets)} targets down: {named}"
+def _check_up(view: View, member: Member, report: prometheus.Report) -> Iterator[Result]:
+    """What the site itself consists of is scraped."""
+    ours = [(t, daemon) for t in report.targets if (daemon := our_target(view, t))]
+    down = {
+        f"{t.job} {t.instance} ({t.last_error or 'no reason'})": daemon
+        for t, daemon in ours
+        if t.health == "down"
+    }
+    for names, about in view.by_cause(down):
+        found = f"{len(names)} of {len(ours)} targets of the site down: {some(names)}"
         advice = "on that host: does the service run, and can its port be reached?"
-        yield Result(member.name, "A5", found, "all up", advice)
-    new = [(t.job, t.instance) for t in report.targets if t.health == "unknown"]
-    if new:
-        found = f"not scraped yet: {_targets(sorted(new))}"
-        yield Result(member.name, "A5", found, "all up", "ask again in a minute", "warn")
+        yield Result(member.name, "A5", found, "all up", advice, about=about)
+    new = {f"{t.job} {t.instance}": daemon for t, daemon in ours if t.health == "unknown"}
+    for names, about in view.by_cause(new):
+        found = f"not scraped yet: {some(sorted(names))}"
+        advice = "ask again in a minute"
+        yield Result(member.name, "A5", found, "all up", advice, "warn", about)
+
+
+def _check_own_targets(view: View) -> Iterator[Result]:
+    """A5: the user's own targets. What they are is not the site's business: a warning, once for each job."""
+    jobs: dict[tuple[str, str], dict[tuple[str, str], dict[str, prometheus.Target]]] = {}
+    for member, report in view.prometheus():
+        for target in report.targets if report.ready else ():
+            if not our_target(view, target):
+                job = jobs.setdefault((member.settings.cluster, target.job), {})
+                job.setdefault((target.instance, target.scrape_url), {})[member.name] = target
+    for (_, job), targets in jobs.items():
+        for health, says in (("down", "down"), ("unknown", "not scraped yet")):
+            ill = {
+                instance: {name: t for name, t in seen.items() if t.health == health}
+                for (instance, _), seen in targets.items()
+            }
+            ill = {instance: seen for instance, seen in ill.items() if seen}
+            if not ill:
+                continue
+            names = [
+                f"{instance} ({next(iter(seen.values())).last_error or 'no reason'})"
+                if health == "down"
+                else instance
+                for instance, seen in sorted(ill.items())
+            ]
+            found = f"job {job}: {len(ill)} of {len(targets)} targets {says}: {some(names)}"
+            asked = {name for seen in targets.values() for name in seen}
+            see = {name for seen in ill.values() for name in seen}
+            found += f"; as {', '.join(sorted(see))} alone sees it" if len(see) < len(asked) else ""
+            advice = "a target of your own: does it run, and can its port be reached?"
+            host = next(name for name in view.site.hosts if name in see)
+            yield Result(host, "A5", found, "all up", advice, "warn")
 
 
 def _check_federation(site: Site, member: Member, report: prometheus.Report) -> Iterator[Result]:
@@ -582,7 +689,8 @@ def _check_remote_write(view: View) -> Iterator[Result]:
             found += f", {queue.failed:.0f} were refused" if queue.failed else ""
             wanted = f"at most {config.BEHIND:.0f} s behind"
             advice = f"its error is in {_journal('prometheus')}: receiver, port, CA or password?"
-            yield Result(member.name, "spec/000 7", found, wanted, advice)
+            about = view.addresses.get(urlsplit(queue.url).netloc)
+            yield Result(member.name, "spec/000 7", found, wanted, advice, about=about)
 
 
 def _targets(pairs: Iterable[tuple[str, str]]) -> str:
@@ -619,13 +727,16 @@ def _check_stores(view: View) -> Iterator[Result]:
             advice = f"on {other.name}: {_journal(topology.COMPONENTS[component].unit)}; "
             advice += "is the port open from here?"
             if store is None:
-                yield Result(member.name, "A6", f"{what} is not listed", "listed", advice)
+                found, wanted_of_it = f"{what} is not listed", "listed"
             elif store.last_error:
-                found = f"{what}: {store.last_error}"
-                yield Result(member.name, "A6", found, "no error", advice)
+                found, wanted_of_it = f"{what}: {store.last_error}", "no error"
             elif labels and not any(labels.items() <= one.items() for one in store.label_sets):
                 found = f"{what} has {some(map(_labels, store.label_sets)) or 'no labels'}"
-                yield Result(member.name, "A6", found, _labels(labels), advice)
+                wanted_of_it = _labels(labels)
+            else:
+                continue
+            about = other.name, component
+            yield Result(member.name, "A6", found, wanted_of_it, advice, about=about)
         if stores and not any("+" in e["address"] for e in member.settings.querier_endpoints):
             yield Result(
                 member.name,
@@ -643,50 +754,86 @@ def _check_deduplication(view: View) -> Iterator[Result]:
         cluster: {str(member.settings.replica) for member in members}
         for cluster, members in view.site.clusters.items()
     }
+    slow = slow_jobs(view.site)
     # Labels are compared where two targets share an address: what counts is the series.
     targets = {
         cluster: max(
-            len({frozenset(t.labels.items()) for t in report.targets if t.last_scrape})
+            len(
+                {
+                    frozenset(t.labels.items())
+                    for t in report.targets
+                    if t.last_scrape and t.job not in slow
+                }
+            )
             for _, report in reports
         )
         for cluster, reports in view.clusters().items()
     }
+    # What a replica that is away does not give is no news; the others have to give all of it.
+    away = {
+        (m.settings.cluster, str(m.settings.replica)): daemon
+        for m in view.site.members("prometheus")
+        for daemon in ((m.name, "thanos-sidecar"), (m.name, "prometheus"))
+        if daemon in view.broken
+    }
+    stores = {
+        flags.store_target(view.site, name, m): (m.name, name) for name, m in view.site.stores()
+    }
+    gone = {target: daemon for target, daemon in stores.items() if daemon in view.broken}
     for member, report in view.reports("thanos-querier"):
         if report.ready:
             said = view.seen[member.name].queries
             answers = {
                 call.name: read_query(said.get(call.name, NO_ANSWER)) for call in queries(view.site)
             }
-            for found, wanted in _judge_deduplication(answers, replicas, targets):
+            judged = _judge_deduplication(answers, replicas, targets, away, gone)
+            for found, wanted, about in judged:
                 advice = (
                     "does the querier list all stores without error (A6)? Are all targets up (A5)?"
                 )
-                yield Result(member.name, "A7", found, wanted, advice)
+                yield Result(member.name, "A7", found, wanted, advice, about=about)
 
 
 def _judge_deduplication(
     answers: Mapping[str, Query],
     replicas: Mapping[str, set[str]],
     targets: Mapping[str, int],
-) -> Iterator[tuple[str, str]]:
-    """What was found and what is wanted, of each thing that is wrong."""
+    away: Mapping[tuple[str, str], Daemon],
+    gone: Mapping[str, Daemon],
+) -> Iterator[tuple[str, str, Daemon | None]]:
+    """What was found, what is wanted, and about whom it is, of each thing that is wrong. `away` are the replicas that
+    do not do their job, `gone` the addresses of stores that do not."""
     for name, answer in answers.items():
         if answer.problem:
-            yield f"query {name}: {answer.problem}", "an answer"
+            yield f"query {name}: {answer.problem}", "an answer", None
     # Each query meets the same stores, and warns of the same one.
-    for warning in sorted({w for answer in answers.values() for w in answer.warnings})[:2]:
-        yield f"a partial answer: {warning[:200]}", "whole answers, without warnings"
+    warned: dict[Daemon | None, str] = {}
+    for warning in sorted({w for answer in answers.values() for w in answer.warnings}):
+        about = next((daemon for target, daemon in gone.items() if target in warning), None)
+        warned.setdefault(about, warning)
+    for about, warning in warned.items():
+        yield f"a partial answer: {warning[:200]}", "whole answers, without warnings", about
     if any(answer.problem for answer in answers.values()):
         return
-    raw = _counted(answers["up-raw"])
+    raw, living = _counted(answers["up-raw"]), set()
     for cluster, names in replicas.items():
-        found = {replica: n for (one, replica), n in raw.items() if one == cluster}
+        missing = {
+            replica: away[cluster, replica] for replica in names if (cluster, replica) in away
+        }
+        for replica, about in missing.items():
+            yield f"no `up` of replica {replica} of cluster {cluster}", "one of each replica", about
+        names = names - set(missing)
+        if not names:
+            continue
+        living.add(cluster)
+        found = {r: n for (one, r), n in raw.items() if one == cluster and r not in missing}
         wanted = targets.get(cluster, max(found.values(), default=0))
         if set(found) != names or any(n != wanted for n in found.values()):
             shown = ", ".join(f"{k or 'no replica'}: {n:g}" for k, n in sorted(found.items()))
             yield (
                 f"`up` of cluster {cluster}, dedup off: {shown or 'nothing'}",
                 f"{wanted:g} series from each of {', '.join(sorted(names))}",
+                None,
             )
         once = {
             replica: n for (one, replica), n in _counted(answers["up"]).items() if one == cluster
@@ -696,13 +843,15 @@ def _judge_deduplication(
             yield (
                 f"`up` of cluster {cluster}, dedup on: {shown or 'nothing'}",
                 f"{wanted:g} series without the label {REPLICA_LABEL}",
+                None,
             )
     counted = _counted(answers["prometheus-up"])
-    for cluster, names in replicas.items():
+    for cluster in living:
         # Every Prometheus scrapes those of its cluster, which are one series each.
-        if (count := counted.get((cluster, ""), 0)) != len(names):
+        wanted = len(replicas[cluster])
+        if (count := counted.get((cluster, ""), 0)) != wanted:
             found = f"`up` of the Prometheus of cluster {cluster} is {count:g} with dedup on"
-            yield found, f"{len(names)}, one for each Prometheus"
+            yield found, f"{wanted}, one for each Prometheus", None
 
 
 def _counted(query: Query) -> dict[tuple[str, str], float]:
@@ -730,16 +879,22 @@ def _check_gossip(view: View) -> Iterator[Result]:
         advice = "is the gossip port open between them, TCP and UDP? " + _journal("alertmanager")
         if gossip:
             peers = {peer.address for peer in report.peers}
-            missing = [name for target, name in members.items() if target not in peers]
-            if missing:
-                found = f"does not see {', '.join(missing)}"
-                yield Result(member.name, "A17", found, f"all {len(members)} as peers", advice)
+            missing = {
+                name: (name, "alertmanager")
+                for target, name in members.items()
+                if target not in peers
+            }
+            for names, about in view.by_cause(missing):
+                found, wanted = f"does not see {', '.join(names)}", f"all {len(members)} as peers"
+                yield Result(member.name, "A17", found, wanted, advice, about=about)
             if report.cluster_status != "ready":
                 found = f"gossip is {report.cluster_status}"
                 yield Result(member.name, "A17", found, "ready, that is settled", advice)
             if report.failed_peers:
                 found = f"failed peers: {report.failed_peers}"
-                yield Result(member.name, "A17", found, "0", advice)
+                down = [one for one in missing.values() if one in view.broken]
+                about = down[0] if report.failed_peers <= len(down) else None
+                yield Result(member.name, "A17", found, "0", advice, about=about)
             strange = sorted(peers - set(members))
             if strange:
                 yield Result(
@@ -811,14 +966,17 @@ def _check_discovered(view: View) -> Iterator[Result]:
             yield _unanswered(member, "A18", "prometheus", "alertmanagers", report)
             continue
         known = {urlsplit(url).netloc for url in report.alertmanagers}
-        missing = [name for target, name in wanted.items() if target not in known]
-        if missing:
+        missing = {
+            name: (name, "alertmanager") for target, name in wanted.items() if target not in known
+        }
+        for names, about in view.by_cause(missing):
             yield Result(
                 member.name,
                 "A18",
-                f"prometheus does not send to {', '.join(missing)}",
+                f"prometheus does not send to {', '.join(names)}",
                 f"all {len(wanted)} Alertmanagers discovered",
                 "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
+                about=about,
             )
 
 
@@ -832,6 +990,7 @@ def _check_sidecars(view: View) -> Iterator[Result]:
                 "thanos-sidecar does not reach its Prometheus",
                 "thanos_sidecar_prometheus_up 1",
                 _journal("thanos-sidecar"),
+                about=(member.name, "prometheus"),
             )
 
 
@@ -854,7 +1013,10 @@ def _check_rulers(view: View) -> Iterator[Result]:
         if broken:
             found = f"rules that cannot be evaluated: {some(broken)}"
             advice = "do the queriers answer (A6, A7)? " + _journal(unit)
-            yield Result(member.name, "A25", found, "none", advice, "warn")
+            queriers = [(one.name, "thanos-querier") for one in view.site.running("thanos-querier")]
+            all_down = queriers and all(one in view.broken for one in queriers)
+            about = queriers[0] if all_down else None
+            yield Result(member.name, "A25", found, "none", advice, "warn", about)
         wanted = {one for file in member.settings.rule_rules.values() for one in _named(file)}
         missing = wanted - {(rule.group, rule.name) for rule in rules}
         if missing:
@@ -956,6 +1118,7 @@ CHECKS = (
     _check_external_labels,
     _check_flags,
     _check_targets,
+    _check_own_targets,
     _check_remote_write,
     _check_sidecars,
     _check_stores,
@@ -975,7 +1138,8 @@ CHECKS = (
 def judge(view: View) -> list[Result]:
     """Everything that is not as it should be, failures first. Empty where the site is well.
 
-    A report that a check does not understand fails that check, and no other.
+    A report that a check does not understand fails that check, and no other. What another failure explains is told
+    under that.
     """
     results: list[Result] = []
     for check in CHECKS:
@@ -987,7 +1151,7 @@ def judge(view: View) -> list[Result]:
             results.append(
                 Result(first, "verify", found, "reports that are understood", "report it")
             )
-    return sorted(results, key=lambda result: result.severity != "fail")
+    return sorted(causes.folded(results, view.broken), key=lambda result: result.severity != "fail")
 
 
 # --- Printing -------------------------------------------------------------------------------------

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+Daemon = tuple[str, str]
+"""A host and the component on it; without a component, the host itself."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -18,6 +21,10 @@ class Result:
     wanted: str
     advice: str
     severity: Literal["fail", "warn", "note"] = "fail"
+    about: Daemon | None = None
+    """The daemon that it is about: where that one is down, this is no news (lib/causes.py)."""
+    consequences: tuple[str, ...] = ()
+    """What it explains: checks that failed for this reason alone, with their hosts."""
 
 
 def some(names: Iterable[str], most: int = 4) -> str:
@@ -33,6 +40,8 @@ def listed_results(results: Iterable[Result]) -> list[str]:
     for hosts, one in merged(results):
         lines.append(f"{one.severity}  {one.check}  {some(hosts)}: {one.found}")
         lines.append(f"      wanted: {one.wanted}; to do: {one.advice}")
+        if one.consequences:
+            lines.append(f"      this explains, too: {'; '.join(one.consequences)}")
     return ["", *lines] if lines else []
 
 
@@ -41,6 +50,7 @@ def merged(results: Iterable[Result]) -> list[tuple[list[str], Result]]:
     found: dict[tuple[str, ...], tuple[list[str], Result]] = {}
     for result in results:
         key = (result.severity, result.check, result.found, result.wanted, result.advice)
+        key += result.consequences
         hosts = found.setdefault(key, ([], result))[0]
         if result.host not in hosts:
             hosts.append(result.host)

@@ -77,6 +77,7 @@ def _check_frontends(view: View) -> Iterator[Result]:
                 f"a query through thanos-query-frontend is not answered: {answer.problem}",
                 "an answer",
                 f"does the querier behind it run? {_journal('thanos-query-frontend')}",
+                about=view.querier_behind(member),
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -400,7 +400,7 @@ def test_a5_targets():
     view = broken(make_view(), "prom-1", "prometheus", targets=[down, *targets[1:]])
     assert "connection refused" in only(view).found
     assert down.instance in only(view).found
-    assert checks.targets_not_up(view.seen["prom-1"]) == [f"{down.job} {down.instance}"]
+    assert checks.targets_not_up(view, "prom-1") == [f"{down.job} {down.instance}"]
     view = broken(make_view(), "prom-2", "prometheus", targets=targets[1:])
     result = only(view)
     assert (result.host, result.check) == ("prom-2", "A5")
@@ -415,7 +415,213 @@ def test_an_upper_prometheus_federates_every_replica():
     down = [*targets[:-1], replace(targets[-1], health="down", last_error="timed out")]
     view = broken(make_view(), "upper-1", "prometheus-upper", targets=down)
     assert "timed out" in only(view).found
-    assert checks.targets_not_up(view.seen["upper-1"]) == ["federate-main 10.0.0.12:9090"]
+    assert checks.targets_not_up(view, "upper-1") == ["federate-main 10.0.0.12:9090"]
+
+
+def own_target(number: int, health: str, job: str = "shop") -> prometheus.Target:
+    instance = f"10.9.0.{number}:8080"
+    labels = {"job": job, "instance": instance}
+    return prometheus.Target(job, instance, health, 1.0, "refused", f"http://{instance}/", labels)
+
+
+def with_own_targets(**targets: list[prometheus.Target]) -> View:
+    """A site whose Prometheus scrape targets of the user as well, all of them with `up`."""
+    view = make_view()
+    for name, more in targets.items():
+        host = name.replace("_", "-")
+        component = checks.topology.of_groups(view.site.hosts[host].groups)
+        component = next(one.name for one in component if one.name in checks.PROMETHEUS)
+        ours = view.seen[host].daemons[component].targets
+        view = broken(view, host, component, targets=[*ours, *more])
+    up = [({"cluster": "main", "replica": one}, 99) for one in ("replica-01", "replica-02")]
+    for host in ("prom-1", "prom-2"):
+        targets = view.seen[host].daemons["prometheus"].targets
+        number = len({frozenset(t.labels.items()) for t in targets})
+        up = [(labels, number) for labels, _ in up]
+    return asked(view, "query-1", up_raw=answer(up), up=answer([({"cluster": "main"}, up[0][1])]))
+
+
+def warned(view: View) -> list[Result]:
+    return [r for r in checks.judge(view) if r.check == "A5"]
+
+
+def test_a5_targets_of_the_user_are_a_warning_once_for_each_job():
+    down = [own_target(n, "down" if n < 7 else "up") for n in range(1, 10)]
+    other = [own_target(50, "down", job="bank"), own_target(51, "unknown", job="bank")]
+    view = with_own_targets(prom_1=[*down, *other], prom_2=[*down, *other])
+    assert failures(view) == []
+    bank, new, shop = sorted(warned(view), key=lambda r: r.found)
+    assert {one.severity for one in (bank, new, shop)} == {"warn"}
+    assert bank.found == "job bank: 1 of 2 targets down: 10.9.0.50:8080 (refused)"
+    assert new.found == "job bank: 1 of 2 targets not scraped yet: 10.9.0.51:8080"
+    assert shop.found.startswith("job shop: 6 of 9 targets down: 10.9.0.1:8080 (refused), ")
+    assert shop.found.endswith(" and 2 more")
+    # And nobody waits for them.
+    assert checks.targets_not_up(view, "prom-1") == []
+
+
+def test_a5_a_target_of_the_user_that_one_replica_alone_does_not_reach():
+    view = with_own_targets(prom_1=[own_target(1, "up")], prom_2=[own_target(1, "down")])
+    (one,) = warned(view)
+    assert one.found.endswith("; as prom-2 alone sees it")
+    assert one.host == "prom-2"
+
+
+def test_a5_a_target_of_the_user_on_a_job_or_address_of_ours_is_the_users():
+    theirs = own_target(1, "down", job="prometheus")
+    same = replace(own_target(2, "down"), instance="10.0.0.21:9093")  # an Alertmanager's
+    view = with_own_targets(prom_1=[theirs, same], prom_2=[theirs, same])
+    assert failures(view) == []
+    assert {one.severity for one in warned(view)} == {"warn"}
+
+
+# --- One cause, one failure -------------------------------------------------------------------------
+
+
+def without(view: View, *hosts: str, dead: tuple[str, ...] = ()) -> View:
+    """The view as it is while `hosts` are dead: everything that misses them says so."""
+    gone = {name: view.site.hosts[name] for name in (*hosts, *dead)}
+    addresses = {member.address for member in gone.values()}
+
+    def away(target: str) -> bool:
+        return target.rpartition(":")[0] in addresses
+
+    for member, report in view.prometheus():
+        targets = [
+            replace(t, health="down", last_error="no route to host") if away(t.instance) else t
+            for t in report.targets
+        ]
+        component = next(name for name in checks.PROMETHEUS if name in member.components)
+        view = broken(view, member.name, component, targets=targets)
+    for member, report in view.reports("alertmanager"):
+        peers = [peer for peer in report.peers if not away(peer.address)]
+        lost = len(report.peers) - len(peers)
+        view = broken(view, member.name, "alertmanager", peers=peers, failed_peers=lost)
+    stores = view.seen["query-1"].daemons["thanos-querier"].stores
+    errors = [replace(s, last_error="no route to host") if away(s.name) else s for s in stores]
+    view = broken(view, "query-1", "thanos-querier", stores=errors)
+    living = [m for m in view.site.members("prometheus") if m.name not in gone]
+    targets = len(make_targets(view.site))
+    warnings = [f"receive series from Addr: {s.name}: no route" for s in stores if away(s.name)]
+    one = [({"cluster": "main"}, targets)] if living else []
+    view = asked(
+        view,
+        "query-1",
+        up_raw=answer(
+            [({"cluster": "main", "replica": m.settings.replica}, targets) for m in living],
+            warnings=warnings,
+        ),
+        up=answer(one, warnings=warnings),
+        prometheus_up=answer([({"cluster": "main"}, 2)] if living else []),
+    )
+    seen = {name: one for name, one in view.seen.items() if name not in gone}
+    return replace(view, seen=seen, dead=set(gone))
+
+
+def test_a_dead_host_is_one_failure_and_what_it_explains_is_named_under_it():
+    view = without(make_view(), "prom-1")
+    result = only(view)
+    assert (result.host, result.check) == ("prom-1", "A1")
+    assert set(result.consequences) == {"A5 of prom-2, upper-1", "A6 of query-1", "A7 of query-1"}
+    lines = checks.table(view, checks.judge(view))
+    assert any("explains" in line and "A6 of query-1" in line for line in lines)
+    assert any("checks failed: 1, " in line for line in lines)
+    # Nor does anybody wait for it.
+    assert checks.targets_not_up(view, "prom-2") == []
+
+
+def test_a_dead_alertmanager_is_one_failure():
+    view = without(make_view(), "am-2")
+    known = ["http://10.0.0.21:9093/api/v2/alerts"]
+    view = broken(view, "prom-1", "prometheus", alertmanagers=known)
+    assert only(view).host == "am-2"
+    assert {one.split()[0] for one in only(view).consequences} == {"A5", "A17", "A18"}
+
+
+def test_all_replicas_dead_are_a_failure_each():
+    view = without(make_view(), "prom-1", "prom-2")
+    assert [(r.host, r.check) for r in failures(view)] == [("prom-1", "A1"), ("prom-2", "A1")]
+
+
+def test_a_unit_that_is_down_explains_what_misses_it():
+    view = without(make_view(), "am-2")
+    stopped = make_view().seen["am-2"]
+    stopped.look.units["alertmanager"]["ActiveState"] = "failed"
+    node = checks.topology.COMPONENTS["node_exporter"]
+    view = replace(view, seen={**view.seen, "am-2": stopped}, dead=())
+    found = failures(view)
+    assert found[0].host == "am-2" and found[0].found.startswith("alertmanager: failed")
+    assert "A17 of am-1" in found[0].consequences
+    # Its node_exporter runs: that nobody reaches it has another cause.
+    assert {(r.check, r.host) for r in found[1:]} == {("A5", "prom-1"), ("A5", "prom-2")}
+    assert all(f": {node.job_name} 10.0.0.22" in r.found for r in found[1:])
+
+
+def test_a_sidecar_is_not_ready_because_its_prometheus_is_down():
+    view = without(make_view(), "prom-2")
+    stopped = make_view().seen["prom-2"]
+    stopped.look.units["prometheus"]["ActiveState"] = "inactive"
+    daemons = {
+        **stopped.daemons,
+        "prometheus": prometheus.Report(ready=False, errors={"ready": "refused"}),
+        "thanos-sidecar": thanos.SidecarReport(False, None, False, errors={"ready": "HTTP 503"}),
+    }
+    view = replace(view, seen={**view.seen, "prom-2": replace(stopped, daemons=daemons)}, dead=())
+    causes = [r for r in failures(view) if r.check != "A5"]
+    assert [r.host for r in causes] == ["prom-2"]
+    assert causes[0].found.startswith("prometheus: inactive")
+    assert {"A1 of prom-2", "A6 of query-1", "A7 of query-1"} <= set(causes[0].consequences)
+
+
+def test_what_a_dead_host_does_not_explain_stays_a_failure():
+    view = without(make_view(), "prom-1")
+    view = broken(view, "am-1", "alertmanager", reload_success=False)
+    targets = view.seen["prom-2"].daemons["prometheus"].targets
+    targets = [replace(t, health="down") if t.instance == "10.0.0.31:10903" else t for t in targets]
+    view = broken(view, "prom-2", "prometheus", targets=targets)
+    n = len(make_targets(SITE))
+    view = asked(view, "query-1", up=answer([({"cluster": "main"}, n - 1)]))
+    assert {(r.check, r.host) for r in failures(view)} == {
+        *(("A1", "prom-1"), ("A2", "am-1"), ("A5", "prom-2"), ("A7", "query-1")),
+    }
+
+
+def test_a_daemon_known_to_be_down_is_not_waited_for():
+    view = without(make_view(), "am-2")
+    stopped = make_view().seen["am-2"]
+    for unit in stopped.look.units.values():
+        unit["ActiveState"] = "failed"
+    view = replace(view, dead=())
+    job = checks.topology.COMPONENTS["alertmanager"].job_name
+    assert f"{job} 10.0.0.22:9093" in checks.targets_not_up(view, "prom-1")
+    view = replace(view, seen={**view.seen, "am-2": stopped})
+    assert checks.targets_not_up(view, "prom-1") == []
+
+
+# --- Deduplication ----------------------------------------------------------------------------------
+
+
+def test_a7_asks_for_what_is_fresh():
+    """Series of an instance that is no more are found for five minutes, where nothing marked their end."""
+    jobs = [
+        {"job_name": "slow.one", "scrape_interval": "2m", "static_configs": []},
+        {"job_name": "fast", "scrape_interval": "5s", "static_configs": []},
+    ]
+    site = make_site(prometheus_config={"scrape_configs": jobs})
+    interval = site.hosts["prom-1"].settings.scrape_interval
+    assert interval == "15s"
+    for call in checks.queries(site):
+        assert quote(" > time() - 35)", safe="") in call.path
+    raw, once, _ = (unquote(call.path) for call in checks.queries(site))
+    assert raw.endswith("&dedup=false") and once.endswith("&dedup=true")
+    # What is scraped less often is not fresh all the time, and left out on both sides.
+    assert 'job!~"slow\\\\.one"' in raw
+    targets = [own_target(1, "up", job="slow.one")]
+    view = make_view(site)
+    for host in ("prom-1", "prom-2"):
+        ours = view.seen[host].daemons["prometheus"].targets
+        view = broken(view, host, "prometheus", targets=[*ours, *targets])
+    assert failures(view) == []
 
 
 @pytest.mark.parametrize("part", ["flags", "targets", "alertmanagers"])
@@ -505,7 +711,7 @@ def test_a7_deduplication():
 def test_a7_counts_our_own_prometheus():
     """And none of the user's targets that has the job of this name; nor one of ours twice."""
     ours = 'up{job="prometheus", instance=~"10[.]0[.]0[.]11:9090|10[.]0[.]0[.]12:9090"}'
-    wanted = f"count by (cluster) (count by (cluster, instance) ({ours}))"
+    wanted = f"count by (cluster) (count by (cluster, instance) ({checks.fresh(ours, SITE)}))"
     (call,) = (call for call in checks.queries(SITE) if call.name == "prometheus-up")
     assert unquote(call.path).startswith(f"/api/v1/query?query={wanted}&")
     assert call.path in checks.questions(SITE, SITE.hosts["query-1"])

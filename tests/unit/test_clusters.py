@@ -198,7 +198,7 @@ def test_verify_counts_each_replica_once():
             "prometheus-up": answer([({"cluster": c}, n) for c, n in counts.items()]),
         }
         read = {name: checks.read_query(one) for name, one in answers.items()}
-        return list(checks._judge_deduplication(read, replicas, targets))
+        return list(checks._judge_deduplication(read, replicas, targets, {}, {}))
 
     assert judged(east=2, west=2) == []
     assert judged(east=2, west=1) and judged(east=3, west=1)

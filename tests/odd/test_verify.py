@@ -1,0 +1,61 @@
+"""What verify says of a site that is not as it should be: what is wrong, once, and soon."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from tests.drills.site import get, lab, shell, wait_for
+from tests.lab import plan
+from tests.odd.site import PROMETHEUS, VERIFY, Groups, blank, deployed, run
+
+ONE, OTHER = "odd-1", "odd-2"
+PATIENCE = 15
+"""Seconds that verify waits for a target that may come up: two scrape intervals, and five more."""
+
+
+def site(**data: Any) -> Groups:
+    """Two replicas, two Alertmanagers and a querier, with a job of the user's whose one target is down."""
+    mine = {"prometheus_targets": {"mine": [{"targets": ["127.0.0.1:1"]}]}}
+    hosts = {
+        name: {**PROMETHEUS, **mine, **data, "replica": f"replica-{name}"} for name in (ONE, OTHER)
+    }
+    return {"prometheus": hosts, "alertmanager": hosts, "querier": {ONE: hosts[ONE]}}
+
+
+def test_verify() -> None:
+    """A dead host, a move, and targets of yours that are down"""
+    blank(ONE, OTHER)
+    deployed(site())
+    seen = run(site(), deploy=VERIFY)
+    assert seen.status == 0, str(seen)
+    assert seen.log.count("job mine: 1 of 1 targets down: 127.0.0.1:1") == 1, str(seen)
+
+    # A Prometheus that starts with other targets than it had leaves the old series without a mark of their end.
+    moved = site(node_exporter_port=9101, prometheus_retention_time="14d")
+    done = run(moved)
+    assert done.status == 0, str(done)
+    seen = run(moved, deploy=VERIFY)
+    assert seen.status == 0, str(seen)
+    url = f"http://{plan.LAB.address(ONE)}:10903/api/v1/query?query=count(up)"
+    (before,) = _values(url)
+    assert before > _values(url.replace("count(up)", "count(up{job!='node_exporter'})"))[0] + 2, (
+        "the premise: the series of before are found"
+    )
+
+    lab("kill", OTHER)
+    down = 'curl -s 127.0.0.1:9090/api/v1/targets | grep -o \'"health":"down"\' | wc -l'
+    wait_for("its targets to be down", lambda: int(shell(ONE, down)) > 3, 60)
+    begun = time.monotonic()
+    seen = run(moved, deploy=VERIFY)
+    assert time.monotonic() - begun < PATIENCE, str(seen)
+    assert seen.status == 1, str(seen)
+    assert "checks failed: 1, " in seen.log, str(seen)
+    (explained,) = re.findall("explains, too: (.*)", seen.log)
+    for check in ("A5", "A6", "A7", "A17"):
+        assert f"{check} of {ONE}" in explained, str(seen)
+
+
+def _values(url: str) -> list[float]:
+    return [float(one["value"][1]) for one in get(url)["data"]["result"]]
