@@ -604,9 +604,10 @@ def _remote_write(site: Site, member: Member, for_: str) -> list[Data]:
             f"rate({storage}_samples_failed_total{{{job}}}[{window}]) > 0",
             "critical",
             "{{ $labels.url }} refuses samples of {{ or $labels.host $labels.instance }}",
-            "The receiver answers that it does not want them (a wrong password, a bad request), "
-            "so they are not sent again: they are missing there. The journal of Prometheus has "
-            "the receiver's words.",
+            "The receiver answers that it does not want them (a wrong password, a bad request), or "
+            "takes remote write 2.0 (protobuf_message) for an empty request, as Thanos 0.42 does. "
+            "They are not sent again: they are missing there. The journal of Prometheus has the "
+            "receiver's words.",
             for_,
         ),
         _alert(
@@ -702,7 +703,31 @@ def _rulers_and_receivers(site: Site, member: Member, for_: str) -> list[Data]:
                 for_,
             ),
         ]
+        since = releases.REMOTE_WRITE_2["thanos"]
+        if not all(releases.at_least(m.settings.version(info.name), since) for m in members):
+            rules.append(_empty_writes(job, seconds(member.settings.scrape_interval), for_))
     return rules
+
+
+def _empty_writes(job: str, interval: float, for_: str) -> Data:
+    """That senders of remote write 2.0 lose everything, as far as a receiver shows it: a request that holds nothing it
+    knows is answered with 200, and counted as no write. Senders of 1.0 have some of those too, with metadata alone:
+    one a minute, where upstream's default is left."""
+    window = _milliseconds(max(300, 4 * interval))
+    by = "sum by (instance, host)"
+    answered = f'{by} (rate(http_requests_total{{{job}, handler="receive", code="200"}}[{window}]))'
+    return _alert(
+        "ReceiverGetsNothing",
+        f"{answered}\n> 3 * (\n"
+        f"  {by} (rate(thanos_receive_write_timeseries_count{{{job}}}[{window}]))\n"
+        f"  or 0 * {answered}\n)",
+        "warning",
+        "Most writes that the receiver on {{ or $labels.host $labels.instance }} accepts hold no series",
+        "A sender uses remote write 2.0 (protobuf_message), of which this Thanos stores nothing while it "
+        "answers 200: set prometheus.WriteRequest there. The sender counts what is lost in "
+        "prometheus_remote_storage_samples_failed_total.",
+        for_,
+    )
 
 
 UPLOAD_HOURS = 4

@@ -327,6 +327,10 @@ DELAY_PROMETHEUS = "3.9.0"
 DELAY_THANOS = "0.41.0"
 """First Thanos whose sidecar accepts a Prometheus that compacts with that delay."""
 
+REMOTE_WRITE_2 = {"prometheus": "2.54.0", "thanos": "0.43.0-0"}
+"""First version that takes remote write 2.0. Of Thanos (its receive) as its main branch has it (thanos #8913): no
+release of 0.42 does."""
+
 
 _SUMS = {"sha256": re.compile(r"[0-9a-f]{64}"), "md5": re.compile(r"[0-9a-f]{32}")}
 _DATED = re.compile(r"RELEASE\.(\d{4})-(\d\d)-(\d\d)T(\d\d)-(\d\d)-(\d\d)Z")

@@ -11,7 +11,15 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from deploys.lib import ROOT, bucket_checks, flags, releases, topology, web_checks
+from deploys.lib import (
+    ROOT,
+    bucket_checks,
+    flags,
+    releases,
+    remote_write_checks,
+    topology,
+    web_checks,
+)
 from deploys.lib.config import WATCHDOG, federation_jobs, is_for_watchdog
 from deploys.lib.findings import Finding, host_finding, nearest
 from deploys.lib.secrets import (
@@ -743,6 +751,7 @@ MEMBER_CHECKS = (
     _check_attached,
     _check_receive,
     _check_rule,
+    remote_write_checks.check_protocol,
     bucket_checks.check_member,
     web_checks.check_server,
 )

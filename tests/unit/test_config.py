@@ -558,6 +558,7 @@ def test_remote_write_brings_its_alerts():
     written = {"remote_write": [{"url": "https://10.0.0.9/api/v1/write"}]}
     found = {rule.get("alert"): rule for rule in rules(prometheus_config=written)}
     assert "[60s]" in found["RemoteWriteRefused"]["expr"]
+    assert "protobuf_message" in found["RemoteWriteRefused"]["annotations"]["description"]
     behind, prefix = found["RemoteWriteBehind"]["expr"], "prometheus_remote_storage"
     assert behind.endswith("> 120")
     # By version: that of all queues is deprecated since 3.7, and nothing has that of each before.

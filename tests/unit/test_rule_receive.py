@@ -317,10 +317,14 @@ def test_alerts_of_rulers_and_receivers_are_there_with_them():
 
     ours = {"RulerLosesAlerts", "RulerCannotEvaluate", "RulerConfigReloadFailed"}
     ours |= {"ReceiverRefusesWrites", "ReceiverCannotReplicate", "ReceiverHashringDiffers"}
+    ours |= {"ReceiverGetsNothing"}
     site = example_site()
     assert ours <= names(site)
     without = replace(site, hosts={n: m for n, m in site.hosts.items() if not n.startswith("ring")})
     assert not ours & names(without)
+    # This one is about remote write 2.0, which is taken from 0.43 on.
+    newer = example_site(versions={"thanos": "0.43.0"})
+    assert ours - names(newer) == {"ReceiverGetsNothing"}
 
 
 # --- What the settings may not be -----------------------------------------------------------------
