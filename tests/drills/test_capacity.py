@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from deploys.lib import checks
+from deploys.lib import checks, flags
 from deploys.lib.site import Member, Site
 from tests.drills.site import get, moved, run_site, units
 
@@ -75,8 +75,12 @@ def test_what_is_used_is_what_prometheus_says(site: Site) -> None:
             assert int(targets) == asked(site, member, f"count({scraped})")
             wanted = asked(site, member, f"avg({scraped})")
             assert number(each) == pytest.approx(wanted, rel=0.05), f"{member.name}: {job}"
-        limit = asked(site, member, f"prometheus_tsdb_retention_limit_bytes{own}")
-        assert checks.size(rows["dropped at"][member.name]) == limit, member.name
+        if flags.retention_in_file(member):
+            share = asked(site, member, f"prometheus_tsdb_retention_limit_percentage{own}")
+            assert share == flags.DISK_SHARE, member.name
+        else:
+            limit = asked(site, member, f"prometheus_tsdb_retention_limit_bytes{own}")
+            assert checks.size(rows["dropped at"][member.name]) == limit, member.name
 
 
 def test_what_the_bucket_gets_each_day_is_what_the_replicas_scrape(site: Site) -> None:

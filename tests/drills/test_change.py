@@ -83,6 +83,16 @@ def test_change_of_targets_needs_no_reload(site: Site) -> None:
     assert reloads(site) == loaded
 
 
+def test_another_retention_is_a_reload(site: Site) -> None:
+    before = units()
+    run = run_site(data={"prometheus_retention_time": "14d", "prometheus_retention_size": "5GB"})
+    assert run.status == 0, str(run)
+    assert moved(before) == set()
+    for member in site.running("prometheus"):
+        found = api(site, member.name, "status/runtimeinfo")["storageRetention"]
+        assert found == "2w or 5GiB", member.name
+
+
 CHANGED = {
     "prometheus": ("prometheus_flags", {"query.timeout": "3m"}, "--query.timeout=3m"),
     "alertmanager": ("alertmanager_flags", {"data.retention": "119h"}, "--data.retention=119h"),
