@@ -219,6 +219,7 @@ def _check_prometheus(site: Site, member: Member) -> Iterator[Finding]:
     yield from _check_jobs(finding, settings, federated)
     yield from _check_said_twice(finding, settings)
     if replica:
+        yield from _check_chunks(finding, settings)
         yield from _check_remote_write(finding, settings)
 
 
@@ -234,6 +235,24 @@ def _check_said_twice(finding: Callable[..., Finding], settings: Settings) -> It
     if "log_level" in _as_dict(config.get("runtime")) and "log.level" in settings.prometheus_flags:
         allowed = "one of the two: prometheus_config.runtime.log_level would win"
         yield finding("prometheus_flags.log.level", "a level beside that of the file", allowed)
+
+
+_XOR2 = {"xor2-encoding", "st-storage", "histograms-st-encoding"}
+"""Features with which Prometheus (3.11 and newer) writes chunks that Thanos cannot read: up to 0.42 its own library of
+Prometheus' code (0.309) knows none of them."""
+
+
+def _check_chunks(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
+    """Chunks of a kind, by the file or by a flag, that sidecar and store gateway cannot read."""
+    allowed = "others: Thanos cannot read such chunks, neither for a query nor in a block"
+    tsdb = _as_dict(_as_dict(settings.prometheus_config.get("storage")).get("tsdb"))
+    if _as_dict(tsdb.get("chunk_encoding")).get("floats") == "xor2":
+        key = "prometheus_config.storage.tsdb.chunk_encoding.floats"
+        yield finding(key, "xor2", f"xor, which is the default; {allowed}")
+    given = settings.prometheus_flags.get("enable-feature")
+    words = ",".join(given) if isinstance(given, list) else str(given)
+    if found := sorted(_XOR2 & set(words.split(","))):
+        yield finding("prometheus_flags.enable-feature", ", ".join(found), allowed)
 
 
 def _check_attached(site: Site, member: Member) -> Iterator[Finding]:

@@ -944,6 +944,23 @@ def test_a_retention_in_the_file_is_refused(retention):
     assert "prometheus_retention_time and prometheus_retention_size" in only(hosts).allowed
 
 
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        (
+            {"prometheus_config": {"storage": {"tsdb": {"chunk_encoding": {"floats": "xor2"}}}}},
+            "prometheus_config.storage.tsdb.chunk_encoding.floats",
+        ),
+        ({"prometheus_flags": {"enable-feature": "a,xor2-encoding"}}, "enable-feature"),
+        ({"prometheus_flags": {"enable-feature": ["a", "st-storage"]}}, "enable-feature"),
+    ],
+)
+def test_chunks_that_thanos_cannot_read_are_refused(data, key):
+    (found,) = failures(small(prom_1=data, prom_2=data))
+    assert found.endswith(key)
+    assert site_from_dicts(upper(**data)), "which has no sidecar"
+
+
 def test_a_log_level_is_said_once():
     data = {"prometheus_config": {"runtime": {"log_level": "debug"}}}
     assert site_from_dicts(small(prom_1=data, prom_2=data))
