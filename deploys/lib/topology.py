@@ -104,7 +104,8 @@ ATTACHED_LOGROTATE_FILE = "/etc/logrotate.d/monitoring"
 """The same beside a Prometheus of somebody else: a distribution's package has the other names."""
 
 _INNER = (
-    *(RULES_DIR, TARGETS_DIR, SECRETS_DIR, TEMPLATES_DIR, RULE_RULES_DIR),
+    *(RULES_DIR, TARGETS_DIR, SECRETS_DIR, TEMPLATES_DIR, ALERTMANAGER_SECRETS_DIR),
+    *(RULE_RULES_DIR, RULE_SECRETS_DIR),
     *(MINIO_KEYS_DIR, MINIO_CERTS, f"{MINIO_CERTS}/CAs"),
 )
 """Directories of ours inside those of a component's configuration."""

@@ -95,7 +95,10 @@ def test_the_replica_of_another_cluster_stands_in_for_nobody(run, two_clusters):
         return name != "two-2"
 
     done = run(
-        hosts=hosts, inventory=TWO_CLUSTERS, works=works, data="prometheus_retention_time = '9d'\n"
+        hosts=hosts,
+        inventory=TWO_CLUSTERS,
+        works=works,
+        data="prometheus_flags = {'query.max-concurrency': 21}\n",
     )
     assert done.rc == 1
     assert restarted(done, "prometheus") == ["one-1", "one-2"]
