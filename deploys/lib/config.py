@@ -160,8 +160,11 @@ def with_retention(config: Data, member: Member, found: State) -> Data:
     if not flags.retention_in_file(member):
         return config
     storage = config.get("storage") or {}
-    tsdb = {**(storage.get("tsdb") or {}), "retention": flags.retention(member, found)}
-    return config | {"storage": {**storage, "tsdb": tsdb}}
+    tsdb = storage.get("tsdb") or {}
+    if not isinstance(tsdb, dict):
+        return config  # promtool's to refuse
+    limits = flags.retention(member, found)
+    return config | {"storage": {**storage, "tsdb": {**tsdb, "retention": limits}}}
 
 
 def _external(value: str | None, member: Member) -> str:

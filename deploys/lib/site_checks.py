@@ -321,6 +321,12 @@ _NAMES_FILES = (
 """Groups, their setting that names files, and the setting that brings those: with its directory, and where upstream
 takes a relative name from (Alertmanager: some from its configuration's directory, others from /; rulers: from /)."""
 
+_KEYS_OF_THE_USER = {
+    *("labels", "external_labels", "set_labels", "annotations", "params", "headers"),
+    *("details", "attributes", "fields", "payload"),
+}
+"""Mappings in which `file` is a name that the user chose, and no file."""
+
 
 def _check_secret_files(site: Site, member: Member) -> Iterator[Finding]:
     """A file that the configuration names in a directory of ours is one that we bring: others are not there, or are
@@ -333,6 +339,8 @@ def _check_secret_files(site: Site, member: Member) -> Iterator[Finding]:
         for path, value in leaves(getattr(settings, names), (names,)):
             last = path[-1]
             if not (isinstance(value, str) and value and re.fullmatch(r"(.*_)?file", last)):
+                continue
+            if _KEYS_OF_THE_USER & set(path):
                 continue
             if last.endswith("log_file"):  # one that is written
                 continue

@@ -142,6 +142,8 @@ def test_limits_are_in_the_file_where_a_change_is_a_reload(setting, disk, wanted
         made = config.with_retention(make(site, member), member, replace(BLANK, disk=disk))
         assert made["storage"] == {"exemplars": {"max_exemplars": 1}, "tsdb": {"retention": wanted}}
     assert given_["storage"]["tsdb"] == {"retention": None}
+    wrong = {"storage": {"tsdb": [1]}}  # promtool says so
+    assert config.with_retention(wrong, member, BLANK) == wrong
 
 
 @pytest.mark.parametrize(("version", "where"), [("3.12.0", "file"), ("3.11.3", "flags")])

@@ -913,6 +913,14 @@ def test_a_file_that_is_brought_or_the_operators(file):
     assert site_from_dicts(alertmanagers(**receivers(api_url_file=file), **brought))
 
 
+def test_a_name_of_the_users_is_no_file():
+    jobs = [{"job_name": "a", "static_configs": [{"targets": [], "labels": {"file": "app.log"}}]}]
+    assert site_from_dicts(prometheus(scrape_configs=jobs))
+    details = [{"routing_key": "secret:env:W", "details": {"config_file": "{{ .x }}"}}]
+    team = {"receivers": [{"name": "team", "pagerduty_configs": details}]}
+    assert site_from_dicts(alertmanagers(alertmanager_config=team))
+
+
 def test_alertmanagers_have_the_same_files():
     hosts = alertmanagers(alertmanager_secret_files={"a": "secret:env:{host}"})
     assert site_from_dicts(hosts)
