@@ -81,13 +81,13 @@ def jobs(prometheus: Member) -> dict[str, list[tuple[Member, str]]]:
     return {name: targets for name, targets in found.items() if targets}
 
 
-def selected(*prometheus: Member) -> str:
-    """The PromQL selector, without braces, of what these Prometheus scrape for the site."""
+def up(*prometheus: Member, more: str = "") -> str:
+    """PromQL for `up` of what these Prometheus scrape for the site, job by job; `more` conditions."""
     found: dict[str, list[str]] = {}
     for member in prometheus:
         for job, targets in jobs(member).items():
             found.setdefault(job, []).extend(target for _, target in targets)
-    return config.selected(found)
+    return " or ".join(f"up{{{config.selected({job: found[job]})}, {more}}}" for job in found)
 
 
 def only(applies: Callable[[Member, str], bool]) -> Callable[[T], T]:

@@ -9,7 +9,7 @@ from deploys.lib import config, flags, topology
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
 from tests.site.ask import api, eventually, metric, metrics, query
 from tests.site.daemon import Daemon
-from tests.site.inventory import jobs, only, selected
+from tests.site.inventory import jobs, only, up
 
 COMPONENT = "prometheus"
 
@@ -110,10 +110,9 @@ def test_targets_are_those_of_the_inventory_and_up(member, patience):
 
 
 def test_targets_are_named_after_their_hosts(member):
-    promql = f"up{{{selected(member)}}}"
     found = {
         (sample["metric"]["job"], sample["metric"]["instance"]): sample["metric"].get("host")
-        for sample in query(member, COMPONENT, promql)
+        for sample in query(member, COMPONENT, up(member))
     }
     assert found == {
         (job, target): host.name
@@ -149,8 +148,8 @@ def test_recording_rule_counts_what_is_up(member, patience):
 
     def check():
         # A target of the user's that has the label `job` is counted with ours.
-        up = query(member, COMPONENT, f'sum by (job) (up{{job=~"{"|".join(jobs(member))}"}})')
-        wanted = {sample["metric"]["job"]: sample["value"] for sample in up}
+        now = query(member, COMPONENT, f'sum by (job) (up{{job=~"{"|".join(jobs(member))}"}})')
+        wanted = {sample["metric"]["job"]: sample["value"] for sample in now}
         if not member.settings.starter_rules:
             wanted = {}
         promql = f'job:up:sum{{job=~"{"|".join(jobs(member))}"}}'

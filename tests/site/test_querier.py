@@ -7,13 +7,13 @@ from deploys.lib import checks, flags, topology
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
 from tests.site.ask import api, eventually, query
 from tests.site.daemon import Daemon
-from tests.site.inventory import jobs, only, selected
+from tests.site.inventory import jobs, only, up
 from tests.site.inventory import site as the_site
 
 COMPONENT = "thanos-querier"
 PROMETHEUS = the_site().members("prometheus")
 # What was scraped, not what came by remote write.
-UP = f"up{{{selected(*PROMETHEUS)},{checks.SCRAPED}}}"
+UP = up(*PROMETHEUS, more=checks.SCRAPED)
 # Its list of stores follows the file; and a replica that just started has to scrape first.
 PATIENCE = 10 + max(
     [
