@@ -892,7 +892,7 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
         **(user.pop("route", None) or {}),
     }
     routes = route.pop("routes", None) or []
-    routes = [*_past_the_failing(member, route | {"routes": routes}, receivers), *routes]
+    routes = [*_past_the_failing(site, route | {"routes": routes}, receivers), *routes]
     if not any(map(is_for_watchdog, routes)):
         routes = [_watchdog_route(timing.watchdog_repeat), *routes]
         if WATCHDOG not in names:
@@ -916,14 +916,16 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
     } | user
 
 
-def _past_the_failing(member: Member, route: Data, receivers: list[Data]) -> list[Data]:
+def _past_the_failing(site: Site, route: Data, receivers: list[Data]) -> list[Data]:
     """Routes for the alert that a receiver cannot be notified: to another one as well, where it would go to that
-    receiver alone. Below 0.27 it does not say which one it is."""
-    version = member.settings.version("alertmanager")
+    receiver alone. Below 0.27 it does not say which one it is. The same for all members, whichever is asked."""
+    members = site.running("alertmanager")
+    versions = [one.settings.version("alertmanager") for one in members]
+    clusters = [site.scraped_by(one) or "" for one in members]
     telling = [str(r.get("name")) for r in receivers if any(k.endswith("_configs") for k in r)]
     # The default one first: it is meant for everybody.
     telling.sort(key=lambda name: name != route["receiver"])
-    if not releases.at_least(version, RECEIVER_NAMES_SINCE):
+    if not all(releases.at_least(version, RECEIVER_NAMES_SINCE) for version in versions):
         return []
     found = []
     for name in telling:
@@ -932,10 +934,13 @@ def _past_the_failing(member: Member, route: Data, receivers: list[Data]) -> lis
                 "alertname": FAILED_TO_SEND,
                 "receiver_name": name,
                 "severity": severity,
-                CLUSTER_LABEL: member.settings.cluster,
             }
             try:
-                told = set(routing.receivers(route, labels)) & set(telling)
+                told = set(telling) & {
+                    receiver
+                    for cluster in clusters
+                    for receiver in routing.receivers(route, labels | {CLUSTER_LABEL: cluster})
+                }
             except ValueError:
                 return []  # amtool names it
             others = [one for one in telling if one not in (name, WATCHDOG)]

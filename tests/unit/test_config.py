@@ -400,7 +400,7 @@ def past(**data):
 
 def test_a_failing_receiver_is_told_of_past_itself():
     """Where the alert would go to that receiver alone, and there is another."""
-    config = {
+    given = {
         "route": {
             "receiver": "team",
             "routes": [{"matchers": ["severity=critical"], "receiver": "pager"}],
@@ -411,7 +411,7 @@ def test_a_failing_receiver_is_told_of_past_itself():
             {"name": "null"},
         ],
     }
-    data = {"alertmanager_webhook_url": None, "alertmanager_config": config}
+    data = {"alertmanager_webhook_url": None, "alertmanager_config": given}
     assert past(**data) == {("team", "warning"): "pager", ("pager", "critical"): "team"}
     # Below 0.27 the alert does not say which receiver it is about.
     assert past(**data, release="reference") == {}
@@ -420,10 +420,33 @@ def test_a_failing_receiver_is_told_of_past_itself():
     assert past() == {}
     # Whoever has it go nowhere has chosen so.
     muted = {"matchers": ["alertname=~Alertmanager.*"], "receiver": "null"}
-    config["route"]["routes"].insert(0, muted)
+    given["route"]["routes"].insert(0, muted)
     assert past(**data) == {}
-    config["route"]["routes"] = [{"matchers": ["a=~(b"]}]
+    given["route"]["routes"] = [{"matchers": ["a=~(b"]}]
     assert past(**data) == {}
+
+
+def test_the_way_past_a_failing_receiver_is_the_same_on_all_members():
+    """Whatever is a member's own: the alert has the label of the cluster that scrapes it."""
+    given = {
+        "route": {"receiver": "team", "routes": [{"matchers": ["cluster=b"], "receiver": "pager"}]},
+        "receivers": [
+            {"name": "team", "slack_configs": [{}]},
+            {"name": "pager", "pagerduty_configs": [{}]},
+        ],
+    }
+    site = example_site(alertmanager_webhook_url=None, alertmanager_config=given)
+    first = site.hosts["am-1"]
+    other = replace(first, settings=first.settings.model_copy(update={"cluster": "b"}))
+    site = replace(site, hosts={**site.hosts, "am-1": other})
+    one, *others = (config.alertmanager_yml(site, m) for m in site.members("alertmanager"))
+    assert all(found == one for found in others)
+    assert [r["receiver"] for r in one["route"]["routes"]] == [
+        "watchdog",
+        "pager",
+        "pager",
+        "pager",
+    ]
 
 
 FOR_THE_WATCHDOG = [
