@@ -15,7 +15,7 @@ from pyinfra.context import ctx_state
 from deploys import preflight
 from deploys.lib import capacity, rollout
 from deploys.lib.look import look_at_host
-from facts.probe import Probe
+from facts.probe import probe
 
 
 def _seen() -> dict[str, capacity.Seen]:
@@ -29,7 +29,7 @@ def _ask():
     yield from ()
     if state.is_executing and rollout.member() in rollout.site().members("prometheus"):
         script = capacity.questions(rollout.site(), rollout.member())
-        answer = host.get_fact(Probe, script=script)
+        answer = probe(host, script)
         _seen()[host.name] = capacity.Seen(look_at_host(), capacity.read(answer))
 
 

@@ -49,7 +49,7 @@ from deploys.lib.site import Member, Site
 from facts import alertmanager
 from facts.http import NO_ANSWER, Call, split
 from facts.look import sections
-from facts.probe import Probe
+from facts.probe import probe
 
 UNIT = topology.COMPONENTS["prometheus"].unit
 SAFETY_NET = "monitoring-drill"
@@ -309,9 +309,9 @@ def _alert(state, host, site: Site, me: Member) -> bool:
     if not names:
         host.log("no Alertmanager in the inventory: no test alert")
         return True
-    clock = host.get_fact(Probe, script="date +%s")
+    clock = probe(host, "date +%s")
     alert = Alert(site, me, float(clock[0]) if clock else time.time())
-    silent = alert.begin(host.get_fact(Probe, script=checks.sectioned(alert.questions)))
+    silent = alert.begin(probe(host, checks.sectioned(alert.questions)))
     if silent:
         return _fail(host, f"no answer from Alertmanager on {', '.join(silent)}; no alert was sent")
     host.log(f"test alert {alert.drill} to {', '.join(names)}")
@@ -336,7 +336,7 @@ def _alert(state, host, site: Site, me: Member) -> bool:
 
 def _resolve(state, host, alert: Alert) -> bool:
     """Take the test alert back, and see that it is gone everywhere."""
-    host.get_fact(Probe, script=checks.sectioned(alert.post(0)))
+    probe(host, checks.sectioned(alert.post(0)))
 
     def judge(lines: list[str]) -> Progress:
         parts = sections(lines)
@@ -438,15 +438,15 @@ def _outage(state, host, site: Site, me: Member) -> bool:
     if not queries.queriers:
         host.log("no querier in the inventory: Prometheus is not stopped")
         return True
-    wrong = queries.begin(host.get_fact(Probe, script=queries.script))
+    wrong = queries.begin(probe(host, queries.script))
     if wrong:
         return _fail(host, f"answers are not whole to begin with ({'; '.join(wrong)}); not stopped")
     _go_on()
-    if host.get_fact(Probe, script=_armed()) != ["armed"]:
+    if probe(host, _armed()) != ["armed"]:
         return _fail(host, f"the timer {SAFETY_NET} could not be set; Prometheus was not stopped")
     host.log(f"Prometheus is stopped on {host.name}; a timer starts it in {SAFETY_MINUTES} minutes")
     try:
-        host.get_fact(Probe, script=f"systemctl stop --no-block {UNIT}.service; true")
+        probe(host, f"systemctl stop --no-block {UNIT}.service; true")
         watched = rollout.wait(state, host, queries, purpose="queries without this replica")
     finally:
         again = gates.prometheus(site, me, me)
@@ -488,7 +488,7 @@ def _start(state, host) -> bool:
     if not rollout.wait(state, host, Gate(script, judge), purpose="Prometheus started"):
         host.log_styled(f"the timer {SAFETY_NET} on {host.name} will try again", fg="red")
         return False
-    host.get_fact(Probe, script=f"systemctl stop {SAFETY_NET}.timer; true")
+    probe(host, f"systemctl stop {SAFETY_NET}.timer; true")
     return True
 
 

@@ -22,7 +22,7 @@ from deploys.lib.look import look_at_host
 from deploys.lib.results import some
 from deploys.lib.rollout import Gate, Progress
 from deploys.lib.settings import seconds
-from facts.probe import Probe
+from facts.probe import probe
 
 
 def _seen() -> dict[str, checks.Seen]:
@@ -53,7 +53,7 @@ def _ask():
         return Progress(not wrong or waited > patience, says, waited)
 
     gate = Gate(checks.questions(rollout.site(), member), judge)
-    if not judge(host.get_fact(Probe, script=gate.script)).ok:
+    if not judge(probe(host, gate.script)).ok:
         rollout.wait(state, host, gate, purpose="targets")
 
 

@@ -16,6 +16,7 @@ from pyinfra.api import FactBase
 
 from deploys.lib import topology
 from facts import Reading, guarded, known_units
+from facts.probe import SHELL, between, piped
 
 MARK = "=== "
 SECTIONS = (
@@ -407,25 +408,19 @@ def _processes(lines: list[str], units: dict[str, dict[str, str]]) -> dict[str, 
     }
 
 
-class Script(str):
-    """The look's script, of which pyinfra does not show ten lines where it says that the look failed."""
-
-    def __str__(self) -> str:
-        return "..."
-
-
 class Look(FactBase):
     """A host as one command sees it, as a `State`; `None` where the look failed."""
 
-    def command(self, script: str | None = None) -> str:
-        if script is None:
-            from deploys.lib.look import default_script
+    def command(self, sent: bool = False) -> str:
+        """`sent`: the script comes by stdin, as `probe.piped` has it."""
+        if sent:
+            return SHELL
+        from deploys.lib.look import default_script
 
-            script = default_script()
-        return "".join(script)
+        return "\n".join(piped(default_script()))
 
     def process(self, output):
-        return parse(output)
+        return parse(between(output))
 
     @staticmethod
     def default():

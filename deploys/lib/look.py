@@ -13,6 +13,7 @@ from pyinfra.context import ctx_host, ctx_state
 from deploys.lib import releases, topology
 from deploys.lib.settings import CLUSTER_LABEL, HIDDEN, REPLICA_LABEL, SYSCTL
 from facts import look, timesync
+from facts.probe import piped
 
 COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd")
 FOREIGN_UNITS = ("rsyslog", topology.FIREWALL_UNIT, *topology.REPLACED)
@@ -120,9 +121,9 @@ def look_at_host(extra: dict[str, str] | None = None) -> look.State | None:
     """
     memory = _memory()
     if extra or state.is_executing not in memory:
-        script = look.Script(default_script(sysctls=host.data.get("sysctl"), extra=extra))
+        script = default_script(sysctls=host.data.get("sysctl"), extra=extra)
         # Not failed by pyinfra itself, which ends in a traceback where no other host is left.
-        found = host.get_fact(look.Look, script=script, _ignore_errors=True)
+        found = host.get_fact(look.Look, sent=True, _stdin=piped(script), _ignore_errors=True)
         if found is None:
             return None
         memory[state.is_executing] = looks()[host.name] = found

@@ -39,7 +39,7 @@ from deploys.lib.look import forget, look_at_host, looks, parts
 from deploys.lib.site import Member, Site, load_site
 from facts.http import Call, split
 from facts.look import State, sections
-from facts.probe import Probe
+from facts.probe import probe
 
 PATIENCE = 90.0
 """Seconds a gate waits without any progress before it fails: longer than Alertmanager's
@@ -191,7 +191,7 @@ def _note(message: str) -> None:
 
 def see(host, gate: Gate) -> Progress:
     """What the gate sees now."""
-    return _read(gate, lambda: host.get_fact(Probe, script=gate.script))
+    return _read(gate, lambda: probe(host, gate.script))
 
 
 def _read(gate: Gate, answer: Callable[[], list[str]]) -> Progress:
@@ -240,7 +240,7 @@ def see_each(host, gates: list[tuple[str, Gate]]) -> list[tuple[str, Progress]]:
     """What several gates see now, asked side by side in one command; `gates` have names."""
     asked, said, lost = side_by_side({name: gate.script for name, gate in gates}), {}, None
     try:
-        said = sections(host.get_fact(Probe, script=asked))
+        said = sections(probe(host, asked))
     except FactProcessError as error:
         lost = Progress(False, str(error))
     return [(name, lost or _read(gate, partial(said.get, name, []))) for name, gate in gates]
@@ -701,7 +701,7 @@ def _settled(state, host, services: tuple[Service, ...]) -> bool:
     if wait(state, host, Gate(script, judge, patience=15), purpose="started"):
         return True
     journal = "for u in %s; do systemctl is-active --quiet $u || journalctl -n 15 -o cat --no-pager -u $u; done"
-    for line in host.get_fact(Probe, script=journal % names + "; true"):
+    for line in probe(host, journal % names + "; true"):
         host.log(line)
     return False
 
@@ -716,5 +716,5 @@ def _loaded(state, host, role: Role, member: Member, services: list[str]) -> boo
     ):
         return True
     stamps = " ".join(f"{topology.STAMPS}/{name}.loaded" for name in services)
-    host.get_fact(Probe, script=f"rm -f {stamps}; true")
+    probe(host, f"rm -f {stamps}; true")
     return False

@@ -30,7 +30,7 @@ from deploys.lib.secrets import redact
 from deploys.lib.service import running_version
 from deploys.lib.site import Site
 from facts.look import State
-from facts.probe import Probe
+from facts.probe import probe
 
 DIRECTORY = ".runs"
 KEPT = 200
@@ -282,9 +282,9 @@ class Run(BaseStateCallback):
         self._changes()
         text = summary(self.record, host.name, now(), result)
         with suppress(Exception):
-            host.get_fact(
-                Probe,
-                script=lock.release_script(self.holder, topology.LAST_RUN, text),
+            probe(
+                host,
+                lock.release_script(self.holder, topology.LAST_RUN, text),
                 _ignore_errors=True,
                 _timeout=SECONDS,
             )

@@ -5,11 +5,12 @@ The first line of a test's docstring is the condition, as docs/hosts.md names it
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from tests.drills.site import shell
 from tests.lab import plan
-from tests.odd.site import blank, deployed, refused, run
+from tests.odd.site import PROMETHEUS, blank, deployed, refused, run
 
 NODE = {"node_exporter": {"odd-1": {}}}
 
@@ -122,3 +123,12 @@ def _load_rules(host: str, *rules: str) -> None:
         f"nft -f - <<'END'\ntable inet odd {{\nchain input {{\n"
         f"type filter hook input priority filter;\n{lines}\n}}\n}}\nEND",
     )
+
+
+def test_talkative_login() -> None:
+    """A login that prints something of its own at every command"""
+    blank("odd-1")
+    greeting = "echo active; echo '==[name]== ready'; echo ours; echo 1; echo oops >&2"
+    shell("odd-1", f"printf '%s\\n' {shlex.quote(greeting)} | tee /root/.bashrc /root/.profile")
+    assert shell("odd-1", "true").split()[0] == "active"
+    deployed({"prometheus": {"odd-1": PROMETHEUS}, "alertmanager": {"odd-1": {}}})

@@ -28,6 +28,7 @@ from deploys.lib import plan, rollout
 from deploys.lib.lock import LOCK
 from deploys.lib.topology import STAMPS, STATE
 from facts.look import MARK, State
+from facts.probe import BEGIN, END
 from tests.unit.simulated import Host
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,6 +161,7 @@ def run_site(
     locks=None,
     wait=lambda state, host, gate, purpose: True,
     works=lambda name: True,
+    sent=lambda command: None,
 ):
     """Run a deploy file against recorded hosts.
 
@@ -167,7 +169,7 @@ def run_site(
     preflight's script (`print_survey` by default), `dead` hosts cannot be reached, and
     `fail(host, script)` says whether a command fails. `hosts` maps names to simulated hosts, which do what they are
     told: what a run did to them is there for the next one. `wait` says whether a gate opens, and `works(name)` whether
-    a member that is asked for another one's sake does its job: all do, by default.
+    a member that is asked for another one's sake does its job: all do, by default. `sent` is told each command.
     `locks` maps names to what a host says of its lock, where that is not the run's.
     """
     commands: dict[str, list[str]] = {}
@@ -181,6 +183,7 @@ def run_site(
 
         def run_shell_command(self, command, print_output=False, print_input=False, **options):
             text = command if isinstance(command, str) else command.get_raw_value()
+            sent(text)
             script = "\n".join(options.get("_stdin") or ()) or text
             if f"echo '{MARK}os'" in script:
                 found = (states or {}).get(self.host.name, BLANK)
@@ -193,9 +196,8 @@ def run_site(
                     survey = (surveys or {}).get(self.host.name, print_survey)
                     answer += f"\n{MARK}survey\n{survey(script)}"
                 commands.setdefault(self.host.name, []).append("look")
-                return True, CommandOutput(
-                    [OutputLine("stdout", line) for line in answer.splitlines()]
-                )
+                lines = [BEGIN, *answer.splitlines(), END]
+                return True, CommandOutput([OutputLine("stdout", line) for line in lines])
             if LOCK in script:  # the begin and the end of what is done to a host
                 if f"rm -f {LOCK}" in script:
                     ended.setdefault(self.host.name, []).append(script)

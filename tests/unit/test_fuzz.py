@@ -577,7 +577,7 @@ def test_what_is_said_is_printed_and_not_run(tmp_path):
 
 
 def test_an_answer_that_is_not_understood_is_no_progress():
-    host = SimpleNamespace(get_fact=lambda fact, script: ["no time", "==[name]== metrics"])
+    host = SimpleNamespace(get_fact=lambda fact, **_: ["no time", "==[name]== metrics"])
     gate = rollout.Gate("", lambda lines: rollout.Progress(float(lines[0]) > 0, "x"))
     assert not rollout.see(host, gate).ok and "no time" in rollout.see(host, gate).says
     cut = split(["==[name]== ready", "OK", "==[status]== "])["ready"]
@@ -664,7 +664,7 @@ def test_gates_and_verify_understand_or_say_that_they_do_not(lines, dated):
             gates = [role.gate(SITE, one, one)] if role.gate else []
             gates += [role.reloaded(SITE, one)] if role.reloaded else []
             for gate in gates:
-                host = SimpleNamespace(get_fact=lambda fact, script: lines)
+                host = SimpleNamespace(get_fact=lambda fact, **_: lines)
                 progress = rollout.see(host, gate)
                 assert progress.says and progress.ok in (True, False)
     table = capacity.table(SITE, {"prometheus-1": capacity.Seen(BLANK, capacity.read(lines))}, [])

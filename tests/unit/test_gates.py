@@ -226,7 +226,7 @@ def polled(monkeypatch, seen):
     """A host and a gate that shows `seen`, one after another, the last one for ever."""
     said, left = [], list(seen)
     fake = SimpleNamespace(
-        get_fact=lambda fact, script: [],
+        get_fact=lambda fact, **_: [],
         log=said.append,
         log_styled=lambda message, **kwargs: said.append(message),
     )

@@ -1,0 +1,80 @@
+"""How scripts go to a host, and what is taken for their answer."""
+
+from __future__ import annotations
+
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+from pyinfra.api.exceptions import FactProcessError
+
+from deploys.lib import gates
+from facts.look import Look
+from facts.probe import BEGIN, END, SHELL, Probe, between, piped, probe
+from tests.unit.example_site import example_site
+from tests.unit.recorded import run_site
+
+LONGEST = 131072
+"""Bytes of one argument, by Linux (MAX_ARG_STRLEN)."""
+
+
+def answer(script: str, before: str = "") -> subprocess.CompletedProcess:
+    """What a host prints, whose shell says something of its own `before`."""
+    sent = "\n".join(piped(script)) + "\n"
+    command = ["sh", "-c", f"{before}{SHELL}"]
+    return subprocess.run(command, input=sent, capture_output=True, text=True, check=False)
+
+
+def test_what_a_users_shell_says_is_no_answer():
+    done = answer("echo one; echo two", before="echo active; trap 'echo bye' EXIT; ")
+    assert done.stdout.splitlines()[0] == "active" and done.stdout.splitlines()[-1] == "bye"
+    assert between(done.stdout.splitlines()) == ["one", "two"]
+
+
+def test_a_script_may_end_itself_read_its_input_and_hold_documents():
+    done = answer(
+        "read -r word; echo \"<$word>\"\ncat <<'END'\n} )\nEND\n(exit 3)\nexit 0\necho never"
+    )
+    assert done.returncode == 0
+    assert between(done.stdout.splitlines()) == ["<>", "} )"]
+    assert answer("exit 3").returncode == 3
+
+
+def test_of_a_script_that_came_in_part_nothing_is_done(tmp_path):
+    sent = "\n".join(piped(f"touch {tmp_path}/done\n" + "true\n" * 9)[:-3])
+    subprocess.run(["sh", "-s"], input=sent, capture_output=True, text=True, check=False)
+    assert not (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("lines", [[], ["hello"], [BEGIN, "cut off"], [END, BEGIN]])
+def test_half_an_answer_is_none(lines):
+    with pytest.raises(FactProcessError, match="no whole answer"):
+        between(lines)
+
+
+def test_no_script_is_an_argument():
+    """A gate of a querier over 300 stores is far longer than an argument may be."""
+    asked: dict = {}
+
+    def get_fact(fact, *, _stdin, **options):
+        asked.update(command=fact().command, stdin=_stdin)
+        return []
+
+    site = example_site(storage=True)
+    stores = [("thanos-store", site.hosts["block-1"])] * 300
+    object.__setattr__(site, "stores", lambda: stores)
+    gate = gates.querier(site, site.hosts["query-1"], site.hosts["query-2"])
+    assert len(gate.script) > LONGEST
+    assert probe(SimpleNamespace(get_fact=get_fact), gate.script) == []
+    assert asked["command"] == SHELL and "\n".join(asked["stdin"]).count(gate.script) == 1
+    assert Look().command(sent=True) == SHELL
+    assert Probe().process(["noise", BEGIN, "x", END]) == ["x"]
+    assert Probe().process(["noise", BEGIN, "x"]) == []
+
+
+def test_no_command_of_a_run_is_a_long_one(tmp_path, monkeypatch):
+    """Whatever is sent to a host, by a fact or as a command, goes by stdin."""
+    seen: list[str] = []
+    done = run_site(tmp_path, monkeypatch, sent=seen.append)
+    assert done.rc == 0, done.output
+    assert seen and max(map(len, seen)) < 1000, max(seen, key=len)[:2000]
