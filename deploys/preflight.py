@@ -7,6 +7,8 @@ every host of the run is asked, in the run's own look, and what all said is judg
 printed once. One `fail` ends the run on all hosts. Peers are the inventory's, also under `--limit`.
 """
 
+from copy import deepcopy
+
 from pyinfra import host, inventory, logger, state
 from pyinfra.api import operation
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
@@ -61,7 +63,8 @@ def _survey():
         if found is None:
             memory["failed"][host.name] = "the look at this host failed"
         else:
-            memory["looks"][host.name] = found
+            # While the run is planned, this host goes on at once, and foresees in its look what the run will do.
+            memory["looks"][host.name] = found if state.is_executing else deepcopy(found)
             memory["seen"][host.name] = survey.parse(found.extra["survey"]).by_our_names(found)
     except FactProcessError as error:
         memory["failed"][host.name] = str(error)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pyinfra.api import FileUploadCommand
 
 from deploys import preflight
-from deploys.lib import fetch, releases, rollout, topology
-from deploys.lib.service import running_version
+from deploys.lib import fetch, rollout, topology
+from deploys.lib.secrets import resolve
 from facts.look import Installed, State
 
 
@@ -19,18 +19,8 @@ def archives(found: State) -> Iterator:
     """Each archive is a command of its own, so that a run which takes minutes says what it is at."""
     member = rollout.member()
     settings = member.settings
-    for info in topology.of_groups(member.groups):
-        running = running_version(info, found)
-        wanted = settings.version(info.archive)
-        if running and (problems := releases.check_change(info.archive, running, wanted)):
-            raise ValueError("; ".join(problems))
-    infos = topology.of_groups(member.groups)
-    for component in dict.fromkeys(name for info in infos for name in info.archives):
-        archive = releases.archive(component, settings.version(component), found.arch)
-        pin = releases.pinned(archive.name, settings.checksums)
-        there = found.installed.get(archive.directory)
-        if there and there.names.issuperset(archive.binaries) and pin in (None, there.sha256):
-            continue
+    for archive, pin in fetch.lacking(member, found):
+        proxy = None
         if settings.offline:
             rollout.say(f"software: upload {archive.name}")
             if not rollout.planning():  # which downloads nothing, not even to the control machine
@@ -38,7 +28,9 @@ def archives(found: State) -> Iterator:
                 yield FileUploadCommand(str(path), f"{topology.SOFTWARE_DIR}/{archive.name}")
         else:
             rollout.say(f"software: fetch {archive.url(settings.base_url)}")
-        yield rollout.run(fetch.script(archive, settings.base_url, pin))
+            if not rollout.planning():
+                proxy = resolve(settings.download_proxy, "download_proxy")
+        yield rollout.run(fetch.script(archive, settings.base_url, pin, proxy))
         found.installed[archive.directory] = Installed(pin or "", frozenset(archive.binaries))
 
 

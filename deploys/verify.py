@@ -18,7 +18,7 @@ from pyinfra.context import ctx_state
 
 from deploys import preflight
 from deploys.lib import checks, rollout
-from deploys.lib.look import look_at_host
+from deploys.lib.look import ROOT_HELP, look_at_host
 from deploys.lib.results import some
 from deploys.lib.rollout import Gate, Progress
 from deploys.lib.settings import seconds
@@ -39,6 +39,9 @@ def _ask():
     found = look_at_host()
     if found is None:
         yield rollout.refuse("the look at this host failed")
+        return
+    if found.account:  # who sees neither files nor processes of others would find all of them wrong
+        yield rollout.refuse(f"commands are run as {found.account}, not as root: {ROOT_HELP}")
         return
     # A target may miss one scrape, or be too new to have had one: that is no reason to fail yet.
     patience = 2 * seconds(member.settings.scrape_interval) + 5

@@ -8,6 +8,7 @@ run that changes nothing. This fact reads it all at once; what is wanted is comp
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -21,7 +22,7 @@ from facts.probe import SHELL, between, piped
 MARK = "=== "
 SECTIONS = (
     *("os", "users", "links", "paths", "units", "drop-ins", "processes"),
-    *("records", "installed", "commands", "sysctl", "resources"),
+    *("records", "installed", "commands", "sysctl", "resources", "account"),
 )
 """The look's own sections, in the order printed, after those of other facts."""
 UNIT_PROPERTIES = (
@@ -108,6 +109,8 @@ class State(Reading):
     disk: int = 0
     """Bytes of the file system that holds the data of Prometheus, or will; 0 where it does not say."""
     manifests: dict[str, set[str]] = field(default_factory=dict)
+    account: str = ""
+    """Who commands are run as, where that is not root: name and uid."""
     extra: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -261,6 +264,8 @@ def script(
         # resources; of the nearest directory that there is: on a blank host, the data's own is still to be made
         f"d={topology.PROMETHEUS_DATA}; while [ ! -d $d/ ]; do d=${{d%/*}}; done; "
         "read -r _ kilobytes _ </proc/meminfo; echo $kilobytes $(stat -f -c '%S %b' $d/)",
+        # account
+        "id",
     )
     named = [*(extra or {}).items(), *zip(SECTIONS, snippets, strict=True)]
     lines = [f"echo '{MARK}{name}'\n{snippet}" for name, snippet in named]
@@ -345,6 +350,9 @@ def parse(lines: list[str]) -> State:
         state.sysctl[key.replace("/", ".")] = " ".join(value.split())
     kilobytes, *blocks = map(int, part["resources"][0].split())
     state.memory, state.disk = kilobytes * 1024, prod(blocks) if blocks else 0
+    account = re.match(r"uid=(\d+)(?:\(([^)]*)\))?", "".join(part.get("account", [])))
+    if account and account[1] != "0":
+        state.account = f"{account[2] or 'a user'} (uid {account[1]})"
     state.extra = {name: lines for name, lines in part.items() if name not in SECTIONS}
     return state
 

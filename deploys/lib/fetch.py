@@ -7,20 +7,53 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deploys.lib import topology
+from deploys.lib import releases, topology
 from deploys.lib.releases import Archive
+
+if TYPE_CHECKING:
+    from deploys.lib.site import Member
+    from facts.look import State
 
 
 class FetchError(ValueError):
     """An archive cannot be had: which, from where, and what was found instead."""
 
 
-def script(archive: Archive, base_url: str, pin: str | None) -> str:
+def wanted(member: Member, arch: str) -> list[tuple[Archive, str | None]]:
+    """The archives that a host of this architecture needs, each with the sha256 that it is held to, if any."""
+    settings, found = member.settings, []
+    infos = topology.of_groups(member.groups)
+    for component in dict.fromkeys(name for info in infos for name in info.archives):
+        archive = releases.archive(component, settings.version(component), arch)
+        found.append((archive, releases.pinned(archive.name, settings.checksums)))
+    return found
+
+
+def lacking(member: Member, look: State) -> list[tuple[Archive, str | None]]:
+    """Those of them that the host has yet to unpack."""
+    found = []
+    for archive, pin in wanted(member, look.arch):
+        there = look.installed.get(archive.directory)
+        if not (there and there.names.issuperset(archive.binaries) and pin in (None, there.sha256)):
+            found.append((archive, pin))
+    return found
+
+
+def by_proxy(proxy: str | None) -> str:
+    """The shell line after which curl goes by `proxy`. No argument of curl: it may hold a password."""
+    if not proxy:
+        return ""
+    return f"http_proxy={shlex.quote(proxy)} https_proxy={shlex.quote(proxy)}\nexport http_proxy https_proxy\n"
+
+
+def script(archive: Archive, base_url: str, pin: str | None, proxy: str | None = None) -> str:
     """Fetch `archive` unless it is there already, verify, unpack to its versioned directory, record the checksum.
 
     Any failure leaves what was there as it was: archive and tree are built under other names, and renamed last.
     `pin` is the sha256 to hold; without one the release's own checksum file is asked. What is recorded is a sha256.
+    `proxy` is the URL of the HTTP proxy to go by, and may hold a password.
     """
     binaries = " ".join(archive.binaries)
     wanted, digest = f"wanted={pin}", "sha256" if pin else archive.digest
@@ -33,7 +66,8 @@ def script(archive: Archive, base_url: str, pin: str | None) -> str:
             line = r"s|^\([0-9a-f]\{64\}\) .*$|\1|p"
         wanted = (
             f"sums={shlex.quote(archive.sums_url(base_url))}\n"
-            f"wanted=$($get \"$sums\" | sed -n '{line}')\n"
+            'said=$($get "$sums") || fail "its checksum cannot be fetched from $sums"\n'
+            f"wanted=$(printf '%s\\n' \"$said\" | sed -n '{line}')\n"
             '[ -n "$wanted" ] || fail "no checksum for it in $sums"'
         )
     into = "$new/$tree" if archive.flat else "$new"
@@ -42,7 +76,8 @@ def script(archive: Archive, base_url: str, pin: str | None) -> str:
         unpack = f'install -m 755 "$archive" "$new/$tree/{archive.binaries[0]}"'
     record = 'echo "$wanted"' if digest == "sha256" else "sha256sum \"$archive\" | cut -d' ' -f1"
     return f"""set -eu
-name={archive.name} tree={archive.directory} archive={topology.SOFTWARE_DIR}/{archive.name} top={topology.INSTALL_DIR}
+{by_proxy(proxy)}name={archive.name} tree={archive.directory}
+archive={topology.SOFTWARE_DIR}/{archive.name} top={topology.INSTALL_DIR}
 url={shlex.quote(archive.url(base_url))} part=$archive.part new=$top/.$tree.new
 get='curl -fsSL --retry 3 --retry-delay 1 --connect-timeout 10 --speed-limit 1000 --speed-time 60'
 fail() {{ echo "$name: $1" >&2; exit 1; }}
@@ -70,6 +105,25 @@ rm -rf "$top/$tree"
 mv -T "$new/$tree" "$top/$tree"
 [ ! -e /sys/fs/selinux/enforce ] || ! command -v restorecon >/dev/null || restorecon -RF "$top/$tree"
 """
+
+
+def unavailable(archive: Archive, base_url: str, pin: str | None) -> str:
+    """Why the control machine cannot have `archive`, which it is to upload; empty where it can. Nothing is fetched but
+    the first bytes."""
+    import requests
+
+    place = cache_directory(base_url) / archive.name
+    sums = place.with_name(place.name + ".sha256")
+    known = pin or sums.exists()
+    urls = [] if known else [archive.sums_url(base_url)]
+    urls += [] if known and place.exists() else [archive.url(base_url)]
+    try:
+        for url in urls:
+            with requests.get(url, timeout=10, stream=True) as answer:
+                answer.raise_for_status()
+    except requests.RequestException as error:
+        return f"{archive.name}: {error}"
+    return ""
 
 
 def cache_directory(base_url: str) -> Path:

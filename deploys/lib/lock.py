@@ -48,6 +48,11 @@ class Answer:
     holder: Holder | None = None
     why: str = ""
 
+    @property
+    def held(self) -> bool:
+        """Is it another run's?"""
+        return not self.ours and self.holder is not None
+
 
 def _lines(holder: Holder) -> str:
     words = (holder.who, holder.since, holder.command)
@@ -120,17 +125,23 @@ def refusal(answers: Mapping[str, Answer]) -> str:
     """Why the run must not go on, on none of its hosts; empty where it may."""
     held: dict[str, list[str]] = {}
     for name, answer in answers.items():
-        if not answer.ours:
-            by = str(answer.holder) if answer.holder else f"{LOCK} could not be written"
-            held.setdefault(by, []).append(name)
-    if not held:
-        return ""
-    lines = [f"{', '.join(names)}: {by}" for by, names in held.items()]
-    return (
-        "another run is at work, so nothing was changed on any host:\n  "
-        + "\n  ".join(lines)
-        + "\n  Wait until it has ended. If its connection hangs, which the hosts cannot see: --data break_lock=true"
-    )
+        if answer.held:
+            held.setdefault(str(answer.holder), []).append(name)
+    said = []
+    if held:
+        lines = [f"{', '.join(names)}: {by}" for by, names in held.items()]
+        said.append(
+            "another run is at work, so nothing was changed on any host:\n  "
+            + "\n  ".join(lines)
+            + "\n  Wait until it has ended. If its connection hangs, which the hosts cannot see: --data break_lock=true"
+        )
+    unwritten = [name for name, a in answers.items() if not a.ours and not a.held]
+    if unwritten:
+        said.append(
+            f"{LOCK} could not be written, so nothing was changed on any host: {', '.join(unwritten)}\n  "
+            "Are commands run as root there? Can /run be written to?"
+        )
+    return "\n".join(said)
 
 
 def taken_over(answers: Mapping[str, Answer]) -> list[str]:

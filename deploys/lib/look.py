@@ -131,6 +131,10 @@ def look_at_host(extra: dict[str, str] | None = None) -> look.State | None:
     return memory[state.is_executing]
 
 
+ROOT_HELP = '"_sudo": True for this host in the inventory, where its user has sudo; or root logs in: "ssh_user": "root"'
+"""What to do where commands are not run as root."""
+
+
 def forget() -> None:
     """Something on the current host was changed: look again before the next comparison."""
     _memory().clear()

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from deploys.lib import attached, paths, releases, topology, uploads
+from deploys.lib import attached, paths, releases, source, topology, uploads
+from deploys.lib.look import ROOT_HELP
 from deploys.lib.results import Result, aligned, merged, some
+from deploys.lib.service import running_version
 from deploys.lib.settings import Settings
 from deploys.lib.topology import COMPONENTS, DISTRIBUTION
 from facts import survey
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from facts.look import State
 
 CHECKS: dict[str, tuple[str, str]] = {
+    "root": ("fail", "commands are run as root; otherwise nothing else is judged"),
     "os": ("fail", "the operating system is one that was run; from documentation only: warns"),
     "arch": ("fail", "the architecture has releases: amd64 was run, arm64 is from documentation"),
     "systemd": ("fail", "systemd is new enough for the units"),
@@ -32,6 +35,8 @@ CHECKS: dict[str, tuple[str, str]] = {
     "disk-space": ("fail", "room for what is unpacked and stored, in bytes and inodes"),
     "read-only": ("fail", "the directories that are written to are on file systems mounted rw"),
     "noexec": ("fail", "programs can be run from /opt and /usr/local"),
+    "source": ("fail", "what a host has yet to fetch can be fetched from base_url"),
+    "release": ("fail", "what runs may be changed to the release that is wanted, host by host"),
     "ports": ("fail", "our ports are free, or held by our own units"),
     "reach": (
         "fail",
@@ -126,6 +131,7 @@ def questions(site: Site, member: Member) -> str:
     """The survey of a host: what it is, and whether it reaches what it will dial."""
     peers = [(endpoint.address, endpoint.port) for endpoint in site.dials(member)]
     asked = {"attached": attached.questions(member), **uploads.questions(site, member)}
+    asked["source"] = source.questions(member)
     return _questions(member.components, _ports(member), peers, asked)
 
 
@@ -146,6 +152,25 @@ def _ports(member: Member) -> dict[int, tuple[str, str]]:
 
 
 # --- Judging --------------------------------------------------------------------------------------
+
+
+def _root(view: View) -> Iterator[Result]:
+    for name, look in view.looks.items():
+        if look.account:
+            found = f"commands are run as {look.account}"
+            yield Result(name, "root", found, "root", ROOT_HELP)
+
+
+def _releases(view: View) -> Iterator[Result]:
+    for name, look in view.looks.items():
+        member = view.site.hosts[name]
+        for info in topology.of_groups(member.groups):
+            running, wanted = running_version(info, look), member.settings.version(info.archive)
+            problems = releases.check_change(info.archive, running, wanted) if running else ()
+            for problem in problems:
+                found = f"{info.name} {running} is to be {wanted}: {problem}"
+                advice = "another release or versions"
+                yield Result(name, "release", found, "a change that can be made", advice)
 
 
 def _system(view: View) -> Iterator[Result]:
@@ -476,17 +501,21 @@ def _zones(view: View) -> Iterator[Result]:
 
 
 JUDGES = (
-    *(_system, _machine, _disks, paths.judge_links, _holders, _units, paths.judge_drop_ins),
-    *(_accounts, _data),
+    *(_root, source.judge, _releases, _system, _machine, _disks, paths.judge_links),
+    *(_holders, _units, paths.judge_drop_ins, _accounts, _data),
     *(_reach, _firewalls, _selinux, attached.judge, uploads.judge, _zones),
 )
 
 
 def judge(view: View) -> list[Result]:
     """All findings, the worst first, with the severity that the settings give them."""
-    found = [severe(view.site.hosts[one.host], one) for judge in JUDGES for one in judge(view)]
+    judged = (severe(view.site.hosts[one.host], one) for judge in JUDGES for one in judge(view))
+    found = [one for one in judged if one]
+    # Who is not root does not see whose a process is, nor what is in a directory: the rest would be a consequence.
+    blind = {one.host for one in found if one.check == "root"}
+    found = [one for one in found if one.check == "root" or one.host not in blind]
     order = {name: index for index, name in enumerate(("fail", "warn", "note"))}
-    return sorted((one for one in found if one), key=lambda one: order[one.severity])
+    return sorted(found, key=lambda one: order[one.severity])
 
 
 def severe(member: Member, result: Result) -> Result | None:

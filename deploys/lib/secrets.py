@@ -38,7 +38,7 @@ HOLDS_SECRETS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("web_files", "bucket_keys", "prometheus_secret_files"), ()),
     **dict.fromkeys(("alertmanager_secret_files", "rule_secret_files"), ()),
     **dict.fromkeys(("store_index_cache", "frontend_cache"), ()),
-    **dict.fromkeys(("alertmanager_webhook_url", "deadman_url"), ()),
+    **dict.fromkeys(("alertmanager_webhook_url", "deadman_url", "download_proxy"), ()),
     "bucket_config": ("config",),
     "web_config": ("basic_auth_users",),
     "web_client": ("basic_auth",),

@@ -227,6 +227,14 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _proxy(value: str) -> str:
+    if not value.startswith("secret:") and not re.fullmatch(r"https?://[^\s/@?#]+/?", value):
+        raise ValueError(
+            "http://HOST:PORT, or the reference of a secret that is such a URL with user and password"
+        )
+    return value
+
+
 def _names(pattern: str, allowed: str) -> Callable[[dict], dict]:
     """Keys of a dict: they become file names or labels."""
 
@@ -534,6 +542,11 @@ class Settings(BaseModel):
     )
     offline: bool = _setting(
         False, "Upload archives from the control machine's cache; hosts then need no way out."
+    )
+    download_proxy: Annotated[str, AfterValidator(_proxy)] | None = _setting(
+        None,
+        "HTTP proxy by which a host downloads archives, as http://proxy.example.org:3128; one that has "
+        "a password as the reference of a secret. Nothing else goes by it.",
     )
     profile: Annotated[str, AfterValidator(_one_of(PROFILES))] = _setting(
         "production", "Timing: production (the documents' figures) or drill (seconds)."
@@ -942,7 +955,7 @@ FREE_FORM = {
     or name
     in (
         *("bucket_config", "alertmanager_webhook_url", "deadman_url", "web_config"),
-        "rule_remote_write",
+        *("rule_remote_write", "download_proxy"),
     )
 }
 """Settings whose values are never shown: a secret could be anywhere in them."""

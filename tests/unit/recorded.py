@@ -114,6 +114,7 @@ def print_look(state: State) -> str:
     lines += [f"{MARK}commands", *state.commands]
     lines += [f"{MARK}sysctl", *(f"{k.replace('.', '/')}:{v}" for k, v in state.sysctl.items())]
     lines += [f"{MARK}resources", f"{state.memory // 1024} 1 {state.disk}"]
+    lines += [f"{MARK}account", f"uid=1000({state.account})" if state.account else "uid=0(root)"]
     lines += [f"{MARK}timesync", *state.extra.get("timesync", CONTAINER)]
     for name in ("labels", "firewall"):
         lines += [f"{MARK}{name}", *state.extra[name]] if name in state.extra else []
@@ -159,6 +160,7 @@ def run_site(
     yes=True,
     hosts=None,
     locks=None,
+    answers="\n" * 9,
     wait=lambda state, host, gate, purpose: True,
     works=lambda name: True,
     sent=lambda command: None,
@@ -170,6 +172,7 @@ def run_site(
     `fail(host, script)` says whether a command fails. `hosts` maps names to simulated hosts, which do what they are
     told: what a run did to them is there for the next one. `wait` says whether a gate opens, and `works(name)` whether
     a member that is asked for another one's sake does its job: all do, by default. `sent` is told each command.
+    `answers` is what pyinfra's questions get: to go on, by default.
     `locks` maps names to what a host says of its lock, where that is not the run's.
     """
     commands: dict[str, list[str]] = {}
@@ -247,7 +250,7 @@ def run_site(
             "inventory.py",
             str(ROOT / "deploys" / f"{deploy}.py"),
         ],
-        input="\n" * 9,  # the answer to pyinfra's questions: go on
+        input=answers,
     )
     state = ctx_state.get()
     return SimpleNamespace(
@@ -259,6 +262,6 @@ def run_site(
         ended=ended,
         said=plan.books(state) if state else None,
         order=[", ".join(sorted(state.op_meta[op].names)) for op in state.get_op_order()]
-        if state
+        if state and state.initialised
         else [],
     )

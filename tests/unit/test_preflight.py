@@ -71,6 +71,15 @@ def test_systems(look, check, severity):
     assert (result.host, result.check, result.severity) == ("am-1", check, severity)
 
 
+def test_who_is_not_root_is_told_that_and_nothing_else():
+    look = replace(BLANK, account="deploy (uid 1000)", systemd=219)
+    result = one(found(SITE, looks={"am-1": look}))
+    assert (result.host, result.check, result.severity) == ("am-1", "root", "fail")
+    assert "deploy (uid 1000)" in result.found and '"_sudo": True' in result.advice
+    allowed = example_site(preflight={"root": "off"})
+    assert one(found(allowed, looks={"am-1": look})).check == "systemd"
+
+
 def test_small_machines():
     results = found(SITE, prom_1={"cpus": 2, "memory": 4 * GIGABYTE}, am_1={"memory": GIGABYTE})
     assert {(r.host, r.check, r.severity) for r in results} == {
@@ -431,6 +440,25 @@ def test_alone_it_changes_nothing_and_counts_nothing(run):
 def test_a_host_that_cannot_be_read_is_refused(run):
     done = run(surveys={"prom-1": lambda script: "no survey"})
     assert done.rc == 1 and lines(done, "facts.survey: not understood")
+
+
+@pytest.mark.parametrize("deploy", ["site", "kernel", "verify"])
+def test_a_forgotten_sudo_is_no_lock_of_another_run(run, deploy):
+    states = {name: replace(BLANK, account="deploy") for name in ("am-1", "am-2")}
+    locks = dict.fromkeys(states, "")
+    done = run("--limit", "am-1", "--limit", "am-2", deploy=deploy, states=states, locks=locks)
+    assert done.rc == 1
+    assert "commands are run as deploy" in done.output and '"_sudo": True' in done.output
+    assert "another run" not in done.output and "break_lock" not in done.output
+    for look, *refused in done.commands.values():
+        assert look == "look" and all("exit 1" in script for script in refused)
+
+
+def test_a_lock_that_cannot_be_written_by_root_either(run):
+    done = run("--limit", "am-1", deploy="kernel", locks={"am-1": ""})
+    assert done.rc == 1 and done.commands == {"am-1": ["look"]}
+    assert "/run/monitoring.lock could not be written" in done.output
+    assert "another run" not in done.output
 
 
 def test_the_default_script_asks_for_all_ports():
