@@ -11,6 +11,7 @@ import re
 import sys
 from functools import cache
 from getpass import getpass
+from pathlib import Path
 from traceback import walk_stack
 
 import click
@@ -20,11 +21,12 @@ import pyinfra_cli.cli
 from pyinfra import config, logger, state
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.connectors import util as connectors
+from pyinfra_cli.exceptions import CliError
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import parse_cli_arg
 
-from deploys.lib import plan
-from deploys.lib.findings import SettingsErrors, describe, refusal
+from deploys.lib import ends, plan
+from deploys.lib.findings import SettingsErrors, describe, python_error, refusal
 from deploys.lib.secrets import Redacting
 from deploys.lib.site import check_limit, load_site
 
@@ -34,6 +36,10 @@ config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
 # wants to know files, restarts and their order. The function is private, and there is no hook in its
 # place: the version above is bound, and a test sees that the plan is printed.
 pyinfra_cli.cli.print_meta = plan.print_with(pyinfra_cli.cli.print_meta)
+# As private: what is refused, interrupted or not confirmed would exit with 0. Tests see that it does not.
+pyinfra_cli.cli._do_confirm = ends.confirm_with(pyinfra_cli.cli._do_confirm)
+pyinfra_cli.cli._exit = ends.exit_with(pyinfra_cli.cli._exit)
+pyinfra_cli.cli.disconnect_all = ends.before_disconnecting(pyinfra_cli.cli.disconnect_all)
 
 
 # Each step is one of the hosts that it names, or of a role's members: what every other host does not do is no news.
@@ -55,33 +61,46 @@ _arguments = inspect.unwrap(pyinfra.api.arguments.all_global_arguments)
 pyinfra.api.arguments.all_global_arguments = cache(_arguments)
 
 
+class _Refused(CliError, PyinfraError):
+    """Ends the run with its words alone: of a PyinfraError, pyinfra names the line here that raised it."""
+
+
+def _inventory(options):
+    data = dict(entry.split("=", 1) for entry in options["data"])
+    try:
+        return make_inventory(
+            options["inventory"],
+            cwd=state.cwd,
+            override_data={key: parse_cli_arg(value) for key, value in data.items()},
+            group_data_directories=options["group_data"],
+        )
+    except PyinfraError:
+        raise
+    except Exception as error:  # whatever Python says of the operator's own files
+        raise _Refused(python_error(error, Path(state.cwd))) from None
+
+
 def _check(options):
     if options["no_wait"]:
-        raise PyinfraError("--no-wait: pyinfra then reports success when a host failed")
-    data = dict(entry.split("=", 1) for entry in options["data"])
-    inventory = make_inventory(
-        options["inventory"],
-        cwd=state.cwd,
-        override_data={key: parse_cli_arg(value) for key, value in data.items()},
-        group_data_directories=options["group_data"],
-    )
+        raise _Refused("--no-wait: pyinfra then reports success when a host failed")
+    inventory = _inventory(options)
     groups = {host.name: host.groups for host in inventory}
     wrong = check_limit(groups, options["limit"])
     wrong += check_limit(groups, options["exclude"], "--exclude")
     if wrong:
-        raise PyinfraError("\n".join(describe(wrong)))
+        raise _Refused("\n".join(describe(wrong)))
     # Facts, commands and debug-inventory are how one looks into a site that cannot be deployed.
     if not options["operations"][0].startswith("deploys"):
         return
     if options["serial"]:
-        raise PyinfraError(
+        raise _Refused(
             "--serial: each host would pass all steps alone, before the next is even looked at; "
             "hosts take their turns in the order of the inventory without it"
         )
     try:
         site = load_site(inventory)
     except SettingsErrors as errors:
-        raise PyinfraError(refusal(errors)) from None
+        raise _Refused(refusal(errors)) from None
     for line in describe(site.findings):
         click.echo(f"    {line}", err=True)
 
@@ -110,5 +129,7 @@ connectors.getpass = _ask
 
 _context = click.get_current_context(silent=True)
 if _context is not None:
+    ends.catch_signals()
+    _context.call_on_close(ends.tell)
     sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)
     _check(_context.params)

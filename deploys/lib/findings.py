@@ -6,6 +6,8 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, Literal, Protocol
 
 from deploys.lib import ROOT
@@ -60,6 +62,37 @@ def describe(findings: Iterable[Finding]) -> list[str]:
 def refusal(error: SettingsErrors) -> str:
     """What a run that is refused for its settings says."""
     return "nothing was changed:\n  " + "\n  ".join(describe(error.findings))
+
+
+_NOT_THEIRS = ("config.py", "deploys", "facts", ".venv")
+"""What lies in an operator's checkout and is none of his files."""
+
+
+def python_error(error: BaseException, directory: Path) -> str:
+    """What Python says of the inventory or its data below `directory`: file, line and one sentence."""
+    error = getattr(error, "exception", error)  # as pyinfra wraps it
+    if isinstance(error, SyntaxError) and error.filename:
+        file, line = error.filename, error.lineno
+        says = f"{error.msg}: {error.text.strip()}" if error.text else error.msg
+    else:
+        steps = [
+            (frame.f_code.co_filename, number) for frame, number in walk_tb(error.__traceback__)
+        ]
+        theirs = [(file, line) for file, line in steps if _below(directory, file)]
+        file, line = theirs[-1] if theirs else ("", None)
+        says = f"{type(error).__name__}: {error}"
+    name = _below(directory, file) or file or "the inventory or its data"
+    place = f"{name}, line {line}" if line else name
+    return printable(f"{place}: {' '.join(says.split())}; nothing was changed")
+
+
+def _below(directory: Path, file: str) -> str:
+    """The name of `file` in `directory`; empty where it is none of the operator's."""
+    path = (directory / file).resolve()
+    if not file or not path.is_relative_to(directory.resolve()):
+        return ""
+    name = path.relative_to(directory.resolve())
+    return "" if name.parts[0] in _NOT_THEIRS else str(name)
 
 
 def printable(text: str) -> str:

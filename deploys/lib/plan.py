@@ -130,6 +130,27 @@ def of_run(state) -> list[str]:
     return said + table(plan, titles, living, [host.name for host in state.failed_hosts])
 
 
+REFUSED = "refused: "
+"""Beginning of the line of a step that will not be taken."""
+
+
+def refusals(state) -> list[str]:
+    """What the plan foresees that a host will refuse: host, role and reason."""
+    return [
+        f"{host}: {role_of(step)}: {line.removeprefix(REFUSED)}"
+        for step, said in books(state)[False].lines.items()
+        for host, lines in said.items()
+        for line in lines
+        if line.startswith(REFUSED)
+    ]
+
+
+def refusal(state) -> str:
+    """Why the run must not begin, in one sentence; empty where it may."""
+    found = "; ".join(refusals(state))
+    return f"refused, so that nothing can be changed: {found}" if found else ""
+
+
 def print_with(pyinfras_table: Callable) -> Callable:
     """A stand-in for pyinfra's table of operations, which knows names of operations and counts of hosts only."""
 
@@ -137,9 +158,11 @@ def print_with(pyinfras_table: Callable) -> Callable:
         lines = of_run(state)
         if not lines:
             pyinfras_table(state)
+        for line in refusals(state):
+            logger.info(format_text(f"{REFUSED}{line}", fg="red", bold=True))
         for line in lines:
             colour = {"fg": "yellow"} if "outage" in line else {}
-            colour = {"fg": "red"} if "refused: " in line else colour
+            colour = {"fg": "red"} if REFUSED in line else colour
             logger.info(format_text(line, bold=not line.startswith(" "), **colour))
 
     return print_plan

@@ -410,7 +410,7 @@ def _step(title: str, parts: tuple[Part, ...]):
                     yield command
         except ValueError as error:
             # Let out, it would end the run of every host, without a table.
-            _note(f"refused: {error}")
+            _note(f"{plan.REFUSED}{error}")
             plan.book().act(title, host.name)
             yield refuse(f"{title}: {error}")
             return

@@ -79,16 +79,18 @@ def prune(directory: Path, kept: int = KEPT) -> None:
         path.unlink(missing_ok=True)
 
 
-def summary(record: Mapping[str, Any], host: str, ended: str, result: str) -> str:
-    """The last run as a host remembers it."""
+def summary(record: Mapping[str, Any], host: str, ended: str | None, result: str) -> str:
+    """The last run as a host remembers it; `ended` is None while it is at work there."""
     changed = record["changed"].get(host, [])
+    if not ended:
+        changed = ["not known here: what a run came to is written at its end"]
     lines = {
         "run": record["run"],
         "who": record["who"],
         "command": record["command"],
         "commit": record["commit"] or "none",
         "began": record["started"],
-        "ended": ended,
+        "ended": ended or "no end recorded",
         "result": result,
         "changed": "\n  ".join(["", *changed]) if changed else "nothing",
     }
@@ -105,6 +107,8 @@ class Run(BaseStateCallback):
         self.began, self.closed, self.last = False, False, None
         self.answers: dict[str, lock.Answer] = {}
         self.changing: set[str] = set()
+        self.told: set[str] = set()
+        self.step = ""
         self.judged = False
         self.clock: dict[str, float] = {}
         self.file = self.path = None
@@ -117,6 +121,7 @@ class Run(BaseStateCallback):
         if not self.began:
             self._begin(state)
         self.clock[op_hash] = time.monotonic()
+        self.step = op_hash
 
     def operation_host_error(self, state, host, op_hash, *_args, **_kwargs):
         step = self._title(op_hash)
@@ -131,7 +136,7 @@ class Run(BaseStateCallback):
         # Where nothing was done, what is new can wait for a step that does something, or the end.
         if title in plan.books(self.state)[True].busy or title in record["failed"].values():
             self._save()
-        if self.answers and not self.judged:
+        if self.answers and not self.judged and not self._preflight_first(op_hash):
             self._judge()
         if op_hash == self.last:
             self._end()
@@ -184,6 +189,14 @@ class Run(BaseStateCallback):
             "seconds": {},
         }
 
+    def _preflight_first(self, op_hash: str) -> bool:
+        """What keeps a host from writing its lock is for the preflight to say, which knows more: is it next?"""
+        if any(answer.held for answer in self.answers.values()):
+            return False
+        order = self.state.get_op_order()
+        after = order[order.index(op_hash) + 1 :]
+        return bool(after) and plan.role_of(self._title(after[0])) == "preflight"
+
     def _judge(self) -> None:
         """All hosts have said whose lock they hold. One that is another run's ends this one on all of them."""
         self.judged = True
@@ -201,6 +214,22 @@ class Run(BaseStateCallback):
         failed = sorted(self.record["failed"])
         result = f"ok here; the run failed on {', '.join(failed)}" if failed else "ok"
         self._release_all(result, self.changing)
+
+    def leave(self, interrupted: bool) -> None:
+        """Before pyinfra hangs up, whatever the reason: hosts that were changed, and not told of an end, are told."""
+        if not self.began or self.closed:
+            return
+        if interrupted and self.record["result"] == "unfinished":
+            self.record["result"] = "interrupted"
+        how = "interrupted" if interrupted else "ended early"
+        if failed := sorted(self.record["failed"]):
+            how += f"; the run failed on {', '.join(failed)}"
+        left = self.changing - self.told
+        here = {
+            host.name for host in self.state.active_hosts if not self._has_done(host, self.step)
+        }
+        self._release_all(f"{how}, during {self._title(self.step)}", left & here)
+        self._release_all(how, left - here)
 
     def close(self) -> None:
         """The run is over: say how in its record."""
@@ -227,12 +256,11 @@ class Run(BaseStateCallback):
 
     def _done(self) -> set:
         """The hosts that have had the last operation, or have none of that name."""
-        ops = self.state.ops
-        return {
-            host
-            for host in self.state.active_hosts
-            if self.last not in ops[host] or ops[host][self.last].operation_meta.is_complete()
-        }
+        return {host for host in self.state.active_hosts if self._has_done(host, self.last)}
+
+    def _has_done(self, host, op_hash: str) -> bool:
+        ops = self.state.ops[host]
+        return op_hash not in ops or ops[op_hash].operation_meta.is_complete()
 
     # --- On the hosts ---
 
@@ -245,7 +273,7 @@ class Run(BaseStateCallback):
         if host in self.changing:
             return ""
         self.changing.add(host)
-        begun = summary(self.record, host, "no end recorded", "unfinished")
+        begun = summary(self.record, host, None, "unfinished")
         return lock.changing_script(topology.LAST_RUN, begun)
 
     def looked(self, host: str, found: State) -> None:
@@ -280,6 +308,7 @@ class Run(BaseStateCallback):
         """Tell a host that the run is over for it. That it cannot be told is no failure of the run: the lock is left
         over then, and the summary has no end."""
         self._changes()
+        self.told.add(host.name)
         text = summary(self.record, host.name, now(), result)
         with suppress(Exception):
             probe(

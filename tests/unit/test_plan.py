@@ -191,8 +191,8 @@ def test_a_dead_host_is_named(run, stands):
     assert "can be reached (query-1): an outage of thanos-querier follows" in plan.output
 
 
-def test_what_is_going_to_be_refused(run):
-    """A release that cannot read the data: the plan says so, as the run does."""
+def test_a_release_that_will_be_refused_is_refused_with_the_plan(run):
+    """A release that cannot read the data: the table says so before any change, and no plan hides it."""
     exe = "/opt/prometheus-3.15.0.linux-amd64/prometheus"
     newer = replace(BLANK, processes={"prometheus": Process(7, exe, ("prometheus",))})
     newer.units = {"prometheus": {"ActiveState": "active"}}
@@ -203,9 +203,33 @@ def test_what_is_going_to_be_refused(run):
     }
     plan = run("--dry", yes=False, **options)
     done = run(**options)
-    line = plan.said[False].lines["software"]["prom-1"]
-    assert line == done.said[True].lines["software"]["prom-1"]
-    assert "refused: " in line[0] and "cannot read the data" in line[0] and line[0] in plan.output
+    for one in (plan, done):
+        assert one.rc == 1
+        table = one.output[one.output.index("how to mend") :]
+        assert "prom-1  release " in table.splitlines()[1] and "cannot read the data" in table
+    assert "as numbered" not in plan.output and not done.said[True].lines
+
+
+def test_what_is_going_to_be_refused_comes_first(run, monkeypatch):
+    """Whatever a step refuses: the plan says so before all else, and the run does not begin."""
+
+    def refuse(member, found):
+        if member.name == "am-2":
+            raise ValueError("no archive for it")
+        return []
+
+    monkeypatch.setattr("deploys.lib.fetch.lacking", refuse)
+    for options in ({}, {"dry": True}, {"json": True}):
+        arguments = [f"--{name}" for name in options]
+        plan = run(*arguments, "--limit", "alertmanager", yes=False, hosts={})
+        assert plan.rc == 1, plan.output
+        assert (
+            "refused, so that nothing can be changed: am-2: software: no archive for it"
+            in plan.output
+        )
+        assert not plan.said[True].lines and "Press enter" not in plan.output
+        if "json" not in options:
+            assert plan.output.index("no archive for it") < plan.output.index("base: all hosts")
 
 
 def test_offline_plans_fetch_nothing(run, monkeypatch):
@@ -213,6 +237,7 @@ def test_offline_plans_fetch_nothing(run, monkeypatch):
         raise AssertionError("a plan fetched an archive")
 
     monkeypatch.setattr("deploys.lib.fetch.cached", fetched)
+    monkeypatch.setattr("deploys.lib.fetch.unavailable", lambda *arguments: "")
     plan = run("--dry", "--limit", "store-1", yes=False, data="offline = True\n")
     assert plan.rc == 0 and "upload node_exporter-" in plan.output, plan.output
 
