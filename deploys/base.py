@@ -55,6 +55,8 @@ def component(site: Site, member: Member, found: State) -> Component:
             topology.logs(member.components)[0]: Directory("750"),
         },
         files={
+            # What the preflight holds another one against: a wrong one would be deployed to all who dial this host.
+            topology.ADDRESS: File(f"{member.address}\n", "644", group="root"),
             topology.STAMP: File(
                 template("stamp.sh.j2", stamps=topology.STAMPS), "755", group="root"
             ),

@@ -65,7 +65,7 @@ def default_script(sysctls=None, extra=None) -> str:
                 topology.RSYSLOG_FILE,
                 topology.RSYSLOG_DROP_IN,
             ),
-            *(topology.STATE, str(PurePosixPath(topology.STAMP).parent)),
+            *(topology.STATE, topology.ADDRESS, str(PurePosixPath(topology.STAMP).parent)),
         ],
         units=[
             *(f"{unit}.service" for unit in (*topology.UNITS, *FOREIGN_UNITS)),

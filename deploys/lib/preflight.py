@@ -6,6 +6,7 @@ with the inventory, `table` prints the lot. Each check has a severity, which the
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -44,6 +45,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     ),
     "firewall": ("warn", "no firewall of the host's own stands before ports that others dial"),
     "selinux": ("warn", "SELinux does not enforce; where it does, contexts are restored"),
+    "address": ("fail", "an address that changed is one of this host's own"),
     "user": ("fail", f"an existing account {topology.USER} is one for services"),
     "links": ("fail", "our directories are no links, or such as lead to a place of root's"),
     "units": ("fail", "no unit of a package or of somebody else has the name of ours"),
@@ -102,6 +104,17 @@ class View:
 # --- Asking ---------------------------------------------------------------------------------------
 
 
+def _address_script(address: str) -> str:
+    """What the host's address was, and where it is another one: those of its interfaces, and of a name."""
+    lookup = f"getent ahosts {shlex.quote(address)} | while read -r a _; do echo is $a; done"
+    own = 'ip -o addr | while read -r _ _ _ a _; do echo "has ${a%/*}"; done'
+    return (
+        f"was=; read -r was <{topology.ADDRESS} && echo was $was\n"
+        f'[ "$was" = {shlex.quote(address)} ] || {{ {own}; '
+        f"{'' if topology.ip(address) else lookup}\n}}"
+    )
+
+
 def _places(components: Collection[str]) -> list[str]:
     data = [info.data_dir for name in components if (info := COMPONENTS[name]).data_dir]
     log_dir, _ = topology.logs(components)
@@ -132,6 +145,7 @@ def questions(site: Site, member: Member) -> str:
     peers = [(endpoint.address, endpoint.port) for endpoint in site.dials(member)]
     asked = {"attached": attached.questions(member), **uploads.questions(site, member)}
     asked["source"] = source.questions(member)
+    asked["address"] = _address_script(member.address)
     return _questions(member.components, _ports(member), peers, asked)
 
 
@@ -352,6 +366,28 @@ def _units(view: View) -> Iterator[Result]:
             yield _take(member, "units", found, f"no {unit.name}.service but ours", advice, True)
 
 
+def _address(view: View) -> Iterator[Result]:
+    for member, host in view.members():
+        said: dict[str, list] = {"was": [], "has": [], "is": []}
+        for line in host.asked.get("address", ()):
+            word, _, address = line.partition(" ")
+            said.setdefault(word, []).append(topology.ip(address) or address)
+        runs = any(holder.ours for holder in host.holders)
+        if not said["has"] or not (said["was"] or runs):
+            continue
+        own = topology.ip(member.address)
+        if ({own} if own else {*said["is"]}) & {*said["has"]}:
+            continue
+        has = some(str(a) for a in said["has"] if not (a.is_loopback or a.is_link_local))
+        found = f"{member.address}, which no interface has ({has})"
+        found += f"; it was {said['was'][0]}" if said["was"] else ""
+        advice = "mend service_address, or ssh_hostname; behind NAT: "
+        advice += 'preflight = {"address": "off"} for this host'
+        # What was deployed before addresses were recorded may have had this one all along.
+        severity = "fail" if said["was"] else "warn"
+        yield Result(member.name, "address", found, "an address of this host", advice, severity)
+
+
 def _accounts(view: View) -> Iterator[Result]:
     for host, look in view.looks.items():
         if topology.USER not in look.users:
@@ -502,7 +538,7 @@ def _zones(view: View) -> Iterator[Result]:
 
 JUDGES = (
     *(_root, source.judge, _releases, _system, _machine, _disks, paths.judge_links),
-    *(_holders, _units, paths.judge_drop_ins, _accounts, _data),
+    *(_holders, _units, _address, paths.judge_drop_ins, _accounts, _data),
     *(_reach, _firewalls, _selinux, attached.judge, uploads.judge, _zones),
 )
 

@@ -90,6 +90,40 @@ def test_sudo_with_a_password() -> None:
     assert shell("odd-1", "ls -A /tmp | grep pyinfra || true") == ""
 
 
+def test_no_root() -> None:
+    """A user without `_sudo`"""
+    blank("odd-1")
+    shell("odd-1", SUDO)
+    shell("odd-1", "echo 'ops ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ops")
+    user = {"ssh_user": "ops"}
+    done = refused({"node_exporter": {"odd-1": user}}, "run as ops", '"_sudo": True')
+    assert "another run" not in done.log
+    deployed({"node_exporter": {"odd-1": {**user, "_sudo": True}}})
+
+
+def test_no_source() -> None:
+    """No way to the releases"""
+    blank("odd-1")
+    nobody = f"http://{plan.LAB.address('odd-2')}:9"
+    refused(NODE, "source", nobody, "download_proxy", base_url=nobody)
+    # The mirror takes the whole URL as well, as a proxy is asked.
+    mirror = plan.LAB.mirror_url.rstrip("/")
+    refused(NODE, "source", nobody, base_url=mirror, download_proxy=nobody)
+    deployed(NODE)
+    assert run(NODE, base_url=nobody).status == 0, "nothing is to be fetched, and nothing is asked"
+
+
+def test_another_address() -> None:
+    """Another `service_address` than before, which no interface has"""
+    blank("odd-1")
+    deployed(NODE)
+    address, other = plan.LAB.address("odd-1"), plan.LAB.address("odd-2")
+    wrong = {"service_address": other}
+    refused({"node_exporter": {"odd-1": wrong}}, f"{other}, which no interface has", address)
+    nat = {**wrong, "preflight": {"address": "off"}}
+    assert run({"node_exporter": {"odd-1": nat}}).status == 0
+
+
 def test_bastion(tmp_path: Path) -> None:
     """SSH only through a bastion"""
     blank("odd-1", "odd-2")

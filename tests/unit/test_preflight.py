@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -69,6 +71,50 @@ def test_hosts_of_ours_have_nothing_to_be_said_of():
 def test_systems(look, check, severity):
     result = one(found(SITE, looks={"am-1": replace(BLANK, **look)}))
     assert (result.host, result.check, result.severity) == ("am-1", check, severity)
+
+
+@pytest.mark.parametrize(
+    ("said", "severity"),
+    [
+        (["was 10.0.0.21"], None),  # as it was: nothing else was asked
+        (["was 10.0.0.9", "has 127.0.0.1", "has 10.0.0.21"], None),
+        (["was 10.0.0.9", "has 127.0.0.1", "has 10.0.0.9", "has fe80::1"], "fail"),
+        (["was 10.0.0.9"], None),  # no ip: not known
+        (["has 10.0.0.9"], None),  # a blank host: reach tries whether it is behind NAT
+    ],
+)
+def test_an_address_that_changed_is_the_hosts_own(said, severity):
+    changes = {"am_1": {"asked": {"address": said}}}
+    results = found(SITE, **changes)
+    assert [(r.host, r.check, r.severity) for r in results] == (
+        [("am-1", "address", severity)] if severity else []
+    )
+    if severity:
+        assert "10.0.0.21, which no interface has (10.0.0.9); it was 10.0.0.9" in results[0].found
+        assert found(example_site(preflight={"address": "off"}), **changes) == []
+
+
+def test_an_address_of_before_they_were_recorded_is_a_warning():
+    ours = recorded("deployed_debian12")
+    changes = {"holders": ours.holders, "units": ours.units, "data": ours.data}
+    asked = {"asked": {"address": ["has 10.0.0.9"]}}
+    assert one(found(SITE, prom_1=changes | asked)).severity == "warn"
+
+
+def test_the_hosts_own_shell_says_what_its_address_was(tmp_path):
+    place = tmp_path / "address"
+
+    def ask(address):
+        script = preflight._address_script(address).replace("/etc/.monitoring/address", str(place))
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+        return done.stdout.splitlines()
+
+    if shutil.which("ip"):
+        assert "has 127.0.0.1" in ask("10.0.0.21")
+    assert {"is 127.0.0.1", "is ::1"} & {*ask("localhost")}
+    place.write_text("10.0.0.21\n")
+    assert ask("10.0.0.21") == ["was 10.0.0.21"]
+    assert ask("10.0.0.22")[0] == "was 10.0.0.21"
 
 
 def test_who_is_not_root_is_told_that_and_nothing_else():
