@@ -106,9 +106,7 @@ def test_no_source() -> None:
     blank("odd-1")
     nobody = f"http://{plan.LAB.address('odd-2')}:9"
     refused(NODE, "source", nobody, "download_proxy", base_url=nobody)
-    # The mirror takes the whole URL as well, as a proxy is asked.
-    mirror = plan.LAB.mirror_url.rstrip("/")
-    refused(NODE, "source", nobody, base_url=mirror, download_proxy=nobody)
+    refused(NODE, "source", plan.LAB.address("odd-2"), download_proxy=nobody)
     deployed(NODE)
     assert run(NODE, base_url=nobody).status == 0, "nothing is to be fetched, and nothing is asked"
 
