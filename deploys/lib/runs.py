@@ -221,10 +221,12 @@ class Run(BaseStateCallback):
             return
         if interrupted and self.record["result"] == "unfinished":
             self.record["result"] = "interrupted"
+        left = self.changing - self.told
+        if not left:
+            return
         how = "interrupted" if interrupted else "ended early"
         if failed := sorted(self.record["failed"]):
             how += f"; the run failed on {', '.join(failed)}"
-        left = self.changing - self.told
         here = {
             host.name for host in self.state.active_hosts if not self._has_done(host, self.step)
         }
