@@ -97,7 +97,14 @@ END_OF_RUN
 
 
 def release_script(holder: Holder, last_run: str, text: str) -> str:
-    """Release the host's lock, if it is still `holder`'s, and leave `text` as the summary of the run."""
+    """Release the host's lock, if it is still `holder`'s, and leave `text` as the summary of the run; none where it is
+    empty."""
+    if not text:
+        return f"""(
+{_GUARDED}
+read -r pid start run <{LOCK} && [ "$run" = {holder.run} ] && rm -f {LOCK}
+) 2>/dev/null
+true"""
     return f"""(
 {_GUARDED}
 read -r pid start run <{LOCK} && [ "$run" = {holder.run} ] && rm -f {LOCK}

@@ -311,7 +311,9 @@ class Run(BaseStateCallback):
         over then, and the summary has no end."""
         self._changes()
         self.told.add(host.name)
-        text = summary(self.record, host.name, now(), result)
+        # The last run that changed something is still another one, where this one did not.
+        changed = host.name in self.changing
+        text = summary(self.record, host.name, now(), result) if changed else ""
         with suppress(Exception):
             probe(
                 host,

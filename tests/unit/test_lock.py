@@ -53,6 +53,9 @@ def test_one_at_a_time(host, tmp_path):
     assert not (tmp_path / "lock").exists()
     assert (tmp_path / "state" / "last-run").read_text() == "done\n"
     assert take(host, TWO) == lock.Answer(True)
+    host(lock.release_script(TWO, "/STATE/last-run", ""))
+    assert not (tmp_path / "lock").exists()
+    assert (tmp_path / "state" / "last-run").read_text() == "done\n", "it changed nothing"
 
 
 def test_left_over_and_broken(host, tmp_path):

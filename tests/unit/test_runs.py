@@ -96,6 +96,7 @@ def test_a_lock_of_another_run_refuses_on_all_hosts(run, records):
     assert "Traceback" not in done.output
     assert done.commands == {name: ["look"] for name in ("am-1", "am-2", "am-3")}
     assert {name: len(scripts) for name, scripts in done.ended.items()} == {"am-1": 1, "am-3": 1}
+    assert not any("last-run" in script for scripts in done.ended.values() for script in scripts)
     assert records()[-1]["result"] == "refused"
 
 
