@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deploys.lib import bucket, flags, releases
 from deploys.lib.findings import Finding, host_finding
-from deploys.lib.settings import SHORTEST_RETENTION, Settings, seconds
+from deploys.lib.settings import SHORTEST_RETENTION, Settings, seconds, written
 from deploys.lib.topology import OBJECT_STORES
 
 if TYPE_CHECKING:
@@ -205,6 +205,9 @@ def _check_ranges(site: Site) -> Iterator[Finding]:
     youngest = min((ago for _, young in ranges if (ago := _ago(young)) is not None), default=None)
     kept = min(seconds(m.settings.prometheus_retention_time) for m in uploading)
     if youngest is not None and youngest > kept:
-        found = f"-{youngest:g}s and older at every store gateway, while local blocks are kept for {kept:g} s"
+        found = (
+            f"-{written(youngest)} and older at every store gateway, while local blocks are kept "
+        )
+        found += f"for {written(kept)}"
         allowed = "a store_max_time younger than prometheus_retention_time: in between nobody has anything"
         yield host_finding(stores[0], "store_max_time", found, allowed)

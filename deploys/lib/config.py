@@ -1019,7 +1019,9 @@ def ruler_files(member: Member) -> dict[str, Data]:
     return {
         name: {
             **rules,
-            "groups": [{"partial_response_strategy": "warn", **group} for group in rules["groups"]],
+            "groups": [
+                {"partial_response_strategy": "warn", **group} for group in rules.get("groups", [])
+            ],
         }
         for name, rules in member.settings.rule_rules.items()
     }

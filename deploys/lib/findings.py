@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Literal, Protocol
@@ -114,17 +116,46 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def located(source: str, key: str, host: str) -> str:
-    """`source` with the line on which `key` is set, where it is a file with such a line."""
+    """`source` with the line on which `key` is set, where it is a file with such a line. Of several the last one: that
+    is the one that Python goes by."""
     try:
-        text = (ROOT / source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        lines = _set_on((ROOT / source).read_text(encoding="utf-8"), key, host)
+    except (OSError, ValueError, SyntaxError, RecursionError):
         return source
-    name = re.escape(key)
-    # In an inventory, the data of a host follow its name.
-    after = max(text.find(f'"{host}"'), 0)
-    pattern = rf"^[ \t]*{name}\s*=|(?<=[(\s]){name}=(?!=)|[\"']{name}[\"']\s*:"
-    found = re.compile(pattern, re.MULTILINE).search(text, after)
-    return f"{source}:{text.count(chr(10), 0, found.start()) + 1}" if found else source
+    return f"{source}:{max(lines)}" if lines else source
+
+
+@lru_cache(maxsize=256)
+def _set_on(text: str, key: str, host: str) -> list[int]:
+    """The lines of a Python file that set `key`: in an inventory among the data of `host`, else at the top."""
+    nodes = list(ast.walk(ast.parse(text)))
+    own = [inner for node in nodes if _data_of(node, host) for inner in ast.walk(node)]
+    at_top = [
+        node.lineno
+        for node in nodes
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and target.id == key
+    ]
+    return _keys(own, key) or at_top or _keys(nodes, key)
+
+
+def _data_of(node: ast.AST, host: str) -> bool:
+    """Whether this is how an inventory gives a host its data: `("host", {...})`, or a call with its name first."""
+    parts = node.elts if isinstance(node, ast.Tuple) else []
+    parts = node.args if isinstance(node, ast.Call) else parts
+    return bool(parts) and isinstance(parts[0], ast.Constant) and parts[0].value == host
+
+
+def _keys(nodes: Iterable[ast.AST], key: str) -> list[int]:
+    found = []
+    for node in nodes:
+        if isinstance(node, ast.Dict):
+            names = [name for name in node.keys if isinstance(name, ast.Constant)]
+            found += [name.lineno for name in names if name.value == key]
+        elif isinstance(node, ast.keyword) and node.arg == key:
+            found.append(node.value.lineno)
+    return found
 
 
 def host_finding(

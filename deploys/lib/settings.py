@@ -154,6 +154,17 @@ def seconds(duration: str) -> float:
     return sum(int(n) * u for n, u in zip(amounts, _UNITS.values(), strict=False) if n)
 
 
+def written(amount: float) -> str:
+    """Seconds as people write a duration: 90 is 1m30s. Neither weeks nor years, which hide how many days there are."""
+    left, parts = round(amount * 1000), []
+    for unit, value in _UNITS.items():
+        count, size = 0, round(value * 1000)
+        if unit not in ("y", "w"):
+            count, left = divmod(left, size)
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts) or "0s"
+
+
 _NOW = datetime.now().timestamp()
 """When this process began: durations before it can be compared with each other, and with dates."""
 
@@ -247,43 +258,95 @@ def _names(pattern: str, allowed: str) -> Callable[[dict], dict]:
     return check
 
 
+def _present(value: Any) -> Any:
+    """`value` without the keys that have nothing (`rule_files:` and no more), which upstream takes for keys that are
+    not there. Elements of lists stay: upstream refuses an empty job or rule."""
+    if isinstance(value, dict):
+        return {key: _present(inner) for key, inner in value.items() if inner is not None}
+    return [_present(inner) for inner in value] if isinstance(value, list) else value
+
+
+_TEXT = "text"
+"""A shape: text, or what YAML makes of text without quotes (a number, true)."""
+_RULES = [dict.fromkeys(("target_label", "regex", "replacement", "action"), _TEXT)]
+_RULES[0] |= {"source_labels": [_TEXT], "separator": _TEXT}
+_PROMETHEUS = {
+    "global": {"external_labels": {"": _TEXT}},
+    "alerting": {
+        "alert_relabel_configs": _RULES,
+        "alertmanagers": [{"alert_relabel_configs": _RULES}],
+    },
+    "rule_files": [_TEXT],
+    "scrape_configs": [
+        {
+            "job_name": _TEXT,
+            "static_configs": [{"targets": [_TEXT], "labels": {"": _TEXT}}],
+            "relabel_configs": _RULES,
+            "metric_relabel_configs": _RULES,
+        }
+    ],
+    "remote_write": [{"name": _TEXT, "url": _TEXT, "write_relabel_configs": _RULES}],
+    "storage": {"tsdb": {}},
+}
+_ROUTE: dict[str, Any] = {"receiver": _TEXT}
+_ROUTE["routes"] = [_ROUTE]
+_ALERTMANAGER = {
+    "global": {},
+    "templates": [_TEXT],
+    "route": _ROUTE,
+    "receivers": [{"name": _TEXT}],
+}
+_GROUPS = {"groups": [{"name": _TEXT, "rules": [{}]}]}
+
+
+def _shaped(value: Any, shape: Any, place: str = "") -> None:
+    """Raises ValueError, naming the place, where `value` is not of the shape that this package builds on; the rest is
+    for upstream's own checker. A mapping gives the shape of some of its keys (or of all, as ``), a list that of each
+    element."""
+    if shape == _TEXT:
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"upstream's keys: {place} is text")
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            kind = {str: "texts", dict: "mappings"}[type(shape[0])]
+            raise ValueError(f"upstream's keys: {place} is a list of {kind}")
+        for index, inner in enumerate(value):
+            _shaped(inner, shape[0], f"{place}[{index}]")
+    elif not isinstance(value, dict):
+        raise ValueError(f"upstream's keys: {place} is a mapping")
+    else:
+        for key, inner in value.items():
+            wanted = shape.get(key, shape.get(""))
+            if wanted is not None:
+                _shaped(inner, wanted, f"{place}.{key}".lstrip("."))
+
+
 def _prometheus_config(value: dict) -> dict:
     """Only the shape that this package builds on; the rest is for promtool."""
-    for key in ("global", "alerting", "storage"):
-        if not isinstance(value.get(key, {}), dict):
-            raise ValueError(f"upstream's keys: {key} is a mapping")
-    if not isinstance(value.get("global", {}).get("external_labels", {}), dict):
-        raise ValueError("upstream's keys: global.external_labels is a mapping")
+    _shaped(value, _PROMETHEUS)
     for key in ("scrape_interval", "evaluation_interval"):
         if key in value.get("global", {}):
             try:
                 seconds(value["global"][key])
             except ValueError as error:
                 raise ValueError(f"upstream's keys: global.{key} is {error}") from None
-    jobs = value.get("scrape_configs", [])
-    if not (isinstance(jobs, list) and all(isinstance(j, dict) and "job_name" in j for j in jobs)):
-        raise ValueError("upstream's keys: scrape_configs is a list of mappings with a job_name")
-    writes = value.get("remote_write", [])
-    if not (isinstance(writes, list) and all(isinstance(w, dict) for w in writes)):
-        raise ValueError("upstream's keys: remote_write is a list of mappings")
+    for index, job in enumerate(value.get("scrape_configs", [])):
+        if "job_name" not in job:
+            raise ValueError(f"upstream's keys: scrape_configs[{index}] has a job_name")
     return value
 
 
 def _alertmanager_config(value: dict) -> dict:
-    for key in ("global", "route"):
-        if not isinstance(value.get(key, {}), dict):
-            raise ValueError(f"upstream's keys: {key} is a mapping")
-    receivers = value.get("receivers", [])
-    if not (isinstance(receivers, list) and all(isinstance(r, dict) for r in receivers)):
-        raise ValueError("upstream's keys: receivers is a list of mappings")
+    _shaped(value, _ALERTMANAGER)
+    for index, receiver in enumerate(value.get("receivers", [])):
+        if "name" not in receiver:
+            raise ValueError(f"upstream's keys: receivers[{index}] has a name")
     return value
 
 
 def _rules(value: dict) -> dict:
     for name, content in value.items():
-        groups = content.get("groups") if isinstance(content, dict) else None
-        if not (isinstance(groups, list) and all(isinstance(group, dict) for group in groups)):
-            raise ValueError(f"upstream's keys: {name} is {{'groups': [...]}}, of mappings")
+        _shaped(content, _GROUPS, name)
     if STARTER_RULES in value:
         raise ValueError(f"other names: {STARTER_RULES} is the package's (setting starter_rules)")
     return value
@@ -429,6 +492,7 @@ def _endpoints(value: list[dict]) -> list[dict]:
     return value
 
 
+UpstreamKeys = Annotated[dict[str, Any], AfterValidator(_present)]
 Duration = Annotated[str, AfterValidator(_duration)]
 BlockTime = Annotated[str, AfterValidator(_block_time)]
 SizeOrAuto = Annotated[
@@ -591,16 +655,16 @@ class Settings(BaseModel):
     )
     prometheus_admin_api: bool = _setting(True, "--web.enable-admin-api, as spec/000 5.4 has it.")
     prometheus_lifecycle: bool = _setting(True, "--web.enable-lifecycle, as spec/000 5.4 has it.")
-    prometheus_config: Annotated[dict[str, Any], AfterValidator(_prometheus_config)] = _setting(
+    prometheus_config: Annotated[UpstreamKeys, AfterValidator(_prometheus_config)] = _setting(
         {}, "Upstream's keys, merged into prometheus.yml: scrape_configs, remote_write, ..."
     )
     prometheus_rules: Annotated[
-        dict[str, Any],
+        UpstreamKeys,
         AfterValidator(_names(r"[\w.-]+\.yml", "file names ending in .yml")),
         AfterValidator(_rules),
     ] = _setting({}, "File name -> {'groups': [...]}: files in the rules directory.")
     prometheus_targets: Annotated[
-        dict[str, Any],
+        UpstreamKeys,
         AfterValidator(_names(r"[\w.-]+", "job names of letters, digits and ._-")),
         AfterValidator(_targets),
     ] = _setting(
@@ -645,7 +709,7 @@ class Settings(BaseModel):
     )
 
     # The bucket
-    bucket_config: Annotated[dict[str, Any], AfterValidator(_bucket)] | None = _setting(
+    bucket_config: Annotated[UpstreamKeys, AfterValidator(_bucket)] | None = _setting(
         None,
         "Object storage in upstream's keys (spec/000 5.3), equal on all hosts that use it. Default: "
         "nothing is uploaded.",
@@ -681,7 +745,7 @@ class Settings(BaseModel):
         "them for each query, in turns. Default: they ask each gateway, and a block that two "
         "have is read twice.",
     )
-    store_index_cache: dict[str, Any] | None = _setting(
+    store_index_cache: UpstreamKeys | None = _setting(
         None,
         "Index cache in upstream's keys (type: IN-MEMORY, MEMCACHED or REDIS, and config). Default: "
         "in memory, 250 MB (spec/003 4).",
@@ -718,7 +782,7 @@ class Settings(BaseModel):
         "URL of the queriers, where a load balancer stands before them. Default: the querier of the "
         "same host, else one of the site's.",
     )
-    frontend_cache: dict[str, Any] = _setting(
+    frontend_cache: UpstreamKeys = _setting(
         {"type": "IN-MEMORY", "config": {"max_size": "256MB", "max_size_items": 0}},
         "Cache of answers in upstream's keys (type: IN-MEMORY, MEMCACHED or REDIS, and config). "
         "Empty: none.",
@@ -729,7 +793,7 @@ class Settings(BaseModel):
     rule_http_port: Port = _setting(10911, "HTTP port, as in upstream's quickstart.")
     rule_grpc_port: Port = _setting(10910, "gRPC port, likewise.")
     rule_rules: Annotated[
-        dict[str, Any],
+        UpstreamKeys,
         AfterValidator(_names(r"[\w.-]+\.yml", "file names ending in .yml")),
         AfterValidator(_rules),
     ] = _setting(
@@ -737,7 +801,7 @@ class Settings(BaseModel):
         "File name -> {'groups': [...]}: rules over all that the queriers see. A group without "
         "partial_response_strategy has 'warn': it is evaluated while a store is away.",
     )
-    rule_remote_write: Annotated[list[dict[str, Any]], Field(max_length=16)] = _setting(
+    rule_remote_write: Annotated[list[UpstreamKeys], Field(max_length=16)] = _setting(
         [],
         "Remote write in upstream's keys: the ruler keeps no blocks and sends what it records. "
         "Default: it keeps blocks, serves and uploads them.",
@@ -798,7 +862,7 @@ class Settings(BaseModel):
     alertmanager_external_url: Url | None = _setting(
         None, "Address for people, in notifications. Default: http://service_address:port."
     )
-    alertmanager_config: Annotated[dict[str, Any], AfterValidator(_alertmanager_config)] = _setting(
+    alertmanager_config: Annotated[UpstreamKeys, AfterValidator(_alertmanager_config)] = _setting(
         {}, "Upstream's keys over the default route and receiver (spec/000 6.1); equal on all."
     )
     alertmanager_templates: Annotated[
@@ -838,7 +902,7 @@ class Settings(BaseModel):
     querier_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
 
     # TLS and passwords of every HTTP port (deploys/lib/web.py)
-    web_config: Annotated[dict[str, Any], AfterValidator(_web)] | None = _setting(
+    web_config: Annotated[UpstreamKeys, AfterValidator(_web)] | None = _setting(
         None,
         "Web configuration of every HTTP port of the host, in upstream's keys (exporter-toolkit): "
         "tls_server_config, basic_auth_users, http_server_config, rate_limit. Relative file names "
@@ -850,7 +914,7 @@ class Settings(BaseModel):
     ] = _setting(
         {}, "File name -> text of a certificate, or a secret reference: files beside web_config."
     )
-    web_client: Annotated[dict[str, Any], AfterValidator(_web)] = _setting(
+    web_client: Annotated[UpstreamKeys, AfterValidator(_web)] = _setting(
         {},
         "With what our own clients (scrapes, alerts, sidecar, gates, verify) ask ports that ask for "
         "it, in upstream's keys: basic_auth (username, password), tls_config (ca_file, cert_file, "

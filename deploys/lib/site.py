@@ -13,6 +13,7 @@ import re
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property, partial
 from typing import Any
 
@@ -360,13 +361,13 @@ def _read(host: _Host) -> tuple[Settings, list[Finding]]:
             findings.append(finding(key, "an unknown setting", allowed))
             del data[key]
     for key, value in list(data.items()):
-        try:
-            if _too_deep(value):
-                raise ValueError
-            json.dumps(value, ensure_ascii=False).encode()
-        except (TypeError, ValueError):
-            allowed = "plain data: text (UTF-8), numbers, lists and mappings, 64 deep at most"
-            findings.append(finding(key, f"a {type(value).__name__}", allowed))
+        if _too_deep(value):
+            findings.append(finding(key, f"a {type(value).__name__}", _PLAIN))
+            del data[key]
+        elif odd := next(_no_data(value, (key,), ()), None):
+            path, what, named = odd
+            place = f", in {named}" if named else ""
+            findings.append(finding(dotted(path), f"{what}{place}", _PLAIN))
             del data[key]
     data = {key: for_host(value, host.name) for key, value in data.items()}
     findings += site_checks.check_literals(finding, data)
@@ -393,6 +394,48 @@ def _read(host: _Host) -> tuple[Settings, list[Finding]]:
             seen.add(path)
         good = {k: v for k, v in data.items() if k not in {path[0] for path in seen}}
         return Settings.model_validate(copy.deepcopy(good)), findings
+
+
+_PLAIN = "plain data: text (UTF-8), numbers, lists and mappings, 64 deep at most"
+_NAMES = ("name", "job_name", "alert", "record")
+"""Keys by which people know an element of a list in upstream's files."""
+
+
+def _no_data(
+    value: Any, path: tuple[str, ...], names: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Each place that no file can hold as it is: its path, what is there, and the elements it is within, by name."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not _is_data({key: 0}):
+                yield path, f"a key that is {_kind(key)}", ", ".join(names)
+            else:
+                yield from _no_data(inner, (*path, str(key)), names)
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            given = inner if isinstance(inner, Mapping) else {}
+            known = [
+                f"{k} {given[k]}"
+                for k in _NAMES
+                if isinstance(given.get(k), str) and re.fullmatch(r"[\w .:-]{1,80}", given[k])
+            ]
+            yield from _no_data(inner, (*path, f"[{index}]"), (*names, *known[:1]))
+    elif not _is_data(value):
+        yield path, _kind(value), ", ".join(names)
+
+
+def _is_data(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, date):
+        return "a date (in YAML text that looks like one needs quotes)"
+    return f"a {type(value).__name__}"
 
 
 def _too_deep(value: Any, most: int = 64) -> bool:

@@ -41,6 +41,7 @@ from deploys.lib.settings import (
     listens_on,
     reachable,
     seconds,
+    written,
 )
 from deploys.lib.topology import COMPONENTS, GROUPS
 
@@ -208,7 +209,7 @@ def _check_prometheus(site: Site, member: Member) -> Iterator[Finding]:
         if label in labels and labels[label] != wanted:
             key = f"prometheus_config.global.external_labels.{label}"
             yield finding(key, repr(labels[label]), f"{wanted!r}: it is the setting {label}")
-    if "rule_files" in config:
+    if config.get("rule_files"):
         allowed = "the setting prometheus_rules"
         yield finding("prometheus_config.rule_files", "a list of its own", allowed)
     for key, rules in _alert_relabelling(config):
@@ -693,7 +694,7 @@ def _check_routes(member: Member, count: int) -> Iterator[Finding]:
     if not config.get("receivers") and settings.alertmanager_webhook_url is None:
         allowed = "this secret, or receivers in alertmanager_config: alerts would go nowhere"
         yield finding("alertmanager_webhook_url", "nothing", allowed)
-    if "templates" in config:
+    if config.get("templates"):
         allowed = "the setting alertmanager_templates"
         yield finding("alertmanager_config.templates", "a list of its own", allowed)
     timing = settings.timing
@@ -705,21 +706,23 @@ def _check_routes(member: Member, count: int) -> Iterator[Finding]:
             or [seconds(timing.group_interval)]
         )
         repeat = max(
-            [seconds(r["repeat_interval"]) for r in routes if "repeat_interval" in r]
-            or [seconds(timing.repeat_interval)]
+            [r["repeat_interval"] for r in routes if "repeat_interval" in r]
+            or [timing.repeat_interval],
+            key=seconds,
         )
         wait = seconds(str(flags.get("cluster.peer-timeout", timing.peer_timeout)))
-        retention = seconds(str(flags.get("data.retention", "120h")))
+        retention = str(flags.get("data.retention", "120h"))
+        forgets = seconds(retention) < seconds(repeat)
     except ValueError as error:
         yield finding("alertmanager_config", "an interval that is none", str(error))
         return
     if (count - 1) * wait * 2 > interval:
-        found = f"a group_interval of {interval:g} s, while the last of {count} Alertmanagers "
-        found += f"waits {(count - 1) * wait:g} s for the others"
+        found = f"a group_interval of {written(interval)}, while the last of {count} Alertmanagers "
+        found += f"waits {written((count - 1) * wait)} for the others"
         allowed = "a group_interval of twice that or more, or notifications are sent twice"
         yield finding("alertmanager_config.route", found, allowed, "warn")
-    if retention < repeat:
-        found = f"{retention:g} s, while repeat_interval is {repeat:g} s"
+    if forgets:
+        found = f"{retention}, while repeat_interval is {repeat}"
         allowed = "at least repeat_interval: a forgotten notification is sent again"
         yield finding("alertmanager_flags.data.retention", found, allowed)
 

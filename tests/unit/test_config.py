@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -518,6 +519,17 @@ def test_own_receivers_need_no_webhook():
 def test_no_receiver_at_all():
     with pytest.raises(ValueError, match="am-1: alertmanager_webhook_url: found nothing; allowed"):
         alertmanager(alertmanager_webhook_url=None)
+
+
+def test_names_of_hosts_are_no_regular_expressions():
+    """They are matched as they are: read back as PromQL reads a string, and then as a regular expression."""
+    names = ["a.b", "a+b", "a(b", "a|b", "a[b]c", "a^b", "a\\b", 'a"b', "a$b", "a{2}", "a*?"]
+    pattern = json.loads(f'"{config._any_of(names)}"')
+    # RE2 has no nested sets, of which Python warns.
+    with warnings.catch_warnings(action="ignore"):
+        assert all(re.fullmatch(pattern, name) for name in names)
+    assert not any(re.fullmatch(pattern, name) for name in ("axb", "aab", "a", "b", "ab"))
+    assert config._any_of(["prom-1.example"]) == "prom-1[.]example"
 
 
 # --- Upper Prometheus and remote write ------------------------------------------------------------

@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from pyinfra.api.exceptions import FactProcessError
 
 import deploys
-from deploys.lib import bucket, capacity, checks, preflight, rollout
+from deploys.lib import bucket, capacity, checks, config, preflight, rollout
 from deploys.lib.component import compare, directories_script, stage_script, swap_script
 from deploys.lib.findings import Finding, SettingsErrors, describe
 from deploys.lib.flags import FlagError
@@ -503,6 +503,95 @@ def test_of_a_site_there_are_files_or_a_reason(hosts, state):
     site = site_of(hosts)
     if site is not None:
         everything(site, STATES[state])
+
+
+SHAPES = (None, True, 0, "x", "", [], {}, [None], ["x"], [["x"]], [{}], {"x": None}, {"x": ["x"]})
+"""What stands where something else should."""
+SHAPED = {
+    "prometheus_config": {
+        **RIGHT["prometheus_config"][0],
+        "scrape_configs": [JOB, {"job_name": "b", "metric_relabel_configs": [{"regex": "x"}]}],
+        "rule_files": ["x"],
+        "remote_write": [
+            {
+                "name": "w",
+                "url": "https://w.example.org",
+                "protobuf_message": "io.prometheus.write.v2.Request",
+                "write_relabel_configs": [
+                    {
+                        "source_labels": ["replica"],
+                        "separator": ";",
+                        "regex": "(.*)",
+                        "replacement": "$1",
+                        "target_label": "__replica__",
+                        "action": "replace",
+                    },
+                    {"action": "labeldrop", "regex": "replica"},
+                    {
+                        "action": "hashmod",
+                        "source_labels": ["a"],
+                        "modulus": 2,
+                        "target_label": "b",
+                    },
+                ],
+                **SECRET,
+            }
+        ],
+        "storage": {"tsdb": {"out_of_order_time_window": "0s", "retention": {"time": "1d"}}},
+    },
+    **{
+        name: RIGHT[name][0]
+        for name in (
+            *("alertmanager_config", "prometheus_rules", "rule_rules", "rule_remote_write"),
+            *("prometheus_targets", "store_index_cache", "frontend_cache"),
+            *("prometheus_secret_files", "web_config", "web_client"),
+        )
+    },
+    "bucket_config": RIGHT["bucket_config"][1],
+}
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_another_shape_at_any_place_is_a_finding_or_a_file(name):
+    """What upstream would refuse is said, and is no traceback: `job_name: [a]`."""
+    groups = {"a": ["prometheus"], "a2": ["prometheus"], "b": ["upper"], "c": ["alertmanager"]}
+    groups["d"] = ["rule", "querier"]
+    for number, path in enumerate(list(places(SHAPED[name]))[1:]):
+        # Here as many as there is time for: a list, which is the key of no mapping, and the others in turns.
+        tried = SHAPES if EXAMPLES > 40 else (["x"], SHAPES[number % len(SHAPES)])
+        for shape in tried:
+            value = copy.deepcopy(SHAPED[name])
+            inner = value
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = copy.deepcopy(shape)
+            hosts = {
+                host: {
+                    "groups": named,
+                    "data": {
+                        "ssh_hostname": f"10.0.0.{n}",
+                        "replica": host,
+                        "alertmanager_webhook_url": "secret:env:FUZZ_SECRET",
+                        name: value,
+                    },
+                }
+                for n, (host, named) in enumerate(groups.items(), 1)
+            }
+            try:
+                site = site_from_dicts(hosts)
+            except SettingsErrors as error:
+                assert all(f.key and f.allowed for f in error.findings), (path, shape)
+                continue
+            one, _, upper, alerts, ruler = site.hosts.values()
+            for make in (
+                lambda one=one, site=site: config.prometheus_yml(site, one),
+                lambda upper=upper, site=site: config.upper_yml(site, upper),
+                lambda alerts=alerts, site=site: config.alertmanager_yml(site, alerts),
+                lambda one=one, site=site: config.rule_files(site, one),
+                lambda ruler=ruler: config.ruler_files(ruler),
+                lambda one=one, site=site: capacity.jobs(site, one),
+            ):
+                said(one, make)
 
 
 def nested(depth):

@@ -4,15 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyinfra.api import Inventory
 
-from deploys.lib import findings, secrets, site_checks
+from deploys.lib import config, findings, secrets, site_checks
 from deploys.lib.findings import Finding, SettingsErrors, describe
 from deploys.lib.secrets import SecretError, resolve
-from deploys.lib.settings import PROFILES, Settings, seconds
+from deploys.lib.settings import PROFILES, Settings, seconds, written
 from deploys.lib.site import check_limit, load_site, site_from_dicts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,10 +162,20 @@ def test_seconds_refuses(text):
         ("bucket_config", {"type": "S4", "config": {}}, "did you mean S3?"),
         ("bucket_config", {"type": "S3"}, "config is a mapping"),
         ("prometheus_rules", {"../x.yml": {"groups": []}}, "file names ending in .yml"),
-        ("prometheus_rules", {"x.yml": []}, "{'groups': [...]}"),
+        ("prometheus_rules", {"x.yml": []}, "x.yml is a mapping"),
+        ("prometheus_rules", {"x.yml": {"groups": ["a"]}}, "x.yml.groups[0] is a mapping"),
+        ("prometheus_config", {"scrape_configs": [{"job_name": ["a"]}]}, "job_name is text"),
+        ("prometheus_config", {"scrape_configs": [None]}, "scrape_configs[0] is a mapping"),
+        ("prometheus_config", {"remote_write": {}}, "remote_write is a list of mappings"),
+        ("alertmanager_config", {"receivers": [{"name": {}}]}, "receivers[0].name is text"),
+        ("alertmanager_config", {"route": {"routes": [{"routes": [1]}]}}, "routes[0] is a mapping"),
         ("prometheus_rules", {"starter.yml": {"groups": []}}, "starter.yml is the package's"),
         ("prometheus_targets", {"a": ["10.0.0.1:80"]}, "'targets': [...]"),
-        ("prometheus_config", {"scrape_configs": [{"name": "a"}]}, "with a job_name"),
+        (
+            "prometheus_config",
+            {"scrape_configs": [{"name": "a"}]},
+            "scrape_configs[0] has a job_name",
+        ),
         ("prometheus_config", {"global": {"scrape_interval": "fast"}}, "global.scrape_interval"),
         ("alertmanager_config", {"route": []}, "route is a mapping"),
         ("alertmanager_templates", {"a.html": ""}, "file names ending in .tmpl"),
@@ -217,7 +229,79 @@ def test_a_misspelt_ssh_setting_is_a_warning():
 
 
 def test_what_is_no_plain_data_is_refused():
-    assert only(small(prom_1={"prometheus_config": {"a": print}})).key == "prometheus_config"
+    assert only(small(prom_1={"prometheus_config": {"a": print}})).key == "prometheus_config.a"
+
+
+def test_a_date_among_many_rules_is_located():
+    """YAML makes one of text that looks like one."""
+    rules = {
+        f"{n}.yml": {"groups": [{"name": "disks", "rules": [{"alert": "Full", "expr": "1"}]}]}
+        for n in range(113)
+    }
+    rules["77.yml"]["groups"][0]["rules"][0]["annotations"] = {"since": date(2024, 1, 1)}
+    found = only(small(prom_1={"prometheus_rules": rules}))
+    assert found.key == "prometheus_rules.77.yml.groups[0].rules[0].annotations.since"
+    assert found.found.startswith("a date (") and found.found.endswith(
+        ", in name disks, alert Full"
+    )
+    rules["77.yml"]["groups"][0]["rules"][0]["annotations"] = {date(2024, 1, 1): "x"}
+    found = only(small(prom_1={"prometheus_rules": rules}))
+    assert found.found.startswith("a key that is a date")
+
+
+EMPTY = [
+    ("prometheus", "prometheus_config", key)
+    for key in (
+        *("global", "alerting", "rule_files", "scrape_configs", "remote_write", "remote_read"),
+        *("storage", "scrape_config_files", "otlp", "tracing"),
+        *("global.external_labels", "alerting.alertmanagers", "alerting.alert_relabel_configs"),
+        *("storage.tsdb", "storage.tsdb.out_of_order_time_window", "global.scrape_interval"),
+    )
+] + [
+    ("alertmanager", "alertmanager_config", key)
+    for key in (
+        *("global", "templates", "route", "receivers", "inhibit_rules", "time_intervals"),
+        *("route.routes", "route.group_by", "route.receiver", "route.repeat_interval"),
+    )
+]
+
+
+@pytest.mark.parametrize(("group", "setting", "path"), EMPTY)
+def test_an_empty_key_of_upstreams_is_no_key(group, setting, path):
+    """Upstream's own shipped prometheus.yml has `rule_files:` with comments only below it."""
+    value: Any = None
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    hosts = small({setting: value})
+    site = site_from_dicts(hosts)
+    assert site.findings == ()
+    member = site.members(group)[0]
+    render = config.prometheus_yml if group == "prometheus" else config.alertmanager_yml
+    without = site_from_dicts(small())
+    plain, rendered = render(without, without.members(group)[0]), render(site, member)
+    assert {key: rendered[key] for key in plain} == plain
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("prometheus_config", {"rule_files": [], "scrape_configs": [], "remote_write": []}),
+        ("alertmanager_config", {"templates": [], "receivers": []}),
+        ("prometheus_rules", {"a.yml": {"groups": None}, "b.yml": {"groups": []}, "c.yml": {}}),
+        ("rule_rules", {"a.yml": {"groups": None}, "b.yml": {"groups": [{"rules": None}]}}),
+        ("prometheus_targets", {"a": [{"targets": ["10.0.0.9:1"], "labels": None}]}),
+        ("web_config", {"tls_server_config": None, "basic_auth_users": None}),
+        ("web_client", {"basic_auth": None}),
+    ],
+)
+def test_other_empty_keys(setting, value):
+    site = site_from_dicts(small({setting: value}))
+    assert not [f for f in site.findings if f.severity == "fail"]
+    for member in site.hosts.values():
+        config.ruler_files(member)
+        if "prometheus" in member.groups:
+            config.prometheus_yml(site, member)
+            config.rule_files(site, member)
 
 
 # --- Secrets --------------------------------------------------------------------------------------
@@ -755,7 +839,7 @@ def test_waiting_in_turn_stays_below_group_interval():
     config = {"route": {"routes": [{"group_interval": "40s"}]}}
     findings = site_from_dicts(alertmanagers(alertmanager_config=config)).findings
     assert len(findings) == 3
-    assert "waits 30 s for the others" in findings[0].found
+    assert "waits 30s for the others" in findings[0].found
     site = site_from_dicts(
         alertmanagers(alertmanager_config=config, alertmanager_flags={"cluster.peer-timeout": "5s"})
     )
@@ -771,6 +855,21 @@ def test_notifications_are_remembered_for_repeat_interval():
             alertmanager_flags={"data.retention": "8d"},
         )
     )
+
+
+def test_durations_are_printed_as_people_write_them():
+    route = {"routes": [{"repeat_interval": "99999h"}, {"repeat_interval": "30d"}]}
+    (found, *_) = refused(alertmanagers(alertmanager_config={"route": route}))
+    assert found.found == "120h, while repeat_interval is 99999h"
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0, "0s"), (0.1, "100ms"), (90, "1m30s"), (5400, "1h30m"), (399 * 86400, "399d")],
+)
+def test_written(amount, text):
+    assert written(amount) == text
+    assert seconds(text) == pytest.approx(amount)
 
 
 def test_an_interval_that_is_none():
@@ -855,6 +954,24 @@ def test_file_and_line_are_named(checkout):
     places = {(f.host, f.key): f.where for f in caught.value.findings}
     assert places["prom-1", "prometheus_port"] == "group_data/prometheus.py:3"
     assert places["prom-2", "replica"] == "inventory.py:3"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("zone = 1\n\n# zone=2\nzone = 3\n", 4),  # the last one is what Python goes by
+        ("zone: str = 1\nif True:\n    zone = 2\nx = {'zone': 3}\n", 3),
+        ("a = [('h', {'zone': 1, 'zone':\n 2}),\n ('i', {'zone': 3})]\n", 1),
+        ("a = [('i', {'zone': 3}),\n ('h', {'zone': 1,\n 'zone': 2})]\n", 3),
+        ("a = [host('i', zone=3),\n host('h', zone=1)]\n", 2),
+        ("each = {'zone': 1}\na = [('h', each)]\n", 1),
+        ("a = {\n", None),
+        ("a = 1\n", None),
+    ],
+)
+def test_the_line_of_a_setting(checkout, text, line):
+    (checkout / "x.py").write_text(text)
+    assert findings.located("x.py", "zone", "h") == (f"x.py:{line}" if line else "x.py")
 
 
 def test_a_file_of_group_data_without_hosts_is_refused():
