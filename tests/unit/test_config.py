@@ -471,7 +471,6 @@ NOT_FOR_IT = [
     {"matchers": ["alertname=~(Watchdog"]},
     {"matchers": ["Watchdog"]},
     {"matchers": "alertname=Watchdog"},
-    {"matchers": None, "match": ["alertname"], "routes": "Watchdog"},
 ]
 
 

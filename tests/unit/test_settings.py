@@ -818,11 +818,11 @@ def test_nobody_outside_who_notices_is_one_warning():
     assert "nobody outside notices" in finding.allowed
     own = {"route": {"routes": [{"matchers": ["alertname=Watchdog"], "receiver": "web.hook"}]}}
     named = {"receivers": [{"name": "watchdog"}]}
-    for config in (own, named):
-        hosts = alertmanagers(deadman_url=None, alertmanager_config=config)
+    for given in (own, named):
+        hosts = alertmanagers(deadman_url=None, alertmanager_config=given)
         assert site_from_dicts(hosts).findings == ()
         # Two ways to say one thing, of which the other would be as if it were not there.
-        finding = only(alertmanagers(alertmanager_config=config))
+        finding = only(alertmanagers(alertmanager_config=given))
         assert finding.key == "deadman_url" and "alertmanager_config" in finding.found
     assert site_from_dicts(alertmanagers(deadman_url=None) | unwatched()).findings == ()
 
