@@ -1,10 +1,10 @@
-"""Kernel settings (spec/000 4.2): written for the next boot, set now, and read back."""
+"""Kernel settings (spec/000 4.2): set now and read back, and written for the next boot."""
 
 import shlex
 from collections.abc import Iterator
 
 from deploys import preflight
-from deploys.lib import rollout, topology
+from deploys.lib import kernel, rollout
 from deploys.lib.component import Component, File
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
@@ -12,32 +12,40 @@ from facts.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    text = template("sysctl.conf.j2", sysctl=member.settings.sysctl)
-    return Component("kernel", files={topology.SYSCTL_FILE: File(text, "644", group="root")})
+    files = {
+        path: File(template("sysctl.conf.j2", sysctl=values), "644", group="root")
+        for path, values in kernel.files(member, found).items()
+    }
+    return Component("kernel", files=files)
 
 
 KERNEL = rollout.Role("kernel", None, component)
 
 
 def live(found: State) -> Iterator:
-    """Set what the running kernel has otherwise, and read it back: a container may not be allowed to."""
-    wanted = {k: " ".join(str(v).split()) for k, v in rollout.member().settings.sysctl.items()}
-    differ = {key: value for key, value in wanted.items() if found.sysctl.get(key) != value}
+    """Set what the running kernel has otherwise, and read it back: a container may not be allowed to.
+
+    Before our files are written: what is not to be had is not for the next boot either; and by the file of the ports
+    that were ours, those that are no more are known.
+    """
+    differ = kernel.differing(rollout.member(), found)
     if not differ:
         return
+    lines = ["set -e"]
     for key, value in differ.items():
         is_ = found.sysctl.get(key, "unknown to this kernel")
-        rollout.say(f"kernel: {key} is {is_}, becomes {value}")
-    read_back = (
-        f"""wanted={shlex.quote(value)} found=$(sysctl -n {key} | tr '\\t' ' ')
-        [ "$found" = "$wanted" ] || {{ echo "{key} stays at $found, wanted $wanted" >&2; exit 1; }}"""
-        for key, value in differ.items()
-    )
-    yield rollout.run("\n".join(["set -e", f"sysctl -q -p {topology.SYSCTL_FILE}", *read_back]))
+        rollout.say(f"kernel: {key} is {is_ or 'empty'}, becomes {value or 'empty'}")
+        name = shlex.quote(key)
+        lines += [
+            f"sysctl -q -w {name}={shlex.quote(value)}",
+            f"""wanted={shlex.quote(value)} found=$(sysctl -n {name} | tr '\\t' ' ')
+            [ "$found" = "$wanted" ] || {{ echo {name}" stays at $found, wanted $wanted" >&2; exit 1; }}""",
+        ]
+    yield rollout.run("\n".join(lines))
 
 
 def deploy() -> None:
-    rollout.step("kernel", rollout.converging(KERNEL), live)
+    rollout.step("kernel", live, rollout.converging(KERNEL))
 
 
 if __name__ == "builtins":  # as a deploy file of its own

@@ -25,6 +25,8 @@ SECTIONS = (
     *("records", "installed", "commands", "sysctl", "resources", "account"),
 )
 """The look's own sections, in the order printed, after those of other facts."""
+_SWAP = str.maketrans("./", "/.")
+"""Between the name of a kernel value and its path (sysctl(8))."""
 UNIT_PROPERTIES = (
     "Id",
     "LoadState",
@@ -104,6 +106,8 @@ class State(Reading):
     installed: dict[str, Installed] = field(default_factory=dict)
     commands: set[str] = field(default_factory=set)
     sysctl: dict[str, str] = field(default_factory=dict)
+    reserved_ports: dict[str, str] = field(default_factory=dict)
+    """Files that set `topology.RESERVED_PORTS` at boot, and to what."""
     memory: int = 0
     """Bytes of the machine's memory."""
     disk: int = 0
@@ -260,7 +264,11 @@ def script(
         # commands
         f"for c in {_quote(commands)}; do command -v $c >/dev/null && echo $c; done",
         # sysctl; not read by the shell, which asks for one byte at a time and gets no second one
-        "cd /proc/sys; grep -sH '' " + _quote(key.replace(".", "/") for key in sysctls) + "; cd /",
+        f"cd /proc/sys; grep -sH '' {_quote(key.translate(_SWAP) for key in sysctls)}; cd /\n"
+        # and the files that reserve ports: of one name, that of the first directory hides the others
+        "n=; f=; for d in /etc /run /usr/local/lib /usr/lib /lib; do for i in $d/sysctl.d/*.conf; do "
+        'case $n in *"/${i##*/}/"*) ;; *) n="$n/${i##*/}/" f="$f $i";; esac; done; done; '
+        f"grep -sH {topology.RESERVED_PORTS.rpartition('.')[2]} $f /dev/null",
         # resources; of the nearest directory that there is: on a blank host, the data's own is still to be made
         f"d={topology.PROMETHEUS_DATA}; while [ ! -d $d/ ]; do d=${{d%/*}}; done; "
         "read -r _ kilobytes _ </proc/meminfo; echo $kilobytes $(stat -f -c '%S %b' $d/)",
@@ -346,8 +354,13 @@ def parse(lines: list[str]) -> State:
         state.installed[directory] = Installed(digest, found)
     state.commands = set(part["commands"])
     for line in part["sysctl"]:
-        key, _, value = line.partition(":")
-        state.sysctl[key.replace("/", ".")] = " ".join(value.split())
+        place, _, value = line.partition(":")
+        if not place.startswith("/"):
+            state.sysctl[place.translate(_SWAP)] = " ".join(value.split())
+            continue
+        key, _, value = value.partition("=")
+        if key.strip().removeprefix("-").replace("/", ".") == topology.RESERVED_PORTS:
+            state.reserved_ports[place] = value.strip()
     kilobytes, *blocks = map(int, part["resources"][0].split())
     state.memory, state.disk = kilobytes * 1024, prod(blocks) if blocks else 0
     account = re.match(r"uid=(\d+)(?:\(([^)]*)\))?", "".join(part.get("account", [])))

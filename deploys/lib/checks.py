@@ -21,7 +21,17 @@ from urllib.parse import quote, urlsplit
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import causes, config, flags, paths, releases, storage_checks, topology, web
+from deploys.lib import (
+    causes,
+    config,
+    flags,
+    kernel,
+    paths,
+    releases,
+    storage_checks,
+    topology,
+    web,
+)
 from deploys.lib.ask import script
 from deploys.lib.findings import printable
 from deploys.lib.results import Daemon, Result, aligned, listed_results, some
@@ -1091,16 +1101,24 @@ def _check_kernel(view: View) -> Iterator[Result]:
     for name, seen in view.seen.items():
         if seen.look is None:
             continue
-        for key, value in view.site.hosts[name].settings.sysctl.items():
-            found, wanted = seen.look.sysctl.get(key, "no such value"), " ".join(str(value).split())
-            if found != wanted:
-                yield Result(
-                    name,
-                    "spec/000 4.2",
-                    f"{key} = {found}",
-                    wanted,
-                    "pyinfra inventory.py deploys/kernel.py; or does another file in sysctl.d win?",
-                )
+        member = view.site.hosts[name]
+        for key, wanted in kernel.differing(member, seen.look).items():
+            yield Result(
+                name,
+                "spec/000 4.2",
+                f"{key} = {seen.look.sysctl.get(key, 'no such value')}",
+                wanted,
+                "pyinfra inventory.py deploys/kernel.py; or does another file in sysctl.d win?",
+            )
+        for path, text in kernel.overridden(member, seen.look).items():
+            yield Result(
+                name,
+                "spec/000 4.2",
+                f"at boot {path} sets {topology.RESERVED_PORTS} = {text}",
+                kernel.files(member, seen.look)[topology.PORTS_FILE][topology.RESERVED_PORTS],
+                f"give that file a name that sorts before {topology.PORTS_FILE}",
+                "warn",
+            )
 
 
 def _check_settings(view: View) -> Iterator[Result]:

@@ -291,10 +291,6 @@ PAIR_SINCE = "0.37.0"
 """First Thanos that takes a write which one of two members has (upstream's #7669)."""
 
 
-CAPNPROTO_PORT = 19391
-"""Upstream's default."""
-
-
 def write_quorum(member: Member) -> int:
     """How many of the members that keep a sample must have it, or the write is refused."""
     copies = member.settings.receive_replication
@@ -797,7 +793,7 @@ TABLE: dict[str, tuple[Flag, ...]] = {
         ),
         Flag(
             "receive.capnproto-address",
-            topology.join("127.0.0.1", CAPNPROTO_PORT),
+            topology.join("127.0.0.1", topology.CAPNPROTO_PORT),
             since="0.37.0",
             why="it listens there whether the members speak that protocol or not: for nobody",
         ),

@@ -11,7 +11,7 @@ from pyinfra import host, state
 from pyinfra.context import ctx_host, ctx_state
 
 from deploys.lib import releases, topology
-from deploys.lib.settings import CLUSTER_LABEL, HIDDEN, REPLICA_LABEL, SYSCTL
+from deploys.lib.settings import CLUSTER_LABEL, HIDDEN, REPLICA_LABEL, SYSCTL, sysctl_name
 from facts import look, timesync
 from facts.probe import piped
 
@@ -59,6 +59,7 @@ def default_script(sysctls=None, extra=None) -> str:
             *(f"{topology.BIN_DIR}/{name}" for name in sorted(binaries)),
             *(topology.SOFTWARE_DIR, *logs, topology.SYSCTL_FILE),
             *(
+                topology.PORTS_FILE,
                 topology.LIMITS_FILE,
                 topology.LOGROTATE_FILE,
                 topology.ATTACHED_LOGROTATE_FILE,
@@ -72,7 +73,12 @@ def default_script(sysctls=None, extra=None) -> str:
             *timesync.UNITS,
         ],
         commands=COMMANDS,
-        sysctls=sysctls or list(SYSCTL),
+        sysctls=dict.fromkeys(
+            [
+                *map(sysctl_name, SYSCTL if sysctls is None else sysctls),
+                *(topology.PORT_RANGE, topology.RESERVED_PORTS),
+            ]
+        ),
         users=[topology.USER, *topology.BUCKET_GROUPS],
         leaves=sorted(leaves),
         places=sorted({*ours, *topology.SHARED_DIRECTORIES, *HIDDEN} - leaves),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from deploys.lib import attached, paths, releases, source, topology, uploads
+from deploys.lib import attached, kernel, paths, releases, source, topology, uploads
 from deploys.lib.look import ROOT_HELP
 from deploys.lib.results import Result, aligned, merged, some
 from deploys.lib.service import running_version
@@ -30,6 +30,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     "os": ("fail", "the operating system is one that was run; from documentation only: warns"),
     "arch": ("fail", "the architecture has releases: amd64 was run, arm64 is from documentation"),
     "systemd": ("fail", "systemd is new enough for the units"),
+    "sysctl": ("fail", "the kernel has every value of the setting sysctl"),
     "cpu": ("warn", "4 CPUs or more (spec/000 1.1)"),
     "memory": ("warn", "16 GB or more on a Prometheus host (spec/000 1.1)"),
     "disk-kind": ("warn", "no rotating disk below Prometheus (spec/000 1.1)"),
@@ -226,6 +227,16 @@ def _machine(view: View) -> Iterator[Result]:
             found = f"{disk.mount} on a rotating disk, as its kernel says"
             advice = "an SSD; of a virtual disk the kernel may say so wrongly"
             yield Result(member.name, "disk-kind", found, "SSD", advice)
+
+
+def _kernel(view: View) -> Iterator[Result]:
+    for name, look in view.looks.items():
+        if unknown := [
+            key for key in kernel.live(view.site.hosts[name], look) if key not in look.sysctl
+        ]:
+            found = f"its kernel has no {', '.join(unknown)}"
+            advice = "leave it out of sysctl for this host; or load the module that has it"
+            yield Result(name, "sysctl", found, "kernel values that there are", advice)
 
 
 def _disks(view: View) -> Iterator[Result]:
@@ -537,7 +548,7 @@ def _zones(view: View) -> Iterator[Result]:
 
 
 JUDGES = (
-    *(_root, source.judge, _releases, _system, _machine, _disks, paths.judge_links),
+    *(_root, source.judge, _releases, _system, _machine, _kernel, _disks, paths.judge_links),
     *(_holders, _units, _address, paths.judge_drop_ins, _accounts, _data),
     *(_reach, _firewalls, _selinux, attached.judge, uploads.judge, _zones),
 )

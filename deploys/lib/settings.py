@@ -446,6 +446,27 @@ def _lines(value: dict) -> dict:
     return value
 
 
+def sysctl_name(name: str) -> str:
+    """A kernel value's name with dots between its words, as `sysctl` prints it: `net.ipv4.conf.eth0/1.forwarding`.
+
+    Whichever of `.` and `/` comes first in `name` separates its words (sysctl(8)).
+    """
+    separators = [character for character in name if character in "./"]
+    swapped = separators and separators[0] == "/"
+    return name.translate(str.maketrans("./", "/.")) if swapped else name
+
+
+def _sysctl(value: dict) -> dict:
+    found = {sysctl_name(name): one for name, one in value.items()}
+    if topology.RESERVED_PORTS in found:
+        try:
+            topology.read_ports(found[topology.RESERVED_PORTS])
+        except ValueError:
+            allowed = "ports and ranges of ports, as 8000-8100,9090"
+            raise ValueError(f"{allowed}, for {topology.RESERVED_PORTS}") from None
+    return found
+
+
 def _flags(value: dict) -> dict:
     bad = sorted(name for name in value if name.startswith("-") or "=" in name or " " in name)
     if bad:
@@ -928,7 +949,13 @@ class Settings(BaseModel):
         dict[str, str | int],
         AfterValidator(_names(r"[a-z0-9_]+([./-][\w-]+)+", "kernel names like vm.swappiness")),
         AfterValidator(_lines),
-    ] = _setting(SYSCTL, "Kernel values (spec/000 4.2). Replaced as a whole, not merged.")
+        AfterValidator(_sysctl),
+    ] = _setting(
+        SYSCTL,
+        "Kernel values (spec/000 4.2). Replaced as a whole, not merged; but for "
+        "net.ipv4.ip_local_reserved_ports, which gets the ports of the host's daemons as well where "
+        "one of them lies in net.ipv4.ip_local_port_range.",
+    )
     nofile: Annotated[int, Field(ge=1024)] = _setting(
         65536, "Open files of a daemon: in its unit and in limits.d (spec/000 4.1)."
     )

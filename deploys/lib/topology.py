@@ -99,6 +99,11 @@ FIREWALL_UNIT = "monitoring-firewall"
 RSYSLOG_FILE = "/etc/rsyslog.d/30-prometheus.conf"
 RSYSLOG_DROP_IN = "/etc/systemd/system/rsyslog.service.d/monitoring.conf"
 SYSCTL_FILE = "/etc/sysctl.d/99-prometheus.conf"
+PORTS_FILE = "/etc/sysctl.d/99-zz-prometheus-ports.conf"
+"""The ports of ours that no outgoing connection may be given. Of several files that set the same value the last one by
+name holds at boot, and an administrator's own is often in `99-sysctl.conf`, a link to /etc/sysctl.conf."""
+RESERVED_PORTS = "net.ipv4.ip_local_reserved_ports"
+PORT_RANGE = "net.ipv4.ip_local_port_range"
 LIMITS_FILE = "/etc/security/limits.d/99-prometheus.conf"
 LOGROTATE_FILE = "/etc/logrotate.d/prometheus"
 ATTACHED_LOG_DIR = "/var/log/monitoring"
@@ -169,6 +174,10 @@ class ComponentInfo:
     """Metric with its version; where empty, `<archive>_build_info`."""
     protocols: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Kind of port -> transports, where not only TCP."""
+    internal: tuple[int, ...] = ()
+    """Ports that it opens for itself, and that no setting of ours holds."""
+    twins: dict[str, int] = field(default_factory=dict)
+    """Kind of port -> how much higher another one lies that it opens beside."""
 
     @property
     def service(self) -> str:
@@ -190,6 +199,9 @@ class ComponentInfo:
         """Path of the executable: a link to the version in use."""
         return f"{BIN_DIR}/{self.binary}"
 
+
+CAPNPROTO_PORT = 19391
+"""Upstream's default, on loopback here."""
 
 COMPONENTS: dict[str, ComponentInfo] = {
     component.name: component
@@ -317,6 +329,7 @@ COMPONENTS: dict[str, ComponentInfo] = {
             config_dir=RECEIVE_DIR,
             data_dir=RECEIVE_DATA,
             bucket=f"{RECEIVE_DIR}/bucket.yml",
+            internal=(CAPNPROTO_PORT,),
         ),
         ComponentInfo(
             name="thanos-bucket-web",
@@ -337,6 +350,9 @@ COMPONENTS: dict[str, ComponentInfo] = {
             archive="seaweedfs",
             binary="weed",
             ports={"http": "seaweedfs_metrics_port", "s3": "seaweedfs_port"},
+            # Master, volume server and filer, and the gRPC port of each.
+            internal=(9333, 19333, 8080, 18080, 8888, 18888),
+            twins={"s3": 10000},
             config_dir=SEAWEEDFS_DIR,
             data_dir=SEAWEEDFS_DATA,
             keys=SEAWEEDFS_KEYS,
@@ -497,6 +513,30 @@ UNITS = tuple(dict.fromkeys(component.unit for component in COMPONENTS.values())
 
 BUCKET_GROUPS = tuple(name for name, info in COMPONENTS.items() if info.bucket or info.keys)
 """System groups, named after components: who is in one may read that component's key to the bucket, or its keys."""
+
+
+def read_ports(text: object) -> set[int]:
+    """The ports of `9090-9091,9093`, as the kernel writes them. ValueError for anything else."""
+    ports: set[int] = set()
+    for part in str(text).replace(" ", "").split(","):
+        if part:
+            first, _, last = part.partition("-")
+            one, other = int(first), int(last or first)
+            if not 0 < one <= other <= 65535:
+                raise ValueError("ports and ranges of ports, as 8000-8100,9090")
+            ports |= set(range(one, other + 1))
+    return ports
+
+
+def write_ports(ports: Collection[int]) -> str:
+    """Ports as the kernel writes them: `9090-9091,9093`."""
+    runs: list[list[int]] = []
+    for port in sorted(ports):
+        if runs and port == runs[-1][-1] + 1:
+            runs[-1][1:] = [port]
+        else:
+            runs.append([port])
+    return ",".join("-".join(map(str, run)) for run in runs)
 
 
 def logs(components: Collection[str]) -> tuple[str, str]:

@@ -83,7 +83,7 @@ class Process:
         return {
             (transport, int(port))
             for transport, address, port in found
-            if (address, int(port)) != ("127.0.0.1", flags.CAPNPROTO_PORT)
+            if (address, int(port)) != ("127.0.0.1", topology.CAPNPROTO_PORT)
         }
 
 

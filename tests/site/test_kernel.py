@@ -1,8 +1,11 @@
 """Kernel values (spec/000 4.2): in the file, in the kernel, and in use by the daemons."""
 
-from deploys.lib import topology
+import pytest
+
+from deploys.lib import kernel, topology
+from deploys.lib.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS, SYSCTL_FILE
 from tests.site.ask import listing
-from tests.site.daemon import expected_listeners
+from tests.site.daemon import expected_listeners, look
 from tests.site.inventory import only
 
 
@@ -10,34 +13,58 @@ def _plain(value) -> str:
     return " ".join(str(value).split())
 
 
-def test_file_has_the_wanted_values(host, member):
-    path = topology.SYSCTL_FILE
-    assert listing(member, path) == {path: "f 644 root:root"}
+def _wanted(member) -> dict[str, str]:
+    """What the setting `sysctl` says, but for the ports, which are merged with those of others."""
+    values = {key: _plain(value) for key, value in member.settings.sysctl.items()}
+    values.pop(RESERVED_PORTS, None)
+    return values
+
+
+def _assigned(text: str) -> dict[str, str]:
+    """The values of a file in sysctl.d, or of several in the order in which they are read."""
     found = {}
-    for line in host.check_output("cat %s", path).splitlines():
-        if line.strip() and line[0] not in "#;":
-            key, _, value = line.partition("=")
-            found[key.strip()] = _plain(value)
-    assert found == {key: _plain(value) for key, value in member.settings.sysctl.items()}
+    for line in text.splitlines():
+        if "=" in line and line[0] not in "#;":
+            key, _, value = line.lstrip("-").partition("=")
+            found[key.strip().replace("/", ".")] = _plain(value)
+    return found
+
+
+def test_file_has_the_wanted_values(host, member):
+    assert listing(member, SYSCTL_FILE) == {SYSCTL_FILE: "f 644 root:root"}
+    assert _assigned(host.check_output("cat %s", SYSCTL_FILE)) == _wanted(member)
 
 
 def test_kernel_has_the_wanted_values(host, member):
-    wanted = {key: _plain(value) for key, value in member.settings.sysctl.items()}
+    wanted = _wanted(member)
     text = host.check_output("sysctl " + " ".join(wanted))
     found = dict(line.split(" = ", 1) for line in text.splitlines())
     assert {key: _plain(value) for key, value in found.items()} == wanted
 
 
-def test_no_other_file_changes_them_at_boot(host, member):
+@pytest.fixture
+def at_boot(host):
     """Files are applied by name, the last one wins: /etc/sysctl.d/99-zzz.conf would undo ours."""
-    text = host.check_output("systemd-analyze cat-config sysctl.d --no-pager")
-    last = {}
-    for line in text.splitlines():
-        if "=" in line and line[0] not in "#;":
-            key, _, value = line.lstrip("-").partition("=")
-            last[key.strip().replace("/", ".")] = _plain(value)
-    wanted = {key: _plain(value) for key, value in member.settings.sysctl.items()}
-    assert {key: last.get(key.replace("/", ".")) for key in wanted} == wanted
+    return _assigned(host.check_output("systemd-analyze cat-config sysctl.d --no-pager"))
+
+
+def test_no_other_file_changes_them_at_boot(member, at_boot):
+    wanted = _wanted(member)
+    assert {key: at_boot.get(key.replace("/", ".")) for key in wanted} == wanted
+
+
+def test_no_connection_is_given_a_port_of_ours(host, member, at_boot):
+    """Now and after a boot; those that a daemon opens for itself, on loopback, are ports of ours too."""
+    first, last = map(int, host.check_output("sysctl -n %s", PORT_RANGE).split())
+    wanted = kernel.ports(member)
+    for component in member.components:
+        wanted |= {port for _, port in look(member, component).listeners}
+    if not any(first <= port <= last for port in wanted):
+        return
+    assert listing(member, PORTS_FILE) == {PORTS_FILE: "f 644 root:root"}
+    live = topology.read_ports(host.check_output("sysctl -n %s", RESERVED_PORTS))
+    assert wanted <= live
+    assert wanted <= topology.read_ports(at_boot[RESERVED_PORTS])
 
 
 @only(lambda member, _: "net.core.somaxconn" in member.settings.sysctl)

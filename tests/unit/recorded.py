@@ -24,7 +24,7 @@ from pyinfra.context import ctx_state
 from pyinfra_cli.cli import cli
 from pyinfra_cli.util import PYTHON_CODES
 
-from deploys.lib import plan, rollout
+from deploys.lib import plan, rollout, topology
 from deploys.lib.lock import LOCK
 from deploys.lib.topology import STAMPS, STATE
 from facts.look import MARK, State
@@ -68,6 +68,13 @@ BLANK = State(
     commands={"curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd"},
     memory=16 << 30,
     disk=100 << 30,
+    sysctl={
+        "net.core.somaxconn": "4096",
+        "vm.overcommit_memory": "0",
+        "vm.swappiness": "60",
+        topology.PORT_RANGE: "32768 60999",
+        topology.RESERVED_PORTS: "",
+    },
 )
 
 
@@ -113,6 +120,7 @@ def print_look(state: State) -> str:
         lines += [f"{name} {release.sha256} {files}"]
     lines += [f"{MARK}commands", *state.commands]
     lines += [f"{MARK}sysctl", *(f"{k.replace('.', '/')}:{v}" for k, v in state.sysctl.items())]
+    lines += [f"{p}:{topology.RESERVED_PORTS} = {v}" for p, v in state.reserved_ports.items()]
     lines += [f"{MARK}resources", f"{state.memory // 1024} 1 {state.disk}"]
     lines += [f"{MARK}account", f"uid=1000({state.account})" if state.account else "uid=0(root)"]
     lines += [f"{MARK}timesync", *state.extra.get("timesync", CONTAINER)]

@@ -15,7 +15,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 
-from deploys.lib.topology import PROMETHEUS_CONFIG, STAMP, STAMPS, STATE, UNIT_DIR
+from deploys.lib.topology import PORTS_FILE, PROMETHEUS_CONFIG, STAMP, STAMPS, STATE, UNIT_DIR
 from facts.look import Installed, Path, Process, State
 
 IGNORED = {"set", "export", "[", "install", "unshare", "{", "}", "exit"}
@@ -66,6 +66,8 @@ class Host:
     def _write(self, path: str, entry: Path, text: str = "") -> None:
         self.state.paths[path] = entry
         self.contents[path] = text
+        if path == PORTS_FILE:
+            self.state.reserved_ports[path] = text.rpartition("=")[2].strip()
 
     # --- Files ---
 
@@ -121,6 +123,7 @@ class Host:
                 self.state.manifests.pop(name, None)
             else:
                 self.state.paths.pop(path, None)
+                self.state.reserved_ports.pop(path, None)
             if directory == UNIT_DIR:
                 unit = name.removesuffix(".service")
                 self.state.units.pop(unit, None)
@@ -146,10 +149,8 @@ class Host:
                 self._restart(package)
 
     def _sysctl(self, words, body):
-        for line in self.contents[words[-1]].splitlines():
-            key, found, value = line.partition(" = ")
-            if found:
-                self.state.sysctl[key] = value
+        key, _, value = words[-1].partition("=")
+        self.state.sysctl[key] = value
 
     def _unpack(self, script):
         directory = re.search(r" tree=(\S+)", script)[1]

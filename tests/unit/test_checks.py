@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from deploys.lib import checks, config, notifications
+from deploys.lib import checks, config, kernel, notifications, topology
 from deploys.lib.checks import Plain, Seen, View
 from deploys.lib.flags import argv
 from deploys.lib.notifications import Mailbox
@@ -58,7 +58,7 @@ SITE = make_site()
 
 def make_look(member) -> State:
     state = State(machine="x86_64", systemd=252, disk=1500 << 30)
-    state.sysctl = {key: str(value) for key, value in member.settings.sysctl.items()}
+    state.sysctl = kernel.live(member, state)
     state.extra = {"timesync": CLOCK}
     for number, component in enumerate(member.components):
         info = checks.topology.COMPONENTS[component]
@@ -820,6 +820,27 @@ def test_kernel_values():
     view = make_view()
     view.seen["am-1"].look.sysctl["vm.swappiness"] = "60"
     assert (only(view).found, only(view).wanted) == ("vm.swappiness = 60", "1")
+
+
+def test_ports_that_connections_may_be_given():
+    view = make_view()
+    view.seen["am-1"].look.sysctl[topology.RESERVED_PORTS] = "9100"
+    assert only(view).found == "net.ipv4.ip_local_reserved_ports = 9100"
+    assert only(view).wanted == "9093-9094,9100"
+
+
+def test_a_file_that_frees_our_ports_at_the_next_boot_is_named():
+    view = make_view()
+    look = view.seen["am-1"].look
+    look.reserved_ports = {
+        topology.PORTS_FILE: "8000,9093-9094,9100",
+        "/etc/sysctl.d/99-zzz.conf": "8000",
+    }
+    look.sysctl[topology.RESERVED_PORTS] = "8000,9093-9094,9100"
+    assert failures(view) == []
+    (warned,) = (r for r in checks.judge(view) if r.check == "spec/000 4.2")
+    assert warned.found.startswith("at boot /etc/sysctl.d/99-zzz.conf sets ")
+    assert warned.wanted == "8000,9093-9094,9100"
 
 
 def test_what_a_check_does_not_understand_fails_that_check_only():
