@@ -13,7 +13,7 @@ Nothing here yields a command where nothing is to be done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,12 +22,11 @@ from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.context import ctx_state
 
-from deploys.lib import live, plan, runs, topology
+from deploys.lib import alive, live, plan, runs, topology
 from deploys.lib.ask import AT_ONCE, at_once, script, side_by_side
 from deploys.lib.component import (
     Change,
     Component,
-    Service,
     compare,
     foresee,
     foresee_directories,
@@ -51,15 +50,20 @@ PAUSE = 0.5
 """Seconds between two looks of a gate."""
 TELL = 5.0
 """Seconds between two words of a gate that waits."""
+STEADY = 10.0
+"""Seconds that a daemon which crashed once must stay up before its gate opens: otherwise a gate that opens early opens
+between two crashes, and the next member follows."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a gate saw: `ok` when it may open, else what it waits for; a changed `measure` is progress."""
+    """What a gate saw: `ok` when it may open, else what it waits for; a changed `measure` is progress, and where it is
+    `over`, waiting is in vain."""
 
     ok: bool
     says: str
     measure: object = None
+    over: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,7 @@ def follow(look: Callable[[], Progress], patience: float, tell: Callable[[str], 
         progress, now = look(), time.monotonic()
         if progress.measure not in (None, measure):  # no answer is no progress
             measure, since = progress.measure, now
-        if progress.ok or now - since > patience:
+        if progress.ok or progress.over or now - since > patience:
             return progress
         if progress.says != said and now - told >= TELL:
             said, told = progress.says, now
@@ -231,7 +235,8 @@ def wait(state, host, gate: Gate, purpose: str) -> bool:
     if progress.ok:
         host.log(f"{purpose}: {progress.says}")
     else:
-        why = f"no progress for {gate.patience:.0f} s: {progress.says}"
+        long = "" if progress.over else f"no progress for {gate.patience:.0f} s: "
+        why = f"{long}{progress.says}"
         host.log_styled(f"{purpose}: {why}", fg="red")
     return progress.ok
 
@@ -676,44 +681,79 @@ def _activate(role: Role, component: Component, change: Change, alone: bool = Tr
         if services:
             # In the component's order, and in the same command as the swap: the connection may be gone after it.
             ordered = [name for name in names if name in services]
-            script += f"systemctl {action} {' '.join(ordered)}\n"
+            script += f"{alive.before(action, ordered)}systemctl {action} {' '.join(ordered)}\n"
     yield run(script)
-    if starts or restarts:
-        yield FunctionCommand(_settled, [component.services], {})
-        if role.gate:
-            yield FunctionCommand(
-                wait, [role.gate(site(), me, me)], {"purpose": f"{role.name} does its job"}
-            )
+    if started := {*starts, *restarts}:
+        gate = role.gate(site(), me, me) if role.gate else ACTIVE
+        yield FunctionCommand(_follow, [gate, names, f"{role.name} does its job", started], {})
     if reloads and role.reloaded:
         yield FunctionCommand(_loaded, [role, me, reloads], {})
 
 
-def _settled(state, host, services: tuple[Service, ...]) -> bool:
-    """Are the services active, and not on their way round a crash loop?"""
-    names = " ".join(service.name for service in services)
-    script = f"systemctl is-active {names} || true"
+ACTIVE = Gate("", lambda lines: Progress(True, "it is up"), patience=15)
+"""The gate of what cannot be asked."""
+
+
+def _watched(host, gate: Gate, services: list[str], started: Container[str] = ()) -> Gate:
+    """`gate`, which opens only while `services` are up, and ends where one of them is in a crash loop or has failed.
+
+    One crash is let pass where the daemon comes back and stays (Thanos' receiver has one of its own at its start, which
+    systemd mends: thanos#8990). Of those that were `started`, systemd counts the crashes anew; the others may have some
+    from before.
+    """
+    known = {name: 0 for name in services if name in started}
+    crashed: dict[str, float] = {}
+    """Unit -> when its crash was seen."""
 
     def judge(lines: list[str]) -> Progress:
-        return Progress(
-            all(line == "active" for line in lines), f"{names}: {', '.join(lines)}", tuple(lines)
-        )
+        units, answer = alive.read(lines)
+        now, over = time.monotonic(), []
+        for unit in units:
+            crashes = unit.crashes - known.setdefault(unit.name, unit.crashes)
+            if unit.failed or crashes > 1:
+                how = "has failed" if unit.failed else f"crashed {crashes} times since its start"
+                over.append(f"{unit.name} {how}: {_words(host, unit.name)[1] or unit.says}")
+            elif crashes and unit.name not in crashed:
+                crashed[unit.name] = now
+                host.log(f"{unit.name} crashed: {_words(host, unit.name)[1] or unit.says}")
+        if over:
+            return Progress(False, "; ".join(over), over=True)
+        if down := [unit for unit in units if not unit.active]:
+            says = "; ".join(f"{unit.name} is {unit.says}" for unit in down)
+            return Progress(False, says, says)
+        progress = gate.judge(answer)
+        for name, when in crashed.items():
+            if progress.ok and now - when < STEADY:
+                says = f"{progress.says}; {name} crashed once, and must stay up for {STEADY:.0f} s"
+                return Progress(False, says, "steady")
+            progress = replace(progress, says=f"{progress.says}; {name} crashed once and came back")
+        return progress
 
-    if wait(state, host, Gate(script, judge, patience=15), purpose="started"):
+    return Gate(f"{alive.script(services)}{gate.script}", judge, gate.patience)
+
+
+def _words(host, unit: str) -> tuple[list[str], str]:
+    """The last lines of a unit's journal, and the last one that is its own."""
+    return alive.last_words(probe(host, f"{alive.journal([unit])}; true"))
+
+
+def _follow(
+    state, host, gate: Gate, services: list[str], purpose: str, started: Container[str] = ()
+) -> bool:
+    """Wait for a gate while `services` stay up; where it does not open, their journals say why."""
+    if wait(state, host, _watched(host, gate, services, started), purpose=purpose):
         return True
-    journal = "for u in %s; do systemctl is-active --quiet $u || journalctl -n 15 -o cat --no-pager -u $u; done"
-    for line in probe(host, journal % names + "; true"):
-        host.log(line)
+    for name in services:
+        host.log(f"the journal of {name} ends with:")
+        for line in _words(host, name)[0]:
+            host.log(f"  {line}")
     return False
 
 
 def _loaded(state, host, role: Role, member: Member, services: list[str]) -> bool:
     """Did the daemon accept what it was told to load? If not, nothing may say that it had."""
-    if wait(
-        state,
-        host,
-        role.reloaded(site(), member),
-        purpose=f"{role.name} loaded its files",
-    ):
+    gate = role.reloaded(site(), member)
+    if _follow(state, host, gate, services, f"{role.name} loaded its files"):
         return True
     stamps = " ".join(f"{topology.STAMPS}/{name}.loaded" for name in services)
     probe(host, f"rm -f {stamps}; true")

@@ -18,7 +18,7 @@ from functools import cache
 from deploys.lib.topology import PORTS_FILE, PROMETHEUS_CONFIG, STAMP, STAMPS, STATE, UNIT_DIR
 from facts.look import Installed, Path, Process, State
 
-IGNORED = {"set", "export", "[", "install", "unshare", "{", "}", "exit"}
+IGNORED = {"set", "export", "[", "install", "unshare", "{", "}", "exit", "trap"}
 HEREDOC = re.compile(r"<<'(\w+)'")
 
 
@@ -161,6 +161,8 @@ class Host:
 
     def _systemctl(self, words, body):
         verb, *units = words
+        if verb == "reset-failed":
+            return
         names = [unit.removesuffix(".service") for unit in units if not unit.startswith("-")]
         for name in names:
             unit = self.state.units.setdefault(name, {})
