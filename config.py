@@ -25,7 +25,7 @@ from pyinfra_cli.exceptions import CliError
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import parse_cli_arg
 
-from deploys.lib import ends, plan
+from deploys.lib import ends, plan, secrets
 from deploys.lib.findings import SettingsErrors, describe, python_error, refusal
 from deploys.lib.secrets import Redacting
 from deploys.lib.site import check_limit, load_site
@@ -61,6 +61,10 @@ _arguments = inspect.unwrap(pyinfra.api.arguments.all_global_arguments)
 pyinfra.api.arguments.all_global_arguments = cache(_arguments)
 
 
+LOOKS = ("capacity", "preflight", "verify")
+"""Deploys that change no host."""
+
+
 class _Refused(CliError, PyinfraError):
     """Ends the run with its words alone: of a PyinfraError, pyinfra names the line here that raised it."""
 
@@ -89,6 +93,9 @@ def _check(options):
     wrong += check_limit(groups, options["exclude"], "--exclude")
     if wrong:
         raise _Refused("\n".join(describe(wrong)))
+    # Who only looks need not have every secret of the site.
+    looks = Path(options["operations"][0]).stem in LOOKS
+    secrets.look_only(options["dry"] or looks)
     # Facts, commands and debug-inventory are how one looks into a site that cannot be deployed.
     if not options["operations"][0].startswith("deploys"):
         return

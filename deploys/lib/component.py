@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from deploys.lib.secrets import lacking
 from deploys.lib.topology import INSTALL_DIR, STAMPS, STATE
 from deploys.lib.topology import UNIT_DIR as UNITS
 from facts.look import Path, Process, State
@@ -41,6 +42,11 @@ class File:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.content.encode()).hexdigest()
+
+    @property
+    def lacks(self) -> list[str]:
+        """References of the secrets that the content should have, and this machine lacks: it cannot be compared."""
+        return lacking(self.content)
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,8 @@ class Change:
     """Those of `files` whose directory is a link: it may lead to another file system."""
     saved: list[str] = field(default_factory=list)
     """Files of somebody else that ours take the place of."""
+    not_compared: dict[str, list[str]] = field(default_factory=dict)
+    """File -> references of the secrets that this machine lacks. It is taken for unchanged: the run only looks."""
     replaced: list[str] = field(default_factory=list)
     """Units of somebody else that ours take the place of."""
 
@@ -146,7 +154,11 @@ class Change:
 
     def lines(self) -> list[str]:
         """The change in an operator's words, one line a thing."""
-        said = [f"directory {name}" for name in self.directories]
+        said = [
+            f"not compared, as this machine lacks {', '.join(lacks)}: {name}"
+            for name, lacks in self.not_compared.items()
+        ]
+        said += [f"directory {name}" for name in self.directories]
         said += [f"file {name}" for name in self.files]
         said += [f"mode or owner of {name}" for name in self.modes]
         said += [f"link {name}" for name in self.links]
@@ -227,9 +239,15 @@ def compare(component: Component, state: State) -> Change:
             change.directories.append(name)
     for name, file in component.files.items():
         path = state.paths.get(name)
-        if path is None or path.kind != "f" or path.sha256 != file.sha256:
+        if path is None or path.kind != "f":
             change.files.append(name)
-        elif (path.mode, path.owner, path.group) != (file.mode, file.owner, file.group):
+            continue
+        if path.sha256 != file.sha256:
+            if not file.lacks:
+                change.files.append(name)
+                continue
+            change.not_compared[name] = file.lacks
+        if (path.mode, path.owner, path.group) != (file.mode, file.owner, file.group):
             change.modes.append(name)
     for name, target in component.links.items():
         path = state.paths.get(name)
@@ -253,7 +271,7 @@ def compare(component: Component, state: State) -> Change:
     change.linked = [name for name in change.files if any(_inside(name, d) for d in state.links)]
     change.saved = [name for name in change.files if name in state.paths and name not in ours]
     after = {n: h for n, h in state.below("/").items() if n not in change.purge}
-    after.update({name: file.sha256 for name, file in component.files.items()})
+    after.update({n: f.sha256 for n, f in component.files.items() if n not in change.not_compared})
     for service in component.services:
         unit = state.units.get(service.name, {})
         if unit.get("UnitFileState") != "enabled":

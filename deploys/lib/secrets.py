@@ -7,6 +7,7 @@ quote in its refusal what it could not parse.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -96,6 +97,39 @@ def read_secret(reference: str, path: str = "") -> str:
     return value
 
 
+# --- Looking without them -------------------------------------------------------------------------
+
+_lacks: dict[str, str] = {}
+"""Stand-in -> the reference that could not be read."""
+_STAND_IN = re.compile(r"lacking-secret-[0-9a-f]{16}")
+_looks_only = False
+
+
+def look_only(yes: bool) -> None:
+    """This run changes no host: a secret that this machine lacks ends it no more, and what needs it is not compared."""
+    global _looks_only
+    _looks_only = yes
+
+
+def looks_only() -> bool:
+    """Whether the run may lack secrets, as it changes nothing."""
+    return _looks_only
+
+
+def _stand_in(reference: str) -> str:
+    # As a key or a password may be: it has to pass for one, in YAML, in JSON, and with whoever looks at its length.
+    text = f"lacking-secret-{hashlib.sha256(reference.encode()).hexdigest()[:16]}"
+    _lacks[text] = reference
+    return text
+
+
+def lacking(text: str) -> list[str]:
+    """The references of the secrets that a text should have, and this machine lacks."""
+    return (
+        sorted({_lacks[one] for one in _STAND_IN.findall(text) if one in _lacks}) if _lacks else []
+    )
+
+
 # --- Output ---------------------------------------------------------------------------------------
 
 HIDDEN = "<secret>"
@@ -138,17 +172,25 @@ class Redacting:
         return getattr(self._stream, name)
 
 
-def resolve(value: Any, path: str = "") -> Any:
+def resolve(value: Any, path: str = "", strict: bool = False) -> Any:
     """A deep copy of `value` with every secret reference replaced by what it refers to.
 
-    Call it when a file is rendered, and keep the result out of data, names and logs.
+    Call it when a file is rendered, and keep the result out of data, names and logs. In a run that only looks, a
+    stand-in takes the place of one that cannot be read (`lacking` finds it), unless `strict`.
     Raises SecretError, naming the setting by `path` and the reference.
     """
     if isinstance(value, Mapping):
-        return {k: resolve(v, f"{path}.{k}".lstrip(".")) for k, v in value.items()}
+        return {k: resolve(v, f"{path}.{k}".lstrip("."), strict) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [resolve(v, f"{path}[{i}]") for i, v in enumerate(value)]
-    return read_secret(value, path) if is_secret(value) else value
+        return [resolve(v, f"{path}[{i}]", strict) for i, v in enumerate(value)]
+    if not is_secret(value):
+        return value
+    try:
+        return read_secret(value, path)
+    except SecretError:
+        if strict or not _looks_only:
+            raise
+        return _stand_in(value)
 
 
 def misplaced(path: tuple[str, ...], value: Any) -> tuple[str, str] | None:

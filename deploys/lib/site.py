@@ -237,7 +237,8 @@ _SITES: weakref.WeakKeyDictionary[Any, dict[bool, Site]] = weakref.WeakKeyDictio
 def load_site(inventory: Any, *, check_secrets: bool = True) -> Site:
     """The site of a pyinfra inventory: all its hosts, also where the run is limited to some.
 
-    `check_secrets` also sees whether every secret and SSH key is there to be read. The result is
+    `check_secrets` also sees whether every secret and SSH key is there to be read; in a run that only looks
+    (`secrets.look_only`), a secret that is not is a warning. The result is
     kept for the inventory, so that calling it in every role and for every host costs nothing.
     Raises SettingsErrors with everything that is wrong.
     """

@@ -193,8 +193,8 @@ def check_password(site: Site, member: Member) -> Iterator[Finding]:
     user = member.settings.web_client.get("basic_auth", {})
     users = (member.settings.web_config or {}).get("basic_auth_users") or {}
     try:
-        name, password = user.get("username"), resolve(user.get("password"))
-        digest = resolve(users.get(name))
+        name, password = user.get("username"), resolve(user.get("password"), strict=True)
+        digest = resolve(users.get(name), strict=True)
     except SecretError:
         return  # reported as one that cannot be read
     if isinstance(password, str) and isinstance(digest, str) and not _fits(password, digest):
@@ -216,7 +216,7 @@ def check_certificate(site: Site, member: Member) -> Iterator[Finding]:
     finding = partial(host_finding, member)
     try:
         texts = {
-            name: resolve(member.settings.web_files[file])
+            name: resolve(member.settings.web_files[file], strict=True)
             for name, file in (
                 *((name, given.get(name)) for name in ("cert_file", "key_file")),
                 ("ca_file", client.get("ca_file")),

@@ -265,3 +265,76 @@ def test_what_is_foreseen_is_what_is_wanted():
         change = c.compare(component, state)
         c.foresee(component, change, state)
         assert not c.compare(component, state)
+
+
+# --- Without the secrets ----------------------------------------------------------------------------
+
+
+LACKS = "secret:env:WEBHOOK_OF_OTHERS"
+WITHOUT = f"alertmanager_webhook_url = '{LACKS}'\n"
+ALERTMANAGER = "/etc/alertmanager/alertmanager.yml"
+
+
+def test_a_plan_without_a_secret_compares_the_rest(run, stands):
+    plan = run("--dry", yes=False, hosts=stands, data=WITHOUT + RULE)
+    assert plan.rc == 0, plan.output
+    said = f"not compared, as this machine lacks {LACKS}: {ALERTMANAGER}"
+    assert said in plan.output
+    assert "/etc/prometheus/rules/more.yml" in plan.output
+    busy = {host for hosts in plan.said[False].busy.values() for host in hosts}
+    assert not busy & {"am-1", "am-2", "am-3"}, "a file that was not compared is no change"
+    assert f"file {ALERTMANAGER}" not in plan.output
+
+
+def test_a_run_without_a_secret_is_refused_before_anything(run, stands):
+    for deploy in ("site", "alertmanager", "drill"):
+        done = run(hosts=stands, data=WITHOUT, deploy=deploy)
+        assert done.rc != 0 and LACKS in done.output and "nothing was changed" in done.output
+        assert done.commands == {}
+
+
+@pytest.mark.parametrize("deploy", ["verify", "preflight", "capacity"])
+def test_whoever_only_looks_needs_no_secret(run, stands, deploy):
+    states = {name: host.state for name, host in stands.items()}
+    done = run(states=states, data=WITHOUT, deploy=deploy)
+    assert "nothing was changed" not in done.output and "Traceback" not in done.output
+    assert done.commands, done.output
+    if deploy == "verify":  # the others' are said by config.py
+        assert f"{LACKS}: the environment has no WEBHOOK_OF_OTHERS" in done.output
+        assert "what needs it is not compared" in done.output
+
+
+def test_a_key_that_a_certificate_follows_from_is_lacking_as_well(run, tmp_path, monkeypatch):
+    """What an object store of ours is given is not compared, and none of it is taken for changed."""
+    keys = {
+        name: {
+            "access_key": f"secret:env:A_{name}".replace("-", "_"),
+            "secret_key": f"secret:env:S_{name}".replace("-", "_"),
+        }
+        for name in (
+            "thanos-sidecar",
+            "thanos-store",
+            "thanos-compactor",
+            "thanos-bucket-web",
+            "thanos-rule",
+            "thanos-receive",
+            "admin",
+        )
+    }
+    for key in keys.values():
+        for value in key.values():
+            monkeypatch.setenv(value.removeprefix("secret:env:"), f"{value[-12:]}-of-the-site")
+    inventory = INVENTORY + 'seaweedfs = [("store-1", {})]\n'
+    data = f"""bucket_keys = {keys!r}
+bucket_config = {{"type": "S3", "config": {{"bucket": "b", "endpoint": "10.1.0.41:8333"}}}}
+"""
+    hosts = {}
+    done = run(hosts=hosts, inventory=inventory, data=data)
+    assert done.rc == 0, done.output
+    for key in keys.values():
+        for value in key.values():
+            monkeypatch.delenv(value.removeprefix("secret:env:"))
+    plan = run("--dry", yes=False, hosts=hosts, inventory=inventory, data=data)
+    assert plan.rc == 0, plan.output
+    assert plan.said[False].busy == {}, plan.output
+    assert "secret:env:S_admin" in plan.output and "seaweedfs" in plan.output
