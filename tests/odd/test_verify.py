@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from typing import Any
 
-from tests.drills.site import get, lab, shell, wait_for
+from tests.drills.site import ENVIRONMENT, get, lab, shell, wait_for
 from tests.lab import plan
-from tests.odd.site import PROMETHEUS, VERIFY, Groups, blank, deployed, run
+from tests.odd.site import INVENTORY, PROMETHEUS, VERIFY, Groups, blank, deployed, run
 
 ONE, OTHER = "odd-1", "odd-2"
 
 
 def site(**data: Any) -> Groups:
     """Two replicas, two Alertmanagers and a querier, with a job of the user's whose one target is down."""
-    mine = {"prometheus_targets": {"mine": [{"targets": ["127.0.0.1:1"]}]}}
+    # And one that scrapes what we scrape already, under a name of ours as well.
+    exporters = [f"{plan.LAB.address(name)}:9100" for name in (ONE, OTHER)]
+    targets = {"targets": exporters, "labels": {"team": "shop"}}
+    again = {**targets, "labels": {"job": "node_exporter", "team": "shop"}}
+    mine = {
+        "prometheus_targets": {
+            "mine": [{"targets": ["127.0.0.1:1"]}],
+            "theirs": [targets, again],
+        }
+    }
     hosts = {
         name: {**PROMETHEUS, **mine, **data, "replica": f"replica-{name}"} for name in (ONE, OTHER)
     }
@@ -35,11 +47,23 @@ def test_verify() -> None:
     assert done.status == 0, str(done)
     seen = run(moved, deploy=VERIFY)
     assert seen.status == 0, str(seen)
-    url = f"http://{plan.LAB.address(ONE)}:10903/api/v1/query?query=count(up)"
-    (before,) = _values(url)
-    assert before > _values(url.replace("count(up)", "count(up{job!='node_exporter'})"))[0] + 2, (
-        "the premise: the series of before are found"
+    found = "count(up{job='node_exporter',team=''})"
+    url = f"http://{plan.LAB.address(ONE)}:10903/api/v1/query?query={found}"
+    assert _values(url)[0] > len((ONE, OTHER)), "the premise: the series of before are found"
+
+    suites = ("alerting", "alertmanager", "base", "node_exporter", "prometheus", "querier")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "--tb=short"),
+            *(f"tests/site/test_{name}.py" for name in suites),
+        ],
+        cwd=plan.ROOT,
+        env={**ENVIRONMENT, "ODD": json.dumps(moved), "WEB": "", "INVENTORY": INVENTORY},
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stdout + done.stderr
 
     lab("kill", OTHER)
     down = 'curl -s 127.0.0.1:9090/api/v1/targets | grep -o \'"health":"down"\' | wc -l'

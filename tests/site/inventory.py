@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import testinfra
 from testinfra.host import Host
 
-from deploys.lib import ROOT, config, topology
+from deploys.lib import ROOT, checks, config, topology
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.site import Member, Site, site_from_dicts
 
@@ -81,13 +81,29 @@ def jobs(prometheus: Member) -> dict[str, list[tuple[Member, str]]]:
     return {name: targets for name, targets in found.items() if targets}
 
 
-def up(*prometheus: Member, more: str = "") -> str:
-    """PromQL for `up` of what these Prometheus scrape for the site, job by job; `more` conditions."""
+def selectors(*prometheus: Member, more: str = "") -> dict[str, str]:
+    """Job -> PromQL for `up` of what these Prometheus scrape for the site in it; `more` matchers.
+
+    Job by job: one of the user's may have the name of ours, or scrape the same exporter.
+    """
     found: dict[str, list[str]] = {}
     for member in prometheus:
         for job, targets in jobs(member).items():
             found.setdefault(job, []).extend(target for _, target in targets)
-    return " or ".join(f"up{{{config.selected({job: found[job]})}, {more}}}" for job in found)
+    return {
+        job: f"up{{{config.selected({job: targets})}, {more}}}" for job, targets in found.items()
+    }
+
+
+def up(*prometheus: Member, more: str = "") -> str:
+    """PromQL for `up` of all that these Prometheus scrape for the site."""
+    return " or ".join(selectors(*prometheus, more=more).values())
+
+
+def fresh(*prometheus: Member, more: str = "") -> str:
+    """The same, of the last two scrapes: what an instance that is gone had is found for five minutes more."""
+    found = selectors(*prometheus, more=more).values()
+    return " or ".join(checks.fresh(selector, site()) for selector in found)
 
 
 def only(applies: Callable[[Member, str], bool]) -> Callable[[T], T]:

@@ -9,12 +9,16 @@ from tests.site.inventory import site as the_site
 COMPONENT = "alertmanager"
 FIRING = {m.settings.cluster for m in the_site().members("prometheus") if m.settings.starter_rules}
 """Clusters whose rules hold the Watchdog, which always fires."""
+CLUSTERS = {m.settings.cluster for m in the_site().members("prometheus")}
+"""Whose alerts are ours: somebody else's may have a label of that name."""
 OURS = any(m.settings.deadman_url for m in the_site().members("alertmanager"))
 """Whether a dead man's switch has it."""
 
 
 def watchdogs(member):
     found = api(member, COMPONENT, "/api/v2/alerts", filter='alertname="Watchdog"')
+    # Others may send theirs to the same Alertmanagers.
+    found = [alert for alert in found if alert["labels"].get(CLUSTER_LABEL) in FIRING]
     return {alert["labels"].get(CLUSTER_LABEL): alert for alert in found}, found
 
 
@@ -31,7 +35,7 @@ def test_every_replica_fires_the_watchdog(site, patience):
     def check():
         for replica in site.members("prometheus"):
             found = query(replica, "prometheus", 'ALERTS{alertname="Watchdog",alertstate="firing"}')
-            assert len(found) == int(replica.settings.starter_rules), replica.name
+            assert found or not replica.settings.starter_rules, replica.name
 
     eventually(check, patience)
 
@@ -61,6 +65,7 @@ def test_it_is_the_same_alert_everywhere(site, patience):
 
 def test_no_alert_at_all_has_a_replica(member):
     found = [alert["labels"] for alert in api(member, COMPONENT, "/api/v2/alerts")]
+    found = [labels for labels in found if labels.get(CLUSTER_LABEL) in CLUSTERS]
     assert [labels for labels in found if REPLICA_LABEL in labels] == []
 
 

@@ -1,5 +1,7 @@
 """Every Alertmanager, and that together they are one cluster."""
 
+import shlex
+
 import pytest
 import yaml
 
@@ -61,9 +63,12 @@ def test_no_peer_has_failed(site, member, patience):
 
 def test_configuration_is_the_same_on_all(site, member):
     def on(other):
-        files = connect(other.name).check_output(
-            "cd %s && find . -type f | sort | xargs sha256sum", topology.ALERTMANAGER_DIR
-        )
+        # Of ours: a file of somebody else's is left where it is.
+        names = [
+            f"{topology.TEMPLATES_DIR}/{name}" for name in other.settings.alertmanager_templates
+        ]
+        paths = shlex.join([topology.ALERTMANAGER_CONFIG, *sorted(names)])
+        files = connect(other.name).check_output(f"sha256sum {paths}")
         return files, metric(other, COMPONENT, "alertmanager_config_hash")
 
     own = on(member)
@@ -73,7 +78,7 @@ def test_configuration_is_the_same_on_all(site, member):
 
 def test_templates_are_those_of_the_inventory(host, member):
     found = host.file(topology.TEMPLATES_DIR).listdir()
-    assert sorted(found) == sorted(member.settings.alertmanager_templates)
+    assert set(found) >= set(member.settings.alertmanager_templates)
     for name, text in member.settings.alertmanager_templates.items():
         assert host.file(f"{topology.TEMPLATES_DIR}/{name}").content_string == text
 

@@ -20,16 +20,18 @@ DIRECTORIES = {
 """Group -> directories of configuration that its hosts have, also while they are empty."""
 
 
+def logs_nobody_in(shell):
+    """Wherever the distribution, or whoever made the account, has it: /sbin and /bin are links to /usr's by now."""
+    return shell.rpartition("/")[2] in ("nologin", "false", "sync")
+
+
 def test_user_cannot_log_in(host):
-    _, password, uid, _, _, home, shell = host.check_output(f"getent passwd {topology.USER}").split(
-        ":"
-    )
+    """An account that was there before keeps its number, its home and its other groups (docs/hosts.md)."""
+    _, password, *_, shell = host.check_output(f"getent passwd {topology.USER}").split(":")
     hashed = host.check_output(f"getent shadow {topology.USER}").split(":")[1]
-    assert shell == topology.SHELL
-    assert int(uid) < 1000, "not a system user"
+    assert logs_nobody_in(shell), shell
     assert password == "x" and hashed[:1] in ("!", "*"), "it has a password"
-    assert not host.file(home).exists, "it has a home"
-    assert host.check_output(f"id -Gn {topology.USER}") == topology.GROUP
+    assert host.check_output(f"id -gn {topology.USER}") == topology.GROUP
 
 
 def test_shared_directories(member):

@@ -9,7 +9,7 @@ from deploys.lib import config, flags, topology
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
 from tests.site.ask import api, eventually, metric, metrics, query
 from tests.site.daemon import Daemon
-from tests.site.inventory import jobs, only, up
+from tests.site.inventory import fresh, jobs, only
 
 COMPONENT = "prometheus"
 
@@ -99,9 +99,10 @@ def test_targets_are_those_of_the_inventory_and_up(member, patience):
     def check():
         targets = api(member, COMPONENT, "/api/v1/targets", state="active")["activeTargets"]
         found = {(t["labels"]["job"], urlsplit(t["scrapeUrl"]).netloc): t for t in targets}
-        assert not (ours | users) - set(found), "targets are missing"
-        # By the job's own name: a target of the user's may have the label.
-        strange = {k for k, t in found.items() if t["scrapePool"] in jobs(member)} - ours
+        # By the name of the job: a target's own label may say another one.
+        pools = {(t["scrapePool"], t["discoveredLabels"]["__address__"]) for t in targets}
+        assert not ours - set(found) and not users - pools, "targets are missing"
+        strange = {one for one in pools if one[0] in jobs(member)} - ours
         assert not strange, "targets are not in the inventory"
         down = {key: found[key]["lastError"] for key in ours if found[key]["health"] != "up"}
         assert not down, "targets are not up"
@@ -112,7 +113,7 @@ def test_targets_are_those_of_the_inventory_and_up(member, patience):
 def test_targets_are_named_after_their_hosts(member):
     found = {
         (sample["metric"]["job"], sample["metric"]["instance"]): sample["metric"].get("host")
-        for sample in query(member, COMPONENT, up(member))
+        for sample in query(member, COMPONENT, fresh(member))
     }
     assert found == {
         (job, target): host.name
@@ -135,8 +136,9 @@ def test_rules_are_those_of_the_inventory_and_healthy(site, member, patience):
         found = {(group["file"], group["name"], rule["name"]) for group, rule in rules}
         ours = {key for key in found if key[0].startswith(f"{topology.RULES_DIR}/")}
         assert ours == wanted
+        # One of an hour's interval is not evaluated yet, for an hour.
         ill = {
-            r["name"]: r.get("lastError") or r["health"] for _, r in rules if r["health"] != "ok"
+            r["name"]: r.get("lastError") or r["health"] for _, r in rules if r["health"] == "err"
         }
         assert not ill, "rules cannot be evaluated"
 
@@ -168,7 +170,7 @@ def test_every_alertmanager_is_discovered(site, member, patience):
     def check():
         found = api(member, COMPONENT, "/api/v1/alertmanagers")
         assert wanted <= {each["url"] for each in found["activeAlertmanagers"]}
-        assert found["droppedAlertmanagers"] == []
+        assert not wanted & {each["url"] for each in found["droppedAlertmanagers"]}
 
     eventually(check, patience)
 

@@ -1,8 +1,9 @@
 """Every query frontend: queries go through it, and come back from its cache."""
 
+from deploys.lib import checks
 from tests.site.ask import api, eventually, metrics, query
 from tests.site.daemon import Daemon
-from tests.site.inventory import only
+from tests.site.inventory import only, selectors
 
 COMPONENT = "thanos-query-frontend"
 
@@ -16,7 +17,8 @@ def test_a_query_through_it_is_answered(member):
 
 
 def test_it_answers_as_the_queriers_do(site, member):
-    promql = 'count by (job) (up{job="node_exporter"})'
+    own = selectors(*site.members("prometheus"), more=checks.SCRAPED)["node_exporter"]
+    promql = f"count by (job) (count by (job,instance) ({checks.fresh(own, site)}))"
 
     def check():
         through = {s["metric"]["job"]: s["value"] for s in query(member, COMPONENT, promql)}
