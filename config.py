@@ -9,6 +9,7 @@ import gc
 import inspect
 import re
 import sys
+from configparser import ConfigParser
 from functools import cache
 from getpass import getpass
 from pathlib import Path
@@ -25,12 +26,16 @@ from pyinfra_cli.exceptions import CliError
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import parse_cli_arg
 
-from deploys.lib import ends, plan, secrets
+from deploys.lib import ROOT, ends, plan, secrets
 from deploys.lib.findings import SettingsErrors, describe, python_error, refusal
 from deploys.lib.secrets import Redacting
 from deploys.lib.site import check_limit, load_site
 
-config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
+_setup = ConfigParser()
+_setup.read(ROOT / "setup.cfg")
+config.REQUIRE_PYINFRA_VERSION = re.search(
+    r"^pyinfra(\S+)", _setup["options"]["install_requires"], re.M
+)[1]
 
 # Before a run without -y, and with --dry, pyinfra prints operations and counts of hosts; an operator
 # wants to know files, restarts and their order. The function is private, and there is no hook in its

@@ -10,10 +10,8 @@ import yaml
 from pyinfra.api import FactBase
 
 from facts import Reading, guarded
-from facts.http import NO_ANSWER, Call, Sample, metric, metrics, only_metrics, script, split
+from facts.http import NO_ANSWER, Call, Sample, metric, metrics, of_host, only_metrics, split
 from facts.prometheus import unix_time
-
-DEFAULT_URL = "http://127.0.0.1:9093"
 
 _SENT, _FAILED = "alertmanager_notifications_total", "alertmanager_notifications_failed_total"
 CALLS = (
@@ -165,7 +163,7 @@ def parse(lines: Iterable[str]) -> Report:
 class Alertmanager(FactBase[Report]):
     """The Alertmanager of this host; one that is down gives ``ready=False`` and no error.
 
-    :param url: where it is asked, from the host itself.
+    :param url: where it is asked, from the host itself; where its settings say, by default.
     :param extra: more curl options (see ``facts.http.script``).
     """
 
@@ -173,8 +171,8 @@ class Alertmanager(FactBase[Report]):
     def default() -> Report:
         return Report(ready=False, errors={"ready": "no answer from the host"})
 
-    def command(self, url: str = DEFAULT_URL, extra: Sequence[str] = ()) -> str:
-        return script(url, CALLS, extra)
+    def command(self, url: str | None = None, extra: Sequence[str] = ()) -> str:
+        return of_host(("alertmanager",), CALLS, url, extra)
 
     def process(self, output: list[str]) -> Report:
         return parse(output)

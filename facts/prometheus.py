@@ -19,12 +19,10 @@ from facts.http import (
     data,
     metric,
     metrics,
+    of_host,
     only_metrics,
-    script,
     split,
 )
-
-DEFAULT_URL = "http://127.0.0.1:9090"
 
 # What service discovery knew of a target can be a hundred times the rest, and nobody asks for it.
 _STRING = r'"[^"\\]*(\\.[^"\\]*)*"'
@@ -300,7 +298,7 @@ def parse_attached(lines: Iterable[str]) -> Report:
 class Prometheus(FactBase[Report]):
     """The Prometheus of this host; one that is down gives ``ready=False`` and no error.
 
-    :param url: where it is asked, from the host itself.
+    :param url: where it is asked, from the host itself; where its settings say, by default.
     :param extra: more curl options (see ``facts.http.script``).
     """
 
@@ -308,8 +306,8 @@ class Prometheus(FactBase[Report]):
     def default() -> Report:
         return Report(ready=False, errors={"ready": "no answer from the host"})
 
-    def command(self, url: str = DEFAULT_URL, extra: Sequence[str] = ()) -> str:
-        return script(url, CALLS, extra)
+    def command(self, url: str | None = None, extra: Sequence[str] = ()) -> str:
+        return of_host(("prometheus", "prometheus-upper"), CALLS, url, extra)
 
     def process(self, output: list[str]) -> Report:
         return parse(output)

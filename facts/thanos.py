@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pyinfra.api import FactBase
 
+from deploys.lib import topology
 from facts import Reading, guarded
 from facts.http import (
     NO_ANSWER,
@@ -16,14 +17,18 @@ from facts.http import (
     data,
     metric,
     metrics,
+    of_host,
     only_metrics,
-    script,
     split,
 )
 from facts.prometheus import Rule, rules_of, unix_time
 
-QUERIER_URL = "http://127.0.0.1:10903"
-SIDECAR_URL = "http://127.0.0.1:10902"
+OTHERS = tuple(
+    name
+    for name, info in topology.COMPONENTS.items()
+    if info.archive == "thanos" and name not in (*topology.SIDECARS, "thanos-querier")
+)
+"""The components that have no fact of their own here."""
 
 QUERIER_CALLS = (
     Call("ready", "/-/ready"),
@@ -254,7 +259,8 @@ def parse_sidecar(lines: Iterable[str]) -> SidecarReport:
 class Component(FactBase[Report]):
     """A Thanos component of this host: readiness, version and the metrics that tell how it is.
 
-    :param url: where it is asked, from the host itself, as http://127.0.0.1:10906.
+    :param url: where it is asked, from the host itself, as http://127.0.0.1:10906; of a host with one of
+        them, where its settings say, by default.
     :param extra: more curl options (see ``facts.http.script``).
     """
 
@@ -262,8 +268,9 @@ class Component(FactBase[Report]):
     def default() -> Report:
         return Report(ready=False, errors={"ready": "no answer from the host"})
 
-    def command(self, url: str, extra: Sequence[str] = ()) -> str:
-        return script(url, calls(BLOCKS_LOADED, BLOCKS_FAILED, HALTED, ITERATIONS), extra)
+    def command(self, url: str | None = None, extra: Sequence[str] = ()) -> str:
+        asked = calls(BLOCKS_LOADED, BLOCKS_FAILED, HALTED, ITERATIONS)
+        return of_host(OTHERS, asked, url, extra)
 
     def process(self, output: list[str]) -> Report:
         return parse(output)
@@ -272,7 +279,7 @@ class Component(FactBase[Report]):
 class Querier(FactBase[QuerierReport]):
     """The Thanos querier of this host; one that is down gives ``ready=False`` and no error.
 
-    :param url: where it is asked, from the host itself.
+    :param url: where it is asked, from the host itself; where its settings say, by default.
     :param extra: more curl options (see ``facts.http.script``).
     """
 
@@ -280,8 +287,8 @@ class Querier(FactBase[QuerierReport]):
     def default() -> QuerierReport:
         return QuerierReport(ready=False, errors={"ready": "no answer from the host"})
 
-    def command(self, url: str = QUERIER_URL, extra: Sequence[str] = ()) -> str:
-        return script(url, QUERIER_CALLS, extra)
+    def command(self, url: str | None = None, extra: Sequence[str] = ()) -> str:
+        return of_host(("thanos-querier",), QUERIER_CALLS, url, extra)
 
     def process(self, output: list[str]) -> QuerierReport:
         return parse_querier(output)
@@ -290,7 +297,7 @@ class Querier(FactBase[QuerierReport]):
 class Sidecar(FactBase[SidecarReport]):
     """The Thanos sidecar of this host; one that is down gives ``ready=False`` and no error.
 
-    :param url: where it is asked, from the host itself.
+    :param url: where it is asked, from the host itself; where its settings say, by default.
     :param extra: more curl options (see ``facts.http.script``).
     """
 
@@ -298,8 +305,8 @@ class Sidecar(FactBase[SidecarReport]):
     def default() -> SidecarReport:
         return SidecarReport(ready=False, errors={"ready": "no answer from the host"})
 
-    def command(self, url: str = SIDECAR_URL, extra: Sequence[str] = ()) -> str:
-        return script(url, SIDECAR_CALLS, extra)
+    def command(self, url: str | None = None, extra: Sequence[str] = ()) -> str:
+        return of_host(topology.SIDECARS, SIDECAR_CALLS, url, extra)
 
     def process(self, output: list[str]) -> SidecarReport:
         return parse_sidecar(output)

@@ -23,19 +23,30 @@ from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
 from facts.look import State
 
-SAMPLES = {
-    "prometheus": 1100,
-    "prometheus-upper": 1100,
+MEASURED = {
+    "prometheus": 1300,
     topology.WATCHED_JOB: 0,
     "thanos-sidecar": 900,
-    "alertmanager": 400,
-    "thanos-query": 1000,
+    "alertmanager": 600,
+    "thanos-query": 1300,
+    "thanos-query-frontend": 500,
+    "thanos-store": 1300,
+    "thanos-compact": 600,
+    "thanos-rule": 1000,
+    "thanos-receive": 1000,
+    "thanos-bucket-web": 600,
     "seaweedfs": 500,
-    "minio": 1000,
     "node_exporter": 1200,
 }
-"""Samples of one scrape by job, measured on the lab with the current release (docs/measured.md) and rounded up; a
-node_exporter's grow with CPUs, disks and mounts, a Prometheus' with its jobs."""
+"""Samples of one scrape by job, measured with the current release (docs/measured.md) and rounded up; a node_exporter's
+grow with CPUs, disks and mounts, a Prometheus' with its jobs, SeaweedFS' with its buckets."""
+ESTIMATED = {
+    "prometheus-upper": MEASURED["prometheus"],
+    "thanos-sidecar-attached": MEASURED["thanos-sidecar"],
+    "minio": 1000,
+}
+"""The same where it was not measured: the same programs in another place, and a guess for MinIO."""
+SAMPLES = MEASURED | ESTIMATED
 SAMPLES_UNKNOWN = 1000
 SAMPLES_ABOUT = 5
 """`up`, `scrape_duration_seconds` and three more: Prometheus adds them to each scrape."""

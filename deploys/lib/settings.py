@@ -573,7 +573,7 @@ class Capacity(BaseModel):
     )
     samples_per_target: dict[str, Count] = _setting(
         {},
-        "Job name -> samples of one scrape, instead of what was measured on the lab for our own "
+        "Job name -> samples of one scrape, instead of what was measured (MinIO: guessed) for our own "
         "jobs; `default` for all other jobs (1000).",
     )
     churn: Annotated[float, Field(ge=0, le=100)] = _setting(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from example_site import example_site
 
-from deploys.lib import capacity
+from deploys.lib import capacity, topology
 from deploys.lib.capacity import Seen, Usage, estimate, findings, table
 from deploys.lib.checks import size
 from tests.unit.recorded import BLANK, run_site
@@ -43,7 +43,7 @@ def test_targets_are_counted_wherever_settings_list_them():
             "samples_per_target": {"app": 300, "default": 50},
         },
     )
-    assert counted["prometheus"] == (2, 1100, 15)
+    assert counted["prometheus"] == (2, 1300, 15)
     assert counted["node_exporter"] == (9, 1200, 15)
     assert counted["app"] == (10, 300, 15)
     assert counted["slow"] == (1, 50, 60)
@@ -180,7 +180,7 @@ def test_the_table():
     lines = table(site, seen, findings(site, seen))
     rows = {" ".join(line.split()) for line in lines}
     assert any(row.startswith("node_exporter 9 x 1200 8 x 974 - targets x samples") for row in rows)
-    assert any(row.startswith("samples a second 1313 2500 - series / interval") for row in rows)
+    assert any(row.startswith("samples a second 1433 2500 - series / interval") for row in rows)
     assert any(row.startswith("dropped at 80GB - prometheus_retention_size = auto") for row in rows)
     assert any(row.startswith("the host has 16 GB - /proc/meminfo") for row in rows)
     assert any(row.startswith("by spec/000 1.1") for row in rows)
@@ -250,3 +250,9 @@ def test_settings_of_capacity_are_checked(tmp_path, monkeypatch):
     assert "did you mean targets?" in done.output
     assert "capacity.churn: found 'much'; allowed: a valid number" in done.output
     assert "capacity.targets.b: found -1; allowed: greater than or equal to 0" in done.output
+
+
+def test_every_job_of_ours_has_a_figure_that_says_how_it_was_got():
+    jobs = {info.job_name for info in topology.COMPONENTS.values()}
+    assert set(capacity.MEASURED) | set(capacity.ESTIMATED) == jobs
+    assert not set(capacity.MEASURED) & set(capacity.ESTIMATED)

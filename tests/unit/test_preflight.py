@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from configparser import ConfigParser
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from deploys.lib import preflight
+from deploys.lib import preflight, releases
 from deploys.lib.preflight import CHECKS, View, judge, table
 from deploys.lib.site import site_from_dicts
 from deploys.lib.topology import join
@@ -510,3 +513,24 @@ def test_a_lock_that_cannot_be_written_by_root_either(run):
 def test_the_default_script_asks_for_all_ports():
     for port in (9090, 9093, 9094, 9100, 10901, 10902, 10903, 10904):
         assert f"sport = :{port}" in preflight.default_script()
+
+
+def test_the_room_that_each_release_takes_is_known():
+    assert set(preflight.UNPACKED) == set(releases.PROJECTS)
+
+
+def test_seaweedfs_does_not_fit_where_it_was_taken_for_a_hundred_megabytes():
+    result = one(found(SITE, store_1={"room": room("/opt", free=200 * 10**6)}))
+    assert (result.check, result.wanted) == ("disk-space", "290 MB for /opt")
+
+
+def test_pyinfra_is_pinned_once():
+    text = (ROOT / "config.py").read_text()
+    assert re.findall(r"REQUIRE_PYINFRA_VERSION = (.*)", text) == ["re.search("]
+    pinned = re.search(r"^ +pyinfra(.*)$", (ROOT / "setup.cfg").read_text(), re.M)[1]
+    kept = SimpleNamespace()
+    exec(
+        re.search(r"^_setup = .*?\)\[1\]$", text, re.M | re.S)[0],
+        {"ROOT": ROOT, "ConfigParser": ConfigParser, "re": re, "config": kept},
+    )
+    assert pinned == kept.REQUIRE_PYINFRA_VERSION
