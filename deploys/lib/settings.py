@@ -679,6 +679,13 @@ class Settings(BaseModel):
     prometheus_config: Annotated[UpstreamKeys, AfterValidator(_prometheus_config)] = _setting(
         {}, "Upstream's keys, merged into prometheus.yml: scrape_configs, remote_write, ..."
     )
+    remote_write_deduplicates: dict[str, Literal["victoriametrics", "mimir", "cortex"]] = _setting(
+        {},
+        "Name of an entry of remote_write -> the store behind it, which makes one of what two replicas "
+        "send. victoriametrics: equal series, so write_relabel_configs may drop replica (the store has "
+        "-dedup.minScrapeInterval). mimir, cortex: cluster stays, and replica is copied to __replica__ and "
+        "dropped (HA tracker).",
+    )
     prometheus_rules: Annotated[
         UpstreamKeys,
         AfterValidator(_names(r"[\w.-]+\.yml", "file names ending in .yml")),

@@ -363,17 +363,41 @@ def _check_secret_files(site: Site, member: Member) -> Iterator[Finding]:
 
 
 def _check_remote_write(finding: Callable[..., Finding], settings: Settings) -> Iterator[Finding]:
-    """Replicas send the same series: without their labels, each would write over the other's."""
-    for index, entry in enumerate(settings.prometheus_config.get("remote_write", [])):
+    """Replicas send the same series: without their labels, each would write over the other's, but in a store that is
+    said to make one of them."""
+    written = settings.prometheus_config.get("remote_write", [])
+    names = [str(entry["name"]) for entry in written if "name" in entry]
+    for name in settings.remote_write_deduplicates:
+        if name not in names:
+            allowed = f"a name in remote_write: {', '.join(names) or 'no entry has one'}"
+            yield finding("remote_write_deduplicates", f"the entry {name}", allowed)
+    for index, entry in enumerate(written):
         key = f"prometheus_config.remote_write[{index}]"
         rules = [_as_dict(rule) for rule in _as_list(entry.get("write_relabel_configs"))]
+        store = settings.remote_write_deduplicates.get(str(entry.get("name")))
+        if store in ("mimir", "cortex") and not _copied(rules, REPLICA_LABEL, "__replica__"):
+            allowed = (
+                f"a rule that copies {REPLICA_LABEL} to __replica__: its HA tracker goes by it"
+            )
+            yield finding(f"{key}.write_relabel_configs", f"none for {store}", allowed)
         for number, rule in enumerate(rules):
             for label in (CLUSTER_LABEL, REPLICA_LABEL):
-                if _loses(rule, label) and not _copied(rules[:number], label):
+                if not _loses(rule, label) or _copied(rules[:number], label):
+                    continue
+                place = f"{key}.write_relabel_configs[{number}]"
+                if label == CLUSTER_LABEL and _is_constant(rule):
+                    found = f"a rule that makes {label} one for all that is sent"
+                    allowed = "that, where no other cluster sends the same value: "
+                    yield finding(place, found, allowed + "their series would be one", "warn")
+                elif label == CLUSTER_LABEL or store != "victoriametrics":
                     found = f"a rule that drops or overwrites the label {label}"
                     allowed = "rules that keep it, or copy it to another label before: the same "
                     allowed += "series of two replicas would be one, with twice the samples"
-                    yield finding(f"{key}.write_relabel_configs[{number}]", found, allowed)
+                    if label == REPLICA_LABEL:
+                        allowed += (
+                            "; a store that deduplicates is named in remote_write_deduplicates"
+                        )
+                    yield finding(place, found, allowed)
         url = entry.get("url")
         if isinstance(url, str) and url.startswith("http://") and "basic_auth" in entry:
             allowed = "https: whoever is in between reads the password"
@@ -395,13 +419,27 @@ def _loses(rule: Mapping, label: str) -> bool:
     return rule.get("target_label") == label and action not in ("keep", "drop")
 
 
-def _copied(rules: list[Mapping], label: str) -> bool:
-    """Whether rules that come before have the value of `label` in another label, as `__replica__`."""
+def _is_constant(rule: Mapping) -> bool:
+    """Whether a rule writes one text, whatever was there: the same on both replicas."""
+    action = str(rule.get("action", "replace")).lower()
+    text = str(rule.get("replacement", "$1"))
+    everything = str(rule.get("regex", "(.*)")) in ("(.*)", ".*", "")
+    return action == "replace" and "$" not in text and text != "" and everything
+
+
+def _copied(rules: list[Mapping], label: str, to: str = "") -> bool:
+    """Whether rules that come before have the value of `label` in another label (in `to`), as `__replica__`."""
     return any(
         rule.get("source_labels") == [label]
-        and rule.get("target_label")
+        and (
+            rule.get("target_label") == to
+            if to
+            else rule.get("target_label") not in (None, "", label)
+        )
         and str(rule.get("action", "replace")).lower() == "replace"
-        and not {"regex", "replacement"} & set(rule)
+        # Upstream's defaults may be written out.
+        and str(rule.get("regex", "(.*)")) in ("(.*)", "(.+)")
+        and str(rule.get("replacement", "$1")) in ("$1", "${1}", "$0", "${0}")
         for rule in rules
     )
 

@@ -1173,6 +1173,17 @@ def test_relabelling_that_melts_the_replicas_into_one_is_refused(rule):
         [{"action": "labelkeep", "regex": "__name__|job|instance|cluster|replica"}],
         [{"action": "drop", "source_labels": ["replica"], "regex": "b"}],
         [{"action": "labeldrop", "regex": "(?i"}],  # promtool's to judge
+        # As somebody writes it who writes upstream's defaults out
+        [
+            {
+                "source_labels": ["replica"],
+                "regex": "(.*)",
+                "replacement": "$1",
+                "target_label": "__replica__",
+                "action": "replace",
+            },
+            {"action": "labeldrop", "regex": "replica"},
+        ],
         # Mimir's name for it
         [
             {"source_labels": ["replica"], "target_label": "__replica__"},
@@ -1182,6 +1193,43 @@ def test_relabelling_that_melts_the_replicas_into_one_is_refused(rule):
 )
 def test_relabelling_that_keeps_the_replicas_apart(rules):
     assert site_from_dicts(writes(*rules)).findings == ()
+
+
+DROP = {"action": "labeldrop", "regex": "replica"}
+COPY = {"source_labels": ["replica"], "target_label": "__replica__"}
+
+
+@pytest.mark.parametrize(
+    ("store", "rules", "says"),
+    [
+        ("victoriametrics", [DROP], ""),
+        ("victoriametrics", [{"action": "labeldrop", "regex": "cluster"}], "the label cluster"),
+        ("mimir", [COPY, DROP], ""),
+        ("cortex", [COPY, DROP], ""),
+        ("mimir", [DROP], "none for mimir"),
+        (None, [DROP], "the label replica"),
+    ],
+)
+def test_a_store_that_deduplicates(store, rules, says):
+    hosts = writes(*rules, name="far")
+    for name in ("prom-1", "prom-2"):
+        hosts[name]["data"]["remote_write_deduplicates"] = {"far": store} if store else {}
+    if not says:
+        assert site_from_dicts(hosts).findings == ()
+    else:
+        assert any(says in f.found for f in refused(hosts))
+
+
+def test_a_store_of_no_entry():
+    hosts = writes(name="far")
+    hosts["prom-1"]["data"]["remote_write_deduplicates"] = {"fra": "mimir"}
+    found = only(hosts)
+    assert (found.key, "far" in found.allowed) == ("remote_write_deduplicates", True)
+
+
+def test_a_constant_cluster_is_the_same_on_both_replicas():
+    found = site_from_dicts(writes({"target_label": "cluster", "replacement": "prod-eu"})).findings
+    assert {f.severity for f in found} == {"warn"} and "one for all" in found[0].found
 
 
 @pytest.mark.parametrize("name", ["/etc/prometheus/secrets/pass", "secrets/pass"])
