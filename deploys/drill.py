@@ -44,7 +44,7 @@ from deploys import preflight
 from deploys.lib import checks, gates, notifications, rollout, topology
 from deploys.lib.ask import script
 from deploys.lib.rollout import Gate, Progress
-from deploys.lib.settings import seconds
+from deploys.lib.settings import go_seconds, seconds
 from deploys.lib.site import Member, Site
 from facts import alertmanager
 from facts.http import NO_ANSWER, Call, split
@@ -299,7 +299,7 @@ def _waits(site: Site, boxes: dict[str, notifications.Mailbox]) -> tuple[float, 
     group = max(seconds(route.get("group_wait", "30s")), seconds(route.get("group_interval", "5m")))
     settings = members[0].settings
     step = settings.alertmanager_flags.get("cluster.peer-timeout", settings.timing.peer_timeout)
-    turns = (len(members) - 1) * seconds(str(step))
+    turns = (len(members) - 1) * go_seconds(str(step))
     return group + turns + SLACK, turns + SLACK / 2
 
 

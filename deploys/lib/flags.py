@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from deploys.lib import releases, topology, web
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, go_seconds, seconds
 
 if TYPE_CHECKING:
     from deploys.lib.settings import Settings
@@ -969,6 +969,132 @@ EXTRA: dict[str, str] = {
 }
 """Component -> setting with the user's extra flags."""
 
+
+@dataclass(frozen=True)
+class Grammar:
+    """How a daemon reads a duration: in `seconds`, which raises ValueError for what is none to it."""
+
+    seconds: Callable[[str], float]
+    allowed: str
+
+
+PROMETHEUS_DURATION = Grammar(
+    seconds, "a duration as Prometheus reads it, like 15d or 1h30m (whole y, w, d, h, m, s, ms)"
+)
+GO_DURATION = Grammar(
+    go_seconds, "a duration as Go reads it, like 90s or 8760h for a year (h, m, s, ms; no y, w, d)"
+)
+
+
+def _read_as(prometheus: str = "", go: str = "") -> dict[str, Grammar]:
+    return {
+        **dict.fromkeys(prometheus.split(), PROMETHEUS_DURATION),
+        **dict.fromkeys(go.split(), GO_DURATION),
+    }
+
+
+_PROMETHEUS_DURATIONS = _read_as(
+    prometheus="""
+        auto-gomemlimit.refresh-interval config.auto-reload-interval query.lookback-delta
+        query.timeout rules.alert.for-grace-period rules.alert.for-outage-tolerance
+        rules.alert.resend-delay scrape.discovery-reload-interval
+        storage.agent.retention.max-time storage.agent.retention.min-time
+        storage.agent.wal-truncate-frequency storage.remote.flush-deadline
+        storage.tsdb.block-reload-interval storage.tsdb.max-block-duration
+        storage.tsdb.min-block-duration storage.tsdb.retention.time web.read-timeout
+    """,
+    go="scrape.timestamp-tolerance",
+)
+
+_SIDECAR_DURATIONS = _read_as(
+    prometheus="http-grace-period",
+    go="""
+        grpc-grace-period grpc-server-max-connection-age prometheus.get_config_interval
+        prometheus.get_config_timeout prometheus.ready_timeout reloader.retry-interval
+        reloader.watch-interval
+    """,
+)
+
+DURATIONS: dict[str, dict[str, Grammar]] = {
+    "prometheus": _PROMETHEUS_DURATIONS,
+    "prometheus-upper": _PROMETHEUS_DURATIONS,
+    "thanos-sidecar": _SIDECAR_DURATIONS,
+    "thanos-sidecar-attached": _SIDECAR_DURATIONS,
+    "alertmanager": _read_as(
+        go="""
+            alerts.gc-interval cluster.gossip-interval cluster.peer-timeout
+            cluster.peers-resolve-timeout cluster.probe-interval cluster.probe-timeout
+            cluster.pushpull-interval cluster.reconnect-interval cluster.reconnect-timeout
+            cluster.settle-timeout cluster.tcp-timeout data.maintenance-interval data.retention
+            dispatch.maintenance-interval dispatch.start-delay web.timeout
+        """,
+    ),
+    "thanos-querier": _read_as(
+        prometheus="""
+            endpoint.info-timeout endpoint.sd-config-reload-interval http-grace-period
+            query.default-evaluation-interval query.default-step
+            query.instant.default.max_source_resolution query.timeout store.response-timeout
+            store.sd-dns-interval store.sd-interval store.unhealthy-timeout
+        """,
+        go="""
+            grpc-grace-period grpc-server-max-connection-age query.lookback-delta
+            query.metadata.default-time-range
+        """,
+    ),
+    "thanos-query-frontend": _read_as(
+        prometheus="http-grace-period",
+        go="""
+            labels.default-time-range labels.response-cache-max-freshness labels.split-interval
+            query-frontend.log-queries-longer-than query-range.max-query-length
+            query-range.max-split-interval query-range.min-split-interval
+            query-range.response-cache-max-freshness query-range.split-interval
+        """,
+    ),
+    "thanos-store": _read_as(
+        prometheus="consistency-delay http-grace-period ignore-deletion-marks-delay",
+        go="""
+            grpc-grace-period grpc-server-max-connection-age
+            store.index-header-lazy-reader-idle-timeout sync-block-duration
+        """,
+    ),
+    "thanos-compactor": _read_as(
+        prometheus="""
+            delete-delay http-grace-period retention.resolution-1h retention.resolution-5m
+            retention.resolution-raw
+        """,
+        go="""
+            block-viewer.global.sync-block-interval block-viewer.global.sync-block-timeout
+            compact.cleanup-interval compact.progress-interval consistency-delay wait-interval
+        """,
+    ),
+    "thanos-rule": _read_as(
+        prometheus="http-grace-period tsdb.block-duration tsdb.retention",
+        go="""
+            alertmanagers.sd-dns-interval alertmanagers.send-timeout eval-interval for-grace-period
+            for-outage-tolerance grpc-grace-period grpc-server-max-connection-age query.default-step
+            query.sd-dns-interval query.sd-interval resend-delay rule-query-offset
+        """,
+    ),
+    "thanos-receive": _read_as(
+        prometheus="""
+            http-grace-period receive-forward-max-backoff receive-forward-timeout
+            receive.hashrings-file-refresh-interval tsdb.max-block-duration tsdb.min-block-duration
+            tsdb.out-of-order.time-window tsdb.retention tsdb.too-far-in-future.time-window
+        """,
+        go="grpc-grace-period grpc-server-max-connection-age receive.limits-config-reload-timer",
+    ),
+    "thanos-bucket-web": _read_as(
+        prometheus="http-grace-period",
+        go="refresh timeout",
+    ),
+    "node_exporter": _read_as(
+        go="collector.filesystem.mount-timeout collector.ntp.local-offset-tolerance",
+    ),
+}
+"""Component -> flags whose value is a duration, and who reads it. What its binary says to nonsense is recorded in
+`tests/unit/data/flags/durations.txt`; those that its help does not show are from upstream's source."""
+
+
 SUBCOMMAND: dict[str, tuple[str, ...]] = {
     "thanos-sidecar": ("sidecar",),
     "thanos-sidecar-attached": ("sidecar",),
@@ -1009,6 +1135,19 @@ def _protected(component: str, name: str) -> str | None:
     return None
 
 
+def _wrong_duration(component: str, name: str, value: Value) -> str | None:
+    """What is allowed, where the value is to be a duration and the daemon would end on it."""
+    grammar = DURATIONS.get(component, {}).get(name)
+    if grammar is None or value is None or value is False:
+        return None
+    try:
+        for one in value if isinstance(value, list | tuple) else [value]:
+            grammar.seconds(str(one))
+    except ValueError:
+        return grammar.allowed
+    return None
+
+
 def problems(component: str, settings: Settings) -> list[Problem]:
     """The extra flags of `component` in these settings that would undo what the site stands on.
 
@@ -1035,6 +1174,8 @@ def problems(component: str, settings: Settings) -> list[Problem]:
         ):
             allowed = "one of the two: with store_index_cache its size is a key of that"
         elif allowed is None or (flag is not None and flag.free):
+            allowed = _wrong_duration(component, name, value)
+        if allowed is None:
             continue
         found.append(Problem(f"{setting}.{name}", repr(value), allowed))
     return found

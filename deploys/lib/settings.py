@@ -165,6 +165,30 @@ def written(amount: float) -> str:
     return "".join(parts) or "0s"
 
 
+_GO_UNITS = {
+    "h": 3600,
+    "m": 60,
+    "s": 1,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "\u00b5s": 1e-6,
+    "\u03bcs": 1e-6,
+    "ns": 1e-9,
+}
+_GO_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
+
+
+def go_seconds(duration: str) -> float:
+    """A duration of Go's `time.ParseDuration` (`1.5h`, `-1s`, `0`) in seconds. ValueError for anything else."""
+    text = duration.removeprefix("-") if duration.startswith("-") else duration.removeprefix("+")
+    if text == "0":
+        return 0.0
+    if not text or _GO_PART.sub("", text):
+        raise ValueError("a duration like 90s, 1.5h or 24h")
+    total = sum(float(n) * _GO_UNITS[unit] for n, unit in _GO_PART.findall(text))
+    return -total if duration.startswith("-") else total
+
+
 _NOW = datetime.now().timestamp()
 """When this process began: durations before it can be compared with each other, and with dates."""
 

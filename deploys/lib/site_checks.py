@@ -39,6 +39,7 @@ from deploys.lib.settings import (
     CLUSTER_LABEL,
     REPLICA_LABEL,
     Settings,
+    go_seconds,
     listens_on,
     reachable,
     seconds,
@@ -752,12 +753,15 @@ def _check_routes(member: Member, count: int) -> Iterator[Finding]:
             or [timing.repeat_interval],
             key=seconds,
         )
-        wait = seconds(str(flags.get("cluster.peer-timeout", timing.peer_timeout)))
-        retention = str(flags.get("data.retention", "120h"))
-        forgets = seconds(retention) < seconds(repeat)
     except ValueError as error:
         yield finding("alertmanager_config", "an interval that is none", str(error))
         return
+    try:
+        wait = go_seconds(str(flags.get("cluster.peer-timeout", timing.peer_timeout)))
+        retention = str(flags.get("data.retention", "120h"))
+        forgets = go_seconds(retention) < seconds(repeat)
+    except ValueError:
+        return  # `_check_flags` names it
     if (count - 1) * wait * 2 > interval:
         found = f"a group_interval of {written(interval)}, while the last of {count} Alertmanagers "
         found += f"waits {written((count - 1) * wait)} for the others"

@@ -375,6 +375,48 @@ def test_a_flag_of_ours_is_refused(component, name, allowed):
         argv(component, example_site(**{setting: {name: "x"}}))
 
 
+def test_who_reads_a_duration_is_what_the_binaries_said():
+    for line in (DATA / "durations.txt").read_text().splitlines():
+        component, name, grammar = line.split()
+        wanted = flags.GO_DURATION if grammar == "go" else flags.PROMETHEUS_DURATION
+        assert flags.DURATIONS[component][name] is wanted, line
+
+
+@pytest.mark.parametrize("profile", ["production", "drill"])
+@pytest.mark.parametrize("component", DAEMONS)
+def test_our_own_durations_are_read(component, profile):
+    site = example_site(storage=True, profile=profile, querier_timeout="1d", receive_retention="2w")
+    for name, values in given(argv(component, site), component).items():
+        if grammar := flags.DURATIONS.get(component, {}).get(name):
+            assert [grammar.seconds(value) >= 0 for value in values] == [True] * len(values)
+
+
+@pytest.mark.parametrize(
+    ("component", "name", "value", "good"),
+    [
+        *(("alertmanager", "data.retention", v, False) for v in ("1y", "1w", "5d", "1d12h", 5, "")),
+        *(
+            ("alertmanager", "data.retention", v, True)
+            for v in ("1.5h", "8760h", "1h30m", 0, ".5h")
+        ),
+        ("alertmanager", "web.timeout", "-1s", True),
+        ("alertmanager", "data.retention", True, False),
+        ("alertmanager", "data.retention", False, True),
+        *(("prometheus", "query.timeout", v, True) for v in ("1y", "1w", "1h30m", 0)),
+        *(("prometheus", "query.timeout", v, False) for v in ("1.5h", "-1s", "30m1h", 5, "5 m")),
+        ("thanos-querier", "query.default-step", "1d", True),
+        ("thanos-rule", "query.default-step", "1d", False),
+        ("thanos-store", "consistency-delay", "1d", True),
+        ("thanos-compactor", "consistency-delay", "1d", False),
+        ("thanos-compactor", "delete-delay", ["2d"], True),
+    ],
+)
+def test_a_duration_in_a_flag(component, name, value, good):
+    setting = flags.EXTRA[component]
+    found = flags.problems(component, Settings(**{setting: {name: value}}))
+    assert [problem.key for problem in found] == ([] if good else [f"{setting}.{name}"])
+
+
 def test_ipv6():
     site = example_site()
     hosts = {

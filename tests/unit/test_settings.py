@@ -852,7 +852,7 @@ def test_notifications_are_remembered_for_repeat_interval():
     site_from_dicts(
         alertmanagers(
             alertmanager_config={"route": {"repeat_interval": "7d"}},
-            alertmanager_flags={"data.retention": "8d"},
+            alertmanager_flags={"data.retention": "192h"},
         )
     )
 
@@ -870,6 +870,12 @@ def test_durations_are_printed_as_people_write_them():
 def test_written(amount, text):
     assert written(amount) == text
     assert seconds(text) == pytest.approx(amount)
+
+
+def test_a_duration_that_the_daemon_does_not_read():
+    findings = refused(alertmanagers(alertmanager_flags={"data.retention": "1y"}))
+    assert {(f.key, f.found) for f in findings} == {("alertmanager_flags.data.retention", "'1y'")}
+    assert "8760h for a year" in findings[0].allowed
 
 
 def test_an_interval_that_is_none():

@@ -1,7 +1,9 @@
 """Record which flags a release has: `python record.py COMPONENT VERSION BINARY`, from the checkout.
 
 Writes COMPONENT-VERSION.txt beside this file: the names in its help, then those flags of our own
-table that help does not show and the binary takes all the same.
+table that help does not show and the binary takes all the same. With a release's binary of every
+component, `durations.txt` is what they say to `--FLAG=nonsense`: `not a valid duration string` is
+Prometheus' grammar, `time: invalid duration` is Go's.
 """
 
 from __future__ import annotations
