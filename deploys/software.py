@@ -7,8 +7,6 @@ unpacked is recorded beside it, and not hashed again on every run.
 
 from collections.abc import Iterator
 
-from pyinfra.api import FileUploadCommand
-
 from deploys import preflight
 from deploys.lib import fetch, rollout, topology
 from deploys.lib.secrets import resolve
@@ -25,7 +23,7 @@ def archives(found: State) -> Iterator:
             rollout.say(f"software: upload {archive.name}")
             if not rollout.planning():  # which downloads nothing, not even to the control machine
                 path, pin = fetch.cached(archive, settings.base_url, pin)
-                yield FileUploadCommand(str(path), f"{topology.SOFTWARE_DIR}/{archive.name}")
+                yield rollout.Upload(str(path), f"{topology.SOFTWARE_DIR}/{archive.name}")
         else:
             rollout.say(f"software: fetch {archive.url(settings.base_url)}")
             if not rollout.planning():

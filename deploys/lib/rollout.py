@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pyinfra import host, inventory, state
-from pyinfra.api import FunctionCommand, StringCommand, operation
+from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand, operation
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.context import ctx_state
 
@@ -166,6 +166,29 @@ def run(script: str) -> StringCommand:
     Each command of ours brings its own stdin, since pyinfra hands the last one on to the next command.
     """
     return StringCommand("sh", "-s", _stdin=script.splitlines())
+
+
+_PROTOCOL = "ssh_file_transfer_protocol"
+
+
+class Upload(FileUploadCommand):
+    """A file of the control machine for a host: as pyinfra is told to (SFTP), else by scp, where the SSH server has no
+    SFTP. One that cannot be brought fails its host, and not the run of all: pyinfra lets such errors through."""
+
+    def execute(self, state, host, connector_arguments):
+        data, wrong = host.connector.data, []
+        for protocol in dict.fromkeys((data.get(_PROTOCOL, "sftp"), "scp")):
+            data[_PROTOCOL] = protocol
+            try:
+                return super().execute(state, host, connector_arguments)
+            except Exception as error:  # of pyinfra, paramiko, its scp, or the system
+                wrong += [f"{protocol}: {printable(str(error) or repr(error))}"]
+        host.log_styled(
+            f"{self.dest} cannot be uploaded ({'; '.join(wrong)}): let this host's SSH server have SFTP or scp, or put "
+            "the file there by other means",
+            fg="red",
+        )
+        return False
 
 
 def refuse(reason: str) -> StringCommand:

@@ -164,3 +164,21 @@ def test_talkative_login() -> None:
     shell("odd-1", f"printf '%s\\n' {shlex.quote(greeting)} | tee /root/.bashrc /root/.profile")
     assert shell("odd-1", "true").split()[0] == "active"
     deployed({"prometheus": {"odd-1": PROMETHEUS}, "alertmanager": {"odd-1": {}}})
+
+
+NO_SFTP = """
+sed -i '/^Subsystem/d' /etc/ssh/sshd_config
+sshd -t
+systemctl reload ssh
+"""
+
+
+def test_offline_without_sftp() -> None:
+    """`offline = True`, and an SSH server without SFTP"""
+    blank("odd-1")
+    shell("odd-1", NO_SFTP)
+    done = deployed(NODE, offline=True)
+    assert "upload node_exporter-" in done.log, str(done)
+    shell("odd-1", "rm -rf /opt/node_exporter-* /opt/software/*; mv $(command -v scp) /root/scp")
+    done = run(NODE, offline=True)
+    assert done.status == 1 and "cannot be uploaded (sftp: " in done.log, str(done)

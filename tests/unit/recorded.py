@@ -169,6 +169,7 @@ def run_site(
     hosts=None,
     locks=None,
     answers="\n" * 9,
+    put=lambda host, path: None,
     wait=lambda state, host, gate, purpose: True,
     works=lambda name: True,
     sent=lambda command: None,
@@ -181,7 +182,7 @@ def run_site(
     told: what a run did to them is there for the next one. `wait` says whether a gate opens, and `works(name)` whether
     a member that is asked for another one's sake does its job: all do, by default. `sent` is told each command.
     `answers` is what pyinfra's questions get: to go on, by default.
-    `locks` maps names to what a host says of its lock, where that is not the run's.
+    `locks` maps names to what a host says of its lock, where that is not the run's. `put` may refuse an upload.
     """
     commands: dict[str, list[str]] = {}
     files: dict[str, dict[str, str]] = {}
@@ -224,6 +225,7 @@ def run_site(
             return not failed, CommandOutput([])
 
         def put_file(self, filename_or_io, remote_filename, **options):
+            put(self.host, remote_filename)
             commands.setdefault(self.host.name, []).append(f"upload {remote_filename}")
             return True
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path as File
 
 import pytest
 import yaml
+from pyinfra.api.exceptions import ConnectError
 
 from deploys.lib import plan
 from facts.look import Path, Process
@@ -333,3 +335,24 @@ def test_every_role_can_be_run_alone(path):
     rolled = re.search(r"rollout\.roll\((\w+)\)", text)
     wanted = f"    alone.deploy({rolled[1]})" if rolled else "    deploy()"
     assert tail.splitlines()[-1] == wanted
+
+
+@pytest.mark.parametrize(("ways", "rc"), [(("sftp",), 0), (("scp",), 0), ((), 1)])
+def test_an_archive_goes_up_by_the_way_that_a_host_has(run, monkeypatch, ways, rc):
+    """A host without any fails alone."""
+    archive = (File(__file__), "0" * 64)
+    monkeypatch.setattr("deploys.lib.fetch.cached", lambda *arguments: archive)
+    key = "ssh_file_transfer_protocol"
+
+    def put(host, path):
+        if host.name == "am-1" and (way := host.connector.data.get(key, "sftp")) not in ways:
+            raise ConnectError(f"no {way} here")
+
+    data = "offline = True\n"
+    done = run("--limit", "alertmanager", deploy="software", data=data, put=put)
+    assert done.rc == rc, done.output
+    assert "Traceback" not in done.output
+    unpacked = {name for name, said in done.commands.items() if "mv -T" in said[-1]}
+    assert unpacked == {"am-1", "am-2", "am-3"} - (set() if rc == 0 else {"am-1"})
+    if rc:
+        assert "cannot be uploaded (sftp: no sftp here; scp: no scp here)" in done.output
