@@ -28,8 +28,9 @@ from pyinfra_cli.util import parse_cli_arg
 
 from deploys.lib import ROOT, ends, plan, secrets
 from deploys.lib.findings import SettingsErrors, describe, python_error, refusal
+from deploys.lib.open_files import make_room
 from deploys.lib.secrets import Redacting
-from deploys.lib.site import check_limit, load_site
+from deploys.lib.site import check_limit, chosen, load_site
 
 _setup = ConfigParser()
 _setup.read(ROOT / "setup.cfg")
@@ -98,6 +99,8 @@ def _check(options):
     wrong += check_limit(groups, options["exclude"], "--exclude")
     if wrong:
         raise _Refused("\n".join(describe(wrong)))
+    if crowded := make_room(len(chosen(groups, options["limit"], options["exclude"]))):
+        raise _Refused(crowded)
     # Who only looks need not have every secret of the site.
     looks = Path(options["operations"][0]).stem in LOOKS
     secrets.look_only(options["dry"] or looks)

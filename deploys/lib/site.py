@@ -472,6 +472,19 @@ def _shown(key: str, value: Any) -> str:
 # --- Limits ---------------------------------------------------------------------------------------
 
 
+def chosen(
+    hosts: Mapping[str, Iterable[str]], limit: Iterable[str], exclude: Iterable[str]
+) -> list[str]:
+    """The hosts that pyinfra connects to: all, or those of `--limit`, without those of `--exclude`."""
+
+    def named(host: str, patterns: Iterable[str]) -> bool:
+        return any(pattern in hosts[host] or fnmatch.fnmatch(host, pattern) for pattern in patterns)
+
+    return [
+        host for host in hosts if (not limit or named(host, limit)) and not named(host, exclude)
+    ]
+
+
 def check_limit(
     hosts: Mapping[str, Iterable[str]], patterns: Iterable[str], option: str = "--limit"
 ) -> list[Finding]:
