@@ -9,6 +9,7 @@ holds what real binaries accept, and a test compares the two.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -982,8 +983,11 @@ PROMETHEUS_DURATION = Grammar(
     seconds, "a duration as Prometheus reads it, like 15d or 1h30m (whole y, w, d, h, m, s, ms)"
 )
 GO_DURATION = Grammar(
-    go_seconds, "a duration as Go reads it, like 90s or 8760h for a year (h, m, s, ms; no y, w, d)"
+    go_seconds,
+    "a duration as Go reads it, like 90s, 8d or 8760h for a year (w, d, h, m, s, ms; no y)",
 )
+DAYS_SINCE = "0.39.0"
+"""First Thanos whose Go durations have days and weeks; 0.38 still had the kingpin without."""
 
 
 def _read_as(prometheus: str = "", go: str = "") -> dict[str, Grammar]:
@@ -1135,16 +1139,24 @@ def _protected(component: str, name: str) -> str | None:
     return None
 
 
-def _wrong_duration(component: str, name: str, value: Value) -> str | None:
+def _wrong_duration(component: str, name: str, value: Value, settings: Settings) -> str | None:
     """What is allowed, where the value is to be a duration and the daemon would end on it."""
     grammar = DURATIONS.get(component, {}).get(name)
     if grammar is None or value is None or value is False:
         return None
+    values = [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
     try:
-        for one in value if isinstance(value, list | tuple) else [value]:
-            grammar.seconds(str(one))
+        for one in values:
+            grammar.seconds(one)
     except ValueError:
         return grammar.allowed
+    old = component.startswith("thanos-") and not releases.at_least(
+        settings.version(component), DAYS_SINCE
+    )
+    if old and grammar is GO_DURATION and re.search("[dw]", "".join(values)):
+        return (
+            f"hours and less (h, m, s, ms): Thanos before {DAYS_SINCE} reads neither days nor weeks"
+        )
     return None
 
 
@@ -1174,7 +1186,7 @@ def problems(component: str, settings: Settings) -> list[Problem]:
         ):
             allowed = "one of the two: with store_index_cache its size is a key of that"
         elif allowed is None or (flag is not None and flag.free):
-            allowed = _wrong_duration(component, name, value)
+            allowed = _wrong_duration(component, name, value, settings)
         if allowed is None:
             continue
         found.append(Problem(f"{setting}.{name}", repr(value), allowed))

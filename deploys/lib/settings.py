@@ -166,6 +166,8 @@ def written(amount: float) -> str:
 
 
 _GO_UNITS = {
+    "w": 604800,
+    "d": 86400,
     "h": 3600,
     "m": 60,
     "s": 1,
@@ -175,16 +177,17 @@ _GO_UNITS = {
     "\u03bcs": 1e-6,
     "ns": 1e-9,
 }
-_GO_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
+_GO_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h|d|w)")
 
 
 def go_seconds(duration: str) -> float:
-    """A duration of Go's `time.ParseDuration` (`1.5h`, `-1s`, `0`) in seconds. ValueError for anything else."""
+    """A duration of Go's `time.ParseDuration` (`1.5h`, `-1s`, `0`), with the days and weeks that kingpin's flags have
+    besides, in seconds. ValueError for anything else."""
     text = duration.removeprefix("-") if duration.startswith("-") else duration.removeprefix("+")
     if text == "0":
         return 0.0
     if not text or _GO_PART.sub("", text):
-        raise ValueError("a duration like 90s, 1.5h or 24h")
+        raise ValueError("a duration like 90s, 1.5h or 8d")
     total = sum(float(n) * _GO_UNITS[unit] for n, unit in _GO_PART.findall(text))
     return -total if duration.startswith("-") else total
 

@@ -394,10 +394,10 @@ def test_our_own_durations_are_read(component, profile):
 @pytest.mark.parametrize(
     ("component", "name", "value", "good"),
     [
-        *(("alertmanager", "data.retention", v, False) for v in ("1y", "1w", "5d", "1d12h", 5, "")),
+        *(("alertmanager", "data.retention", v, False) for v in ("1y", "1y2d", 5, "")),
         *(
             ("alertmanager", "data.retention", v, True)
-            for v in ("1.5h", "8760h", "1h30m", 0, ".5h")
+            for v in ("1.5h", "8760h", "1h30m", 0, ".5h", "8d", "1w", "1d12h")
         ),
         ("alertmanager", "web.timeout", "-1s", True),
         ("alertmanager", "data.retention", True, False),
@@ -405,9 +405,9 @@ def test_our_own_durations_are_read(component, profile):
         *(("prometheus", "query.timeout", v, True) for v in ("1y", "1w", "1h30m", 0)),
         *(("prometheus", "query.timeout", v, False) for v in ("1.5h", "-1s", "30m1h", 5, "5 m")),
         ("thanos-querier", "query.default-step", "1d", True),
-        ("thanos-rule", "query.default-step", "1d", False),
+        ("thanos-rule", "query.default-step", "1y", False),
         ("thanos-store", "consistency-delay", "1d", True),
-        ("thanos-compactor", "consistency-delay", "1d", False),
+        ("thanos-compactor", "consistency-delay", "1y", False),
         ("thanos-compactor", "delete-delay", ["2d"], True),
     ],
 )
@@ -428,3 +428,10 @@ def test_ipv6():
     assert found["cluster.listen-address"] == ["[::]:9094"]
     assert found["cluster.advertise-address"] == ["[fd00::3]:9094"]
     assert found["cluster.peer"] == ["[fd00::4]:9094", "[fd00::5]:9094"]
+
+
+def test_days_in_a_flag_of_thanos_are_read_by_newer_ones_alone():
+    flag = {"rule_flags": {"for-grace-period": "1d"}}
+    assert flags.problems("thanos-rule", Settings(**flag)) == []
+    (problem,) = flags.problems("thanos-rule", Settings(**flag, release="migration"))
+    assert "neither days nor weeks" in problem.allowed

@@ -852,7 +852,7 @@ def test_notifications_are_remembered_for_repeat_interval():
     site_from_dicts(
         alertmanagers(
             alertmanager_config={"route": {"repeat_interval": "7d"}},
-            alertmanager_flags={"data.retention": "192h"},
+            alertmanager_flags={"data.retention": "8d"},
         )
     )
 

@@ -348,7 +348,7 @@ def test_an_archive_goes_up_by_the_way_that_a_host_has(run, monkeypatch, ways, r
         if host.name == "am-1" and (way := host.connector.data.get(key, "sftp")) not in ways:
             raise ConnectError(f"no {way} here")
 
-    data = "offline = True\n"
+    data = "offline = True\npreflight = {'source': 'off'}\n"
     done = run("--limit", "alertmanager", deploy="software", data=data, put=put)
     assert done.rc == rc, done.output
     assert "Traceback" not in done.output
