@@ -487,6 +487,12 @@ def _reach(view: View) -> Iterator[Result]:
         severity = "fail"
         if _open(member, host):
             severity, advice = "note", f"its {host.firewall} is opened to them by this run"
+            if named := [a for a in askers if not topology.ip(view.site.hosts[a].address)]:
+                severity, advice = (
+                    "warn",
+                    f"its {host.firewall} is opened by this run, but to the ssh_hostname alone of {some(named)}: "
+                    "service_address = its IP address opens to that",
+                )
         elif host and host.firewall:
             advice = (
                 f'its {host.firewall} lets them not in: firewall = "open" does, or your own rules'

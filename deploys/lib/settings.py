@@ -1009,7 +1009,8 @@ class Settings(BaseModel):
     firewall: Literal["leave", "open"] = _setting(
         "leave",
         "open: let the members of the site through this host's own firewall (nftables, firewalld "
-        "or ufw) to the ports that they dial; leave: take back what open did.",
+        "or ufw) to the ports that they dial; leave: take back what open did. Who dials the host needs an IP "
+        "address as service_address: packet filters know no names.",
     )
     take_over: bool = _setting(
         False,

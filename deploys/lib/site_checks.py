@@ -22,6 +22,7 @@ from deploys.lib import (
 )
 from deploys.lib.config import WATCHDOG, federation_jobs, is_for_watchdog
 from deploys.lib.findings import Finding, host_finding, nearest
+from deploys.lib.results import some
 from deploys.lib.secrets import (
     REFERENCE,
     SECRET_HELP,
@@ -274,6 +275,29 @@ def _check_attached(site: Site, member: Member) -> Iterator[Finding]:
     if member.settings.attached_data_dir is None:
         allowed = "the data directory of the Prometheus that the sidecar is attached to"
         yield finding("attached_data_dir", "nothing", allowed)
+
+
+def _check_firewall(site: Site, member: Member) -> Iterator[Finding]:
+    """Who dials a host that opens its firewall is known by address: a packet filter knows no names."""
+    if member.settings.firewall != "open":
+        return
+    named = [m for m in site.hosts.values() if not topology.ip(m.address)]
+    dialling = [m for m in named if any(e.host_name == member.name for e in site.dials(m))]
+    way_out = (
+        'service_address = its IP address for each of these, as packet filters know no names; or firewall = "leave" '
+        "on this host, and rules of your own"
+    )
+    if unknown := [m.name for m in dialling if not m.sources_of_dials]:
+        found = (
+            f"open to hosts known by DNS names only ({some(unknown)}): no rule would let them in"
+        )
+        yield host_finding(member, "firewall", found, way_out)
+    if half := [m.name for m in dialling if m.sources_of_dials]:
+        found = (
+            f"open to hosts whose service_address is a DNS name ({some(half)}): they are let in from their "
+            "ssh_hostname alone, and may dial from another network"
+        )
+        yield host_finding(member, "firewall", found, way_out, "warn")
 
 
 def _alert_relabelling(config: dict) -> Iterator[tuple[str, Any]]:
@@ -825,6 +849,7 @@ MEMBER_CHECKS = (
     _check_secret_files,
     _check_out_of_order,
     _check_attached,
+    _check_firewall,
     _check_receive,
     _check_rule,
     remote_write_checks.check_protocol,

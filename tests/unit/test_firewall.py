@@ -11,6 +11,9 @@ import pytest
 
 from deploys import firewall
 from deploys.lib.component import compare
+from deploys.lib.findings import SettingsErrors
+from deploys.lib.site import Site, site_from_dicts
+from deploys.lib.site_checks import _check_firewall
 from deploys.lib.topology import FIREWALL
 from facts.look import Path
 from tests.unit.example_site import example_site
@@ -34,6 +37,58 @@ def test_a_management_address_is_let_in_too():
     hosts = {**OPEN.hosts, "prom-1": replace(OPEN.hosts["prom-1"], management="10.9.0.1")}
     rules = firewall.rules(replace(OPEN, hosts=hosts), AM)
     assert {("ip", "10.0.0.11", "tcp", 9100), ("ip", "10.9.0.1", "tcp", 9100)} <= set(rules)
+
+
+def by_names(*names: str, management: str, **data) -> Site:
+    """The site whose hosts of these names are known by DNS names."""
+    site = example_site(**{"firewall": "open", **data})
+    changed = {
+        name: replace(site.hosts[name], address=f"{name}.example", management=management)
+        for name in names
+    }
+    return Site({**site.hosts, **changed})
+
+
+def of_am_1(site: Site) -> list:
+    return list(_check_firewall(site, site.hosts["am-1"]))
+
+
+def test_members_known_by_names_only_are_refused_once_for_each_host_that_opens():
+    (finding,) = of_am_1(by_names("prom-1", "prom-2", "query-1", management="x.example"))
+    assert (finding.host, finding.key, finding.severity) == ("am-1", "firewall", "fail")
+    assert "(prom-1, prom-2)" in finding.found  # a querier dials no Alertmanager
+    assert "service_address = its IP" in finding.allowed and '"leave"' in finding.allowed
+
+
+def test_one_whose_ssh_hostname_is_an_address_may_dial_from_another():
+    site = by_names("prom-1", management="192.0.2.1")
+    (finding,) = of_am_1(site)
+    assert finding.severity == "warn" and "(prom-1)" in finding.found
+    assert ("ip", "192.0.2.1", "tcp", 9093) in firewall.rules(site, site.hosts["am-1"])
+
+
+def test_names_are_no_matter_where_addresses_are_known_or_nothing_is_opened():
+    assert of_am_1(by_names("prom-1", management="x.example", firewall="leave")) == []
+    hosts = {**OPEN.hosts, "prom-1": replace(OPEN.hosts["prom-1"], management="x.example")}
+    assert of_am_1(Site(hosts)) == []
+
+
+def test_an_inventory_with_names_is_refused():
+    data = {"firewall": "open", "replica": "a", "service_address": "prom.example"}
+    hosts = {
+        "prom-1": {"groups": ["prometheus"], "data": data},
+        "am-1": {
+            "groups": ["alertmanager"],
+            "data": {
+                "firewall": "open",
+                "service_address": "10.0.0.21",
+                "alertmanager_webhook_url": "secret:env:W",
+            },
+        },
+    }
+    with pytest.raises(SettingsErrors) as refused:
+        site_from_dicts(hosts)
+    assert [f.host for f in refused.value.findings if f.key == "firewall"] == ["am-1"]
 
 
 def test_nothing_is_installed_where_it_is_left():

@@ -13,7 +13,7 @@ import pytest
 
 from deploys.lib import preflight, releases
 from deploys.lib.preflight import CHECKS, View, judge, table
-from deploys.lib.site import site_from_dicts
+from deploys.lib.site import Site, site_from_dicts
 from deploys.lib.topology import join
 from facts.survey import Chain, Directory, Holder, Room, UnitFile
 from tests.unit.example_site import example_site
@@ -343,6 +343,15 @@ def test_a_firewall_that_lets_all_in_is_no_matter_where_that_can_be_tried():
 def test_a_firewall_that_is_opened_by_the_run():
     results = found(example_site(firewall="open"), am_1=STRICT, **SILENT)
     assert [(r.check, r.severity) for r in results] == [("reach", "note")]
+
+
+def test_one_that_is_opened_to_an_address_that_may_be_another_is_not_called_open():
+    site = example_site(firewall="open")
+    prom = replace(site.hosts["prom-1"], address="prom-1.example", management="192.0.2.1")
+    site = Site({**site.hosts, "prom-1": prom})
+    result = one(found(site, am_1=STRICT, prom_1=silent(site, "prom-1", ("am-1", 9093))))
+    assert (result.check, result.severity) == ("reach", "warn")
+    assert "ssh_hostname alone of prom-1" in result.advice
 
 
 @pytest.mark.parametrize("lacks", [{"reach": {}}, {"listeners": False}])
