@@ -242,6 +242,10 @@ def reachable(value: str) -> str:
     if found is None:
         label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
         name = re.fullmatch(rf"{label}(\.{label})*\.?", value) and not value[-1].isdigit()
+        if not name and "_" in value and re.fullmatch(r"[\w.-]+", value):
+            raise ValueError(
+                "a host name, which has no underscore (RFC 1123); its IP address does instead"
+            )
         if not name or value.split(".")[0] == "localhost":
             raise ValueError("an IP address or DNS name, without port, that all hosts can reach")
         return value

@@ -157,6 +157,7 @@ def test_seconds_refuses(text):
         ("service_address", "localhost", "that all hosts can reach"),
         ("service_address", "10.0.0.1:9090", "without port"),
         ("service_address", "10.0.0.999", "that all hosts can reach"),
+        ("service_address", "my_host.example", "no underscore"),
         ("checksums", {"x.tar.gz": "abc"}, "64 hexadecimal digits"),
         ("versions", {"prometheus": 3.15}, "valid string"),
         ("bucket_config", {"type": "S4", "config": {}}, "did you mean S3?"),
