@@ -8,6 +8,7 @@ quote in its refusal what it could not parse.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -25,14 +26,23 @@ _SECRET_KEY = re.compile(
     r"|webhook_url|integration_url|slack_api_url)"
 )
 """Keys of upstream's configurations whose value is a secret. Their `*_file` forms are not."""
-_SECRET_BELOW = {"webhook_configs": {"url"}, "slack_configs": {"api_url"}}
+_SECRET_BELOW = {
+    **{"webhook_configs": {"url"}, "slack_configs": {"api_url"}},
+    **{"tls_config": {"key"}, "tls_server_config": {"key"}},
+}
 """Keys that are a secret only below another."""
 USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s@]*:[^/\s@]*@")
 _NAMED_BY_USER = {
-    *("labels", "external_labels", "annotations", "params", "set_labels"),
-    "basic_auth_users",
+    *("labels", "external_labels", "annotations", "set_labels"),
+    *("basic_auth_users", "details", "custom_fields"),
 }
 """Mappings whose keys the user chooses: `token` there is a label (or a user, with a hash)."""
+
+_HEADERS = {"headers", "http_headers", "proxy_connect_header"}
+_SECRET_HEADER = re.compile(r".*(authorization|cookie|api-?key|token|secret|password)", re.I)
+PRIVATE_KEY = "PRIVATE KEY-----"
+_PLAIN_URL = re.compile(r"https?://(?P<host>[0-9.]+)(:\d+)?(/[^?#@]*)?")
+_RANDOM = re.compile(r"[^/]{16,}")
 
 HOLDS_SECRETS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("prometheus_config", "alertmanager_config", "rule_remote_write"), ()),
@@ -256,4 +266,17 @@ def is_secret_place(path: tuple[str, ...]) -> bool:
         return False
     if _SECRET_KEY.fullmatch(keys[-1]):
         return True
+    if _HEADERS & set(keys[:-1]) and any(_SECRET_HEADER.fullmatch(key) for key in keys):
+        return keys[-1] != "files"
     return any(keys[-1] in _SECRET_BELOW.get(key, ()) for key in keys[:-1])
+
+
+def is_plain_webhook(path: tuple[str, ...], value: Any) -> bool:
+    """Whether `value` is a receiver's URL in a private network, with nothing in it that could be a credential."""
+    match = "webhook_configs" in path and path[-1] == "url" and _PLAIN_URL.fullmatch(str(value))
+    if not match or _RANDOM.search(match.group(3) or ""):
+        return False
+    try:
+        return ipaddress.ip_address(match["host"]).is_private
+    except ValueError:
+        return False

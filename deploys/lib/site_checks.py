@@ -24,11 +24,13 @@ from deploys.lib.config import WATCHDOG, federation_jobs, is_for_watchdog
 from deploys.lib.findings import Finding, host_finding, nearest
 from deploys.lib.results import some
 from deploys.lib.secrets import (
+    PRIVATE_KEY,
     REFERENCE,
     SECRET_HELP,
     USERINFO,
     SecretError,
     dotted,
+    is_plain_webhook,
     is_secret,
     is_secret_place,
     leaves,
@@ -99,19 +101,21 @@ def check_literals(finding: Callable[..., Finding], data: dict[str, Any]) -> Ite
             shown = path[:1] if "as a key" in wrong[0] else path
             yield finding(dotted(shown), *wrong)
             continue
-        if not isinstance(value, str) or not value:
+        if value is None or isinstance(value, bool) or value == "" or is_secret(value):
             continue
-        key = dotted(path)
-        if is_secret(value):
+        key, value = dotted(path), str(value)
+        if is_plain_webhook(path, value):
             continue
         if path[0] in Settings.model_fields and is_secret_place(path):
             yield finding(key, "a literal secret (not shown)", SECRET_HELP)
         elif path[0] in ("alertmanager_webhook_url", "deadman_url"):
             yield finding(key, "a literal (not shown)", SECRET_HELP)
-        elif path[0] == "web_files" and "PRIVATE KEY" in value:
+        elif PRIVATE_KEY in value:
             yield finding(key, "a literal private key (not shown)", SECRET_HELP)
         elif USERINFO.search(value):
             allowed = "basic_auth with a secret in it"
+            if path[-1] == "proxy_url":
+                allowed = "the whole URL as a secret reference, or a proxy that needs no password"
             yield finding(key, "a URL with a password (not shown)", allowed)
 
 
