@@ -39,10 +39,17 @@ _NAMED_BY_USER = {
 """Mappings whose keys the user chooses: `token` there is a label (or a user, with a hash)."""
 
 _HEADERS = {"headers", "http_headers", "proxy_connect_header"}
+"""Mappings of HTTP headers, in upstream's keys."""
 _SECRET_HEADER = re.compile(r".*(authorization|cookie|api-?key|token|secret|password)", re.I)
+"""Headers whose value is a secret."""
 PRIVATE_KEY = "PRIVATE KEY-----"
-_PLAIN_URL = re.compile(r"https?://(?P<host>[0-9.]+)(:\d+)?(/[^?#@]*)?")
-_RANDOM = re.compile(r"[^/]{16,}")
+"""What a private key in PEM has in it, wherever it is."""
+_PLAIN_URL = re.compile(r"https?://(?P<host>[A-Za-z0-9.-]+)(:\d+)?(?P<path>/[^?#@]*)?")
+"""A URL without user, query and fragment."""
+_LAN_NAME = re.compile(r"[^.]+|.*\.(lan|local|internal|home\.arpa)", re.I)
+"""A name that only a network of one's own knows."""
+_RANDOM = re.compile(r"/(?=[^/]*\d)(?=[^/]*[A-Za-z])[^/]{16,}")
+"""A part of a path that may be a token: long, with letters and digits."""
 
 HOLDS_SECRETS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("prometheus_config", "alertmanager_config", "rule_remote_write"), ()),
@@ -272,11 +279,11 @@ def is_secret_place(path: tuple[str, ...]) -> bool:
 
 
 def is_plain_webhook(path: tuple[str, ...], value: Any) -> bool:
-    """Whether `value` is a receiver's URL in a private network, with nothing in it that could be a credential."""
+    """Whether `value` is a receiver's URL in a network of one's own, with nothing in it that could be a credential."""
     match = "webhook_configs" in path and path[-1] == "url" and _PLAIN_URL.fullmatch(str(value))
-    if not match or _RANDOM.search(match.group(3) or ""):
+    if not match or _RANDOM.search(match["path"] or ""):
         return False
     try:
         return ipaddress.ip_address(match["host"]).is_private
     except ValueError:
-        return False
+        return _LAN_NAME.fullmatch(match["host"]) is not None

@@ -457,7 +457,8 @@ def _is_constant(rule: Mapping) -> bool:
 
 
 def _copied(rules: list[Mapping], label: str, to: str = "") -> bool:
-    """Whether rules that come before have the value of `label` in another label (in `to`), as `__replica__`."""
+    """Whether rules that come before have the value of `label` in another label (in `to`), as `__replica__`, which none
+    of them loses again."""
     return any(
         rule.get("source_labels") == [label]
         and (
@@ -469,7 +470,8 @@ def _copied(rules: list[Mapping], label: str, to: str = "") -> bool:
         # Upstream's defaults may be written out.
         and str(rule.get("regex", "(.*)")) in ("(.*)", "(.+)")
         and str(rule.get("replacement", "$1")) in ("$1", "${1}", "$0", "${0}")
-        for rule in rules
+        and not any(_loses(later, rule["target_label"]) for later in rules[number + 1 :])
+        for number, rule in enumerate(rules)
     )
 
 

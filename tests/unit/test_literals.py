@@ -33,6 +33,7 @@ PROXY = {"proxy_url": "http://me:word@10.0.0.1:3128"}
         (P, lambda s: {"x": s or "-----BEGIN RSA PRIVATE KEY-----\nabc"}),
         (A, lambda s: {"webhook_configs": [{"url": s or "http://10.0.0.5/hook?key=a"}]}),
         (A, lambda s: {"webhook_configs": [{"url": s or "http://10.0.0.5/T0a1b2c3d4e5f6g7h8"}]}),
+        (A, lambda s: {"webhook_configs": [{"url": s or "https://hooks.example.com/alerts"}]}),
     ],
 )
 def test_a_literal_is_refused_and_a_reference_is_not(setting, shape):
@@ -46,6 +47,8 @@ def test_a_literal_is_refused_and_a_reference_is_not(setting, shape):
         {"pagerduty_configs": [{"details": {"token": "{{ .Receiver }}"}}]},
         {"opsgenie_configs": [{"details": {"secret": "{{ .Receiver }}"}}]},
         {"webhook_configs": [{"url": "http://10.0.0.5:8080/hook"}]},
+        {"webhook_configs": [{"url": "http://10.0.0.5/alertmanager-webhook"}]},
+        {"webhook_configs": [{"url": "http://alerts.lan:8080/hook"}]},
         {"http_headers": {"X-Scope-OrgID": {"values": ["team"]}}},
         {"http_headers": {"X-Api-Key": {"files": ["/etc/key"]}}},
     ],

@@ -1174,6 +1174,17 @@ def test_relabelling_that_melts_the_replicas_into_one_is_refused(rule):
 
 
 @pytest.mark.parametrize(
+    "lost",
+    [{"action": "labeldrop", "regex": "__.*"}, {"target_label": "__replica__", "replacement": "x"}],
+)
+def test_a_copy_that_is_lost_again_keeps_nothing_apart(lost):
+    found = refused(writes(COPY, lost, DROP))
+    assert {f.key for f in found if f.severity == "fail"} == {
+        "prometheus_config.remote_write[0].write_relabel_configs[2]"
+    }
+
+
+@pytest.mark.parametrize(
     "rules",
     [
         [{"action": "labeldrop", "regex": "pod"}],
