@@ -136,8 +136,9 @@ def test_archive_with_another_checksum(site: Site, tmp_path: Path) -> None:
 
 
 def test_missing_archive(site: Site, tmp_path: Path) -> None:
+    """Found out before anything is changed: nothing is there to fetch."""
     with mirror(tmp_path) as url, _unharmed():
-        _refused(url, archive("node_exporter", VERSION).directory, url)
+        _refused(url, f"{url}/", VERSION, line_of=f"{HOST}  source ")
 
 
 def test_installed_release_with_another_checksum(site: Site) -> None:
@@ -158,13 +159,19 @@ def test_full_disk(site: Site, tmp_path: Path, where: str) -> None:
         assert _trees() == trees, "something was left behind"
 
 
-def _refused(url: str, directory: str, says: str, data: dict[str, Any] | None = None) -> None:
+def _refused(
+    url: str,
+    directory: str,
+    says: str,
+    data: dict[str, Any] | None = None,
+    line_of: str = f"[{HOST}]",
+) -> None:
     mirror_data: dict[str, Any] = (
         {"versions": {"node_exporter": VERSION}, "base_url": url} if url else {}
     )
     run = run_site("--limit", HOST, data={**mirror_data, **(data or {})})
     assert run.status != 0, str(run)
-    lines = [line for line in run.log.splitlines() if f"[{HOST}]" in line]
+    lines = [line for line in run.log.splitlines() if line_of in line]
     assert any(directory in line and says in line for line in lines), str(run)
 
 
