@@ -52,12 +52,21 @@ class Run:
     @property
     def changed(self) -> dict[str, list[str]]:
         """Operation -> hosts on which it changed something."""
-        return {o["name"]: sorted(o["success"]) for o in self.operations if o["success"]}
+        return self._hosts("success")
 
     @property
     def failed(self) -> dict[str, list[str]]:
         """Operation -> hosts on which it failed."""
-        return {o["name"]: sorted(o["error"]) for o in self.operations if o["error"]}
+        return self._hosts("error")
+
+    def _hosts(self, ended: str) -> dict[str, list[str]]:
+        # One host that goes first, and all others: two operations of one name.
+        found: dict[str, list[str]] = {}
+        for operation in self.operations:
+            if operation[ended]:
+                name = operation["name"]
+                found[name] = sorted([*found.get(name, []), *operation[ended]])
+        return found
 
     def __str__(self) -> str:
         return (

@@ -58,7 +58,7 @@ def test_repairs_just_that(mended: Mended) -> None:
     assert mended.run.status == 0, str(mended.run)
     assert mended.run.changed == {
         "kernel": ["query-1"],
-        "node_exporter": ["query-2"],
+        "node_exporter: one host first, then all others at once": ["query-2"],
         "alertmanager: stage and check": ["am-2"],
         "alertmanager: turn of am-1": ["am-1"],
         "alertmanager: turn of am-3": ["am-3"],
