@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 from configparser import ConfigParser
-from functools import cache
+from functools import cache, wraps
 from getpass import getpass
 from pathlib import Path
 from traceback import walk_stack
@@ -31,6 +31,7 @@ from deploys.lib.findings import SettingsErrors, describe, python_error, refusal
 from deploys.lib.open_files import make_room
 from deploys.lib.secrets import Redacting
 from deploys.lib.site import check_limit, chosen, load_site
+from facts.probe import between, piped
 
 _setup = ConfigParser()
 _setup.read(ROOT / "setup.cfg")
@@ -141,6 +142,30 @@ def _ask(prompt):
 
 
 connectors.getpass = _ask
+
+
+class _Marked:
+    """A host, for a command of pyinfra's own, whose answer is read between marks."""
+
+    def __init__(self, host):
+        self._host = host
+
+    def __getattr__(self, name):
+        return getattr(self._host, name)
+
+    def run_shell_command(self, command, **arguments):
+        done, said = self._host.run_shell_command("\n".join(piped(command)), **arguments)
+        if not done:
+            return done, said
+        lines = [connectors.OutputLine("stdout", line) for line in between(said.stdout_lines)]
+        return done, connectors.CommandOutput(lines)
+
+
+# What a host prints first is taken for the file that hands sudo its password: it may be what its login says.
+_askpass = inspect.unwrap(connectors._ensure_askpass_set_for_host)
+connectors._ensure_askpass_set_for_host = wraps(_askpass)(
+    lambda host, *args, **options: _askpass(_Marked(host), *args, **options)
+)
 
 _context = click.get_current_context(silent=True)
 if _context is not None:

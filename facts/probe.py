@@ -24,14 +24,16 @@ def piped(script: str) -> list[str]:
 
 
 def between(lines: Iterable[str]) -> list[str]:
-    """What a script sent by `piped` printed. Raises FactProcessError where it is not there as a whole."""
+    """What a script sent by `piped` printed. What comes before a mark may lack its newline. Raises FactProcessError
+    where the answer is not there as a whole."""
     found = list(lines)
-    try:
-        begin = found.index(BEGIN)
-        return found[begin + 1 : found.index(END, begin)]
-    except ValueError:
+    begin = next((n for n, line in enumerate(found) if line.endswith(BEGIN)), None)
+    end = next((n for n, line in enumerate(found) if line.endswith(END)), None)
+    if begin is None or end is None or end < begin:
         text = " | ".join(found)[-300:] or "nothing"
-        raise FactProcessError(f"no whole answer, found: {text}") from None
+        raise FactProcessError(f"no whole answer, found: {text}")
+    last = found[end].removesuffix(END)
+    return [*found[begin + 1 : end], *([last] if last else [])]
 
 
 class Probe(FactBase):

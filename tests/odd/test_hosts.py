@@ -87,6 +87,11 @@ def test_sudo_with_a_password() -> None:
     assert "Traceback" not in done.log
     done = deployed(site, "--same-sudo-password", stdin=f"{PASSWORD}\n")
     assert PASSWORD not in done.log
+    # What the login prints is not taken for the file that hands the password over.
+    talk = "usermod -s /bin/bash ops; printf 'echo hello; printf unended' >~ops/.bashrc; chown ops ~ops/.bashrc"
+    shell("odd-1", talk)
+    again = run(site, "--same-sudo-password", stdin=f"{PASSWORD}\n")
+    assert (again.status, again.changed) == (0, {}), str(again)
     assert shell("odd-1", "ls -A /tmp | grep pyinfra || true") == ""
 
 

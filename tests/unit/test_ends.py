@@ -26,7 +26,7 @@ def test_an_interrupted_run_says_so_everywhere(tmp_path, number, code):
     try:
         assert any(line == "GATE\n" for line in process.stdout), process.stderr.read()
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == code, err

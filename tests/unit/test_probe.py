@@ -31,6 +31,12 @@ def test_what_a_users_shell_says_is_no_answer():
     assert between(done.stdout.splitlines()) == ["one", "two"]
 
 
+def test_what_is_printed_before_a_mark_may_lack_its_newline():
+    done = answer("echo one; printf two", before="printf hello; ")
+    assert done.stdout.startswith("hello=") and "two=" in done.stdout
+    assert between(done.stdout.splitlines()) == ["one", "two"]
+
+
 def test_a_script_may_end_itself_read_its_input_and_hold_documents():
     done = answer(
         "read -r word; echo \"<$word>\"\ncat <<'END'\n} )\nEND\n(exit 3)\nexit 0\necho never"
