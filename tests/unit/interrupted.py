@@ -1,11 +1,14 @@
-"""A process that runs pyinfra's own command line on recorded hosts, and waits at the gate of one until a signal comes.
+"""A process that runs pyinfra's own command line on recorded hosts, and has a signal sent to it at the gate of one.
 
-Prints `GATE` when it is there, and at its end what the hosts were told, as JSON.
+Prints at its end what the hosts were told, as JSON.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +18,10 @@ import pyinfra_cli.main
 import pytest
 
 from tests.unit import recorded
+
+HUNG = 60
+"""Seconds after which it says where it stands, and ends."""
+DIRECTORY, NUMBER = sys.argv[1:]
 
 
 class CommandLine:
@@ -30,8 +37,10 @@ class CommandLine:
 
 def gate(state, host, gate, purpose):
     if host.name == "am-2" and "job" in purpose:
-        print("GATE", flush=True)
-        time.sleep(60)
+        faulthandler.dump_traceback_later(HUNG, exit=True)
+        # By another process, as a terminal's would be: it comes while this one waits.
+        subprocess.Popen(["sh", "-c", 'kill -"$1" "$2"', "sh", NUMBER, str(os.getpid())])
+        time.sleep(HUNG)
     return True
 
 
@@ -39,7 +48,7 @@ if __name__ == "__main__":
     recorded.CliRunner = CommandLine
     with pytest.MonkeyPatch.context() as patch:
         done = recorded.run_site(
-            Path(sys.argv[1]), patch, "--limit", "alertmanager", deploy="alertmanager", wait=gate
+            Path(DIRECTORY), patch, "--limit", "alertmanager", deploy="alertmanager", wait=gate
         )
     told = {"ended": done.ended, "commands": {name: len(c) for name, c in done.commands.items()}}
     print(json.dumps(told), flush=True)
