@@ -1,1 +1,31 @@
-"""Unit tests need no host and no root."""
+"""Unit tests need no host and no root. `at_once.py` runs them in several processes, which share the modules out."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+DEAR = ("test_turns", "test_plan", "test_site_run", "test_seaweedfs", "test_references")
+"""Modules that take longest: begun with first, so that no process is left alone with one."""
+
+_ours: dict[str, bool] = {}
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: number for number, name in enumerate(DEAR)}
+    items.sort(key=lambda item: order.get(item.module.__name__.rpartition(".")[2], len(DEAR)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Each module is run by the process that is first to claim it, as a whole: what its fixtures made is used again."""
+    claims, name = os.environ.get("UNIT_CLAIMS"), item.module.__name__
+    if claims and name not in _ours:
+        _ours[name] = False
+        with suppress(FileExistsError):
+            (Path(claims) / name).touch(exist_ok=False)
+            _ours[name] = True
+    return None if _ours.get(name, True) else True
