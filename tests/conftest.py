@@ -1,0 +1,55 @@
+"""Where the time of the tests went: by module, and how much of it somebody worked."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROWS = 25
+"""Modules that are listed, the dearest first."""
+
+_spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0])
+
+
+def _worked() -> float:
+    """Seconds of CPU of this process and of those it started and waited for: runs and logins, not the lab's daemons."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    began, worked = time.monotonic(), _worked()
+    done = yield
+    module = item.nodeid.partition("::")[0]
+    if module in _spent:
+        _spent[module][0] += time.monotonic() - began
+        _spent[module][1] += _worked() - worked
+    return done
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "setup":  # one that another process has claimed has no report
+        _spent[report.nodeid.partition("::")[0]][2] += 1
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not _spent:
+        return
+    dearest = sorted(_spent.items(), key=lambda each: -each[1][0])
+    total, worked, tests = map(sum, zip(*_spent.values(), strict=True))
+    terminalreporter.section("where the time went")
+    lines = [f"{'seconds':>8} {'working':>8} {'tests':>6}  module"]
+    lines += [f"{s:8.1f} {w:8.1f} {n:6.0f}  {module}" for module, (s, w, n) in dearest[:ROWS]]
+    lines.append(
+        f"{total:8.1f} {worked:8.1f} {tests:6.0f}  all; the rest of the seconds was waiting"
+    )
+    terminalreporter.write("\n".join(lines) + "\n")
+    if path := os.environ.get("SPENT"):  # .ci/run prints them all at its end
+        with Path(path).open("a") as file:
+            file.writelines(f"{line}\n" for line in lines[1:-1])
