@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -53,6 +54,13 @@ def command_line(options: Mapping[str, Any]) -> str:
     for entry in options.get("data") or ():
         words += ["--data", f"{entry.partition('=')[0]}=..."]
     return " ".join([*words, str(options.get("inventory", "")), *options.get("operations", ())])
+
+
+def lock_name(inventory: str | None, directory: Path) -> str:
+    """The lock of runs from `directory` on this inventory: two sites of one checkout do not wait for each other."""
+    path = Path(directory, inventory or "")
+    words = os.path.relpath(path.resolve(), directory.resolve()) if path.is_file() else inventory
+    return f"lock.{re.sub(r'[^A-Za-z0-9.-]+', '_', words or '')[-100:]}"
 
 
 def commit(directory: Path) -> str | None:
@@ -154,7 +162,8 @@ class Run(BaseStateCallback):
         path = directory / f"{self.record['run']}.json"
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
-            self.file = lock.lock_file(directory / "lock", self.holder)
+            given = context.params.get("inventory") if context else None
+            self.file = lock.lock_file(directory / lock_name(given, directory.parent), self.holder)
         except OSError as error:
             logger.warning(f"no record of this run is kept: {error}")
             return

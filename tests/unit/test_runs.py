@@ -109,12 +109,28 @@ def test_a_lock_that_was_left_is_told(run):
 
 def test_another_run_from_here(run, records, tmp_path):
     (tmp_path / ".runs").mkdir()
-    file = lock.lock_file(tmp_path / ".runs" / "lock", OTHER)
+    file = lock.lock_file(tmp_path / ".runs" / "lock.inventory.py", OTHER)
     done = run("--limit", "am-1", deploy="kernel")
     file.close()
     assert done.rc == 1 and str(OTHER) in done.output and not done.commands
     assert records()[-1]["result"] == "refused"
     assert run("--limit", "am-1", deploy="kernel").rc == 0
+
+
+def test_a_run_on_another_inventory_of_this_checkout_is_none_of_its_business(run, tmp_path):
+    (tmp_path / ".runs").mkdir()
+    with lock.lock_file(tmp_path / ".runs" / "lock.sites_other.py", OTHER):
+        assert run("--limit", "am-1", deploy="kernel").rc == 0
+
+
+def test_a_lock_has_one_name_however_the_inventory_is_written(tmp_path):
+    (tmp_path / "sites").mkdir()
+    path = tmp_path / "sites" / "north.py"
+    path.touch()
+    for given in ("sites/north.py", "./sites/../sites/north.py", str(path)):
+        assert runs.lock_name(given, tmp_path) == "lock.sites_north.py"
+    assert runs.lock_name("a-1,a-2/../x", tmp_path) == "lock.a-1_a-2_.._x"
+    assert runs.lock_name(None, tmp_path) == "lock."
 
 
 @pytest.mark.parametrize("deploy", ["verify", "preflight", "capacity"])
