@@ -90,7 +90,7 @@ def test_no_block_is_compacted_before_it_is_uploaded(member):
 def test_targets_are_those_of_the_inventory_and_up(member, patience):
     ours = {(job, target) for job, targets in jobs(member).items() for _, target in targets}
     users = {
-        ((group.get("labels") or {}).get("job", job), target)
+        (job, target)
         for job, groups in member.settings.prometheus_targets.items()
         for group in groups
         for target in group["targets"]
