@@ -32,6 +32,10 @@ class Call:
     filter: str = ""
 
 
+TIMED_OUT = "curl: (28)"
+"""How the error of an answer begins that did not come in time."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came: ``status`` is 0 where nobody answered in full, and ``error`` then says why."""

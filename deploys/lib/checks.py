@@ -39,7 +39,7 @@ from deploys.lib.service import installed
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
 from deploys.lib.site import Member, Site
 from facts import alertmanager, look, prometheus, thanos, timesync
-from facts.http import NO_ANSWER, Answer, Call, metrics, only_metrics, split
+from facts.http import NO_ANSWER, TIMED_OUT, Answer, Call, metrics, only_metrics, split
 from facts.look import MARK, sections
 
 CLOCK_OFFSET = 0.05
@@ -815,7 +815,10 @@ def _judge_deduplication(
     do not do their job, `gone` the addresses of stores that do not."""
     for name, answer in answers.items():
         if answer.problem:
-            yield f"query {name}: {answer.problem}", "an answer", None
+            # It waits for a store whose host is gone, until the connection is given up.
+            waits = TIMED_OUT in answer.problem
+            about = next(iter(gone.values()), None) if waits else None
+            yield f"query {name}: {answer.problem}", "an answer", about
     # Each query meets the same stores, and warns of the same one.
     warned: dict[Daemon | None, str] = {}
     for warning in sorted({w for answer in answers.values() for w in answer.warnings}):

@@ -46,29 +46,48 @@ def asked(site: Site, member: Member, query: str) -> float:
     return float(result[0]["value"][1])
 
 
+def used(site: Site, member: Member) -> dict[str, float]:
+    """Row -> what Prometheus says of itself now."""
+    own = f'{{job="prometheus",instance="{site.endpoint("prometheus", member).target}"}}'
+    appended = f"sum(prometheus_tsdb_head_samples_appended_total{own})"
+    queries = {
+        "active series": f"prometheus_tsdb_head_series{own}",
+        "samples a second": f"{appended} / (time() - scalar(process_start_time_seconds{own}))",
+        "memory": f"process_resident_memory_bytes{own}",
+        "write-ahead log": f"prometheus_tsdb_wal_storage_size_bytes{own}",
+        "blocks of 15d": f"prometheus_tsdb_storage_blocks_bytes{own}",
+    }
+    return {row: asked(site, member, query) for row, query in queries.items()}
+
+
+def between(found: float, ends: list[float], tolerance: float) -> bool:
+    """A young Prometheus grows, and on a busy machine much of it between two questions."""
+    return min(ends) * (1 - tolerance) <= found <= max(ends) * (1 + tolerance)
+
+
+ROWS = {
+    "active series": (number, 0.05),
+    "samples a second": (number, 0.15),
+    "memory": (size, 0.3),
+    "write-ahead log": (size, 0.15),
+    "blocks of 15d": (size, 0.05),
+}
+"""Row -> how it is read, and how far it may be from what Prometheus said before and after it."""
+
+
 def test_what_is_used_is_what_prometheus_says(site: Site) -> None:
     before = units()
+    said = {member.name: [used(site, member)] for member in site.members("prometheus")}
     done = run_site(deploy="deploys/capacity.py")
     assert done.status == 0 and done.changed == {}, str(done)
     assert moved(before) == set()
     rows = table(done.log)
     for member in site.members("prometheus"):
+        said[member.name].append(used(site, member))
         own = f'{{job="prometheus",instance="{site.endpoint("prometheus", member).target}"}}'
-        appended = f"sum(prometheus_tsdb_head_samples_appended_total{own})"
-        for row, read, query, tolerance in (
-            ("active series", number, f"prometheus_tsdb_head_series{own}", 0.05),
-            (
-                "samples a second",
-                number,
-                f"{appended} / (time() - scalar(process_start_time_seconds{own}))",
-                0.15,
-            ),
-            ("memory", size, f"process_resident_memory_bytes{own}", 0.3),
-            ("write-ahead log", size, f"prometheus_tsdb_wal_storage_size_bytes{own}", 0.15),
-            ("blocks of 15d", size, f"prometheus_tsdb_storage_blocks_bytes{own}", 0.05),
-        ):
-            found, wanted = read(rows[row][member.name]), asked(site, member, query)
-            assert found == pytest.approx(wanted, rel=tolerance), f"{member.name}: {row}"
+        for row, (read, tolerance) in ROWS.items():
+            found, ends = read(rows[row][member.name]), [each[row] for each in said[member.name]]
+            assert between(found, ends, tolerance), f"{member.name}: {row}: {found}, not {ends}"
         for job in ("prometheus", "node_exporter"):
             scraped = f'scrape_samples_scraped{{job="{job}"}}'
             targets, each = rows[job][member.name].split(" x ")
@@ -84,18 +103,16 @@ def test_what_is_used_is_what_prometheus_says(site: Site) -> None:
 
 
 def test_what_the_bucket_gets_each_day_is_what_the_replicas_scrape(site: Site) -> None:
+    def appended() -> float:
+        rates = (used(site, member)["samples a second"] for member in site.members("prometheus"))
+        return sum(rates) * 86400
+
+    ends = [appended()]
     log = run_site(deploy="deploys/capacity.py").log
+    ends.append(appended())
     [line] = [line for line in log.splitlines() if "new in the bucket each day" in line]
     _, _, cell, _ = re.split(r"\s{2,}", re.sub(r"\x1b\[[\d;]*m", "", line).strip())
-    members = site.members("prometheus")
-    appended = 0.0
-    for member in members:
-        own = f'{{job="prometheus",instance="{site.endpoint("prometheus", member).target}"}}'
-        grown = f"sum(prometheus_tsdb_head_samples_appended_total{own})"
-        appended += asked(
-            site, member, f"{grown} / (time() - scalar(process_start_time_seconds{own}))"
-        )
     low, high = (size(end) for end in cell.split(" to "))
-    per_sample = members[0].settings.capacity.bytes_per_sample
-    assert low == pytest.approx(appended * 86400, rel=0.15)
-    assert high == pytest.approx(appended * 86400 * per_sample, rel=0.15)
+    per_sample = site.members("prometheus")[0].settings.capacity.bytes_per_sample
+    assert between(low, ends, 0.15), f"{low}, not {ends}"
+    assert between(high, [end * per_sample for end in ends], 0.15), f"{high}, not {ends}"

@@ -586,6 +586,22 @@ def test_what_a_dead_host_does_not_explain_stays_a_failure():
     }
 
 
+@pytest.mark.parametrize(
+    ("said", "explained"),
+    [
+        (Answer(0, "", "curl: (28) Operation timed out after 5000 milliseconds"), True),
+        (Answer(0, "", "curl: (7) Failed to connect"), False),
+        (Answer(503, "no"), False),
+    ],
+)
+def test_a_querier_that_waits_for_a_store_on_a_dead_host_is_explained_by_it(said, explained):
+    view = asked(without(make_view(), "prom-1"), "query-1", **{"up-raw": said})
+    causes = [(r.check, r.host) for r in failures(view)]
+    assert causes == [("A1", "prom-1"), *([] if explained else [("A7", "query-1")])]
+    whole = asked(make_view(), "query-1", **{"up-raw": said})
+    assert [(r.check, r.host) for r in failures(whole)] == [("A7", "query-1")]
+
+
 def test_a_daemon_known_to_be_down_is_not_waited_for():
     view = without(make_view(), "am-2")
     stopped = make_view().seen["am-2"]
