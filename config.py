@@ -70,6 +70,9 @@ pyinfra.api.arguments.all_global_arguments = cache(_arguments)
 
 LOOKS = ("capacity", "preflight", "verify")
 """Deploys that change no host."""
+LOOKS_CONNECT = 5
+"""Seconds in which a host has to take the connection of who only looks, instead of pyinfra's 10: a SYN that was lost is
+sent again after 1 and 3. Whoever asks what is wrong does not wait for a dead host."""
 
 
 class _Refused(CliError, PyinfraError):
@@ -105,6 +108,8 @@ def _check(options):
     # Who only looks need not have every secret of the site.
     looks = Path(options["operations"][0]).stem in LOOKS
     secrets.look_only(options["dry"] or looks)
+    if looks:
+        config.CONNECT_TIMEOUT = LOOKS_CONNECT
     # Facts, commands and debug-inventory are how one looks into a site that cannot be deployed.
     if not options["operations"][0].startswith("deploys"):
         return

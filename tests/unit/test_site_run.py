@@ -9,6 +9,7 @@ from pathlib import Path as File
 import pytest
 import yaml
 from pyinfra.api.exceptions import ConnectError
+from pyinfra.context import ctx_state
 
 from deploys.lib import plan
 from facts.look import Path, Process
@@ -356,3 +357,9 @@ def test_an_archive_goes_up_by_the_way_that_a_host_has(run, monkeypatch, ways, r
     assert unpacked == {"am-1", "am-2", "am-3"} - (set() if rc == 0 else {"am-1"})
     if rc:
         assert "cannot be uploaded (sftp: no sftp here; scp: no scp here)" in done.output
+
+
+@pytest.mark.parametrize(("deploy", "seconds"), [("verify", 5), ("preflight", 5), ("kernel", 10)])
+def test_who_only_looks_does_not_wait_long_for_a_dead_host(run, deploy, seconds):
+    run("--limit", "am-1", deploy=deploy)
+    assert seconds == ctx_state.get().config.CONNECT_TIMEOUT
