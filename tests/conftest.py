@@ -50,6 +50,6 @@ def pytest_terminal_summary(terminalreporter):
         f"{total:8.1f} {worked:8.1f} {tests:6.0f}  all; the rest of the seconds was waiting"
     )
     terminalreporter.write("\n".join(lines) + "\n")
-    if path := os.environ.get("SPENT"):  # .ci/run prints them all at its end
+    if path := os.environ.get("SPENT"):  # .ci/run prints those of all suites at its end
         with Path(path).open("a") as file:
             file.writelines(f"{line}\n" for line in lines[1:-1])

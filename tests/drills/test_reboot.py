@@ -40,7 +40,7 @@ def _is_back(member: Member) -> bool:
 
 
 def _waves(site: Site) -> list[list[Member]]:
-    """All hosts, in as few waves as there can be without two members of a tier in one."""
+    """All hosts, in a few waves, none with two members of a tier."""
     waves: list[list[Member]] = []
     for member in site.hosts.values():
         tiers = set(member.components) - {"node_exporter"}
