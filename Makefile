@@ -8,16 +8,22 @@ LAB := tests/lab/lab
 RUFF := $(VENV)/bin/ruff
 LINT := --line-length 120 --target-version py311 --select E,F,I,B,UP,RET,SIM --ignore SIM105,RET503
 
-ODD_LOG := .lab/log/odd-tests.log
-TLS_OFF := tests/drills/test_web.py::test_tls_is_switched_off_while_queries_go_on
+# A copy of this checkout, and so a lab of its own: drills mostly wait, and those of two labs never meet.
+BESIDE := .beside
+NOT_COPIED := $(BESIDE) .git .lab .venv .runs .hypothesis secrets
+
+TLS_ON := tests/drills/test_web.py::test_tls_is_switched_on_while_queries_go_on
 # What these look at is the same with TLS as without.
 TLS_SITE = $(filter-out $(patsubst %,tests/site/test_%.py,base kernel logs software),$(wildcard tests/site/test_*.py))
+# The drills of the second lab, about half of the time; the first one has all others.
+DRILLS_BESIDE := $(patsubst %,tests/drills/test_%.py,storage rule_receive bucket remote_write)
+DRILLS = $(filter-out $(DRILLS_BESIDE) tests/drills/test_web.py,$(wildcard tests/drills/test_*.py))
 
 export RELEASE ?= current
 export PROFILE ?= production
 export WEB ?=
 
-.PHONY: site deploy verify test test-tls unit lint lab archives drills bench down
+.PHONY: site deploy verify test test-first test-beside test-odd beside unit lint lab archives drills bench down
 
 ## Hosts, archives, the platform on them, and a table of what stands.
 site: lab deploy verify
@@ -28,24 +34,37 @@ deploy: $(VENV)/made
 verify: $(VENV)/made
 	$(PYINFRA) -y inventory.py deploys/verify.py
 
-## All tests that CI runs: brings up what it needs, with the drill profile's short intervals. Drills mostly wait, so the
-## odd hosts, which are no part of the site, have their tests beside them; what those say comes after the drills.
+## All tests that CI runs: brings up what it needs, with the drill profile's short intervals.
 test: export PROFILE = drill
-test: lint unit lab deploy verify
-	@mkdir -p .lab/log
-	$(PYTEST) tests/odd -m "not long" >$(ODD_LOG) 2>&1 & odd=$$!; trap 'kill $$odd 2>/dev/null' INT TERM; \
-	$(PYTEST) tests/site tests/drills -m "not long" --durations=20 --deselect $(TLS_OFF); drills=$$?; \
-	wait $$odd; odd=$$?; cat $(ODD_LOG); [ $$drills = 0 ] && [ $$odd = 0 ]
-	$(MAKE) WEB=tls test-tls
+test: lint unit lab beside
+	$(PYTHON) tests/side_by_side.py first="$(MAKE) test-first" beside="$(MAKE) -C $(BESIDE) test-beside" odd="$(MAKE) test-odd"
 
-## The suites once more, on the site that the drills left with TLS and a password on every port, and then without again.
-## `WEB=tls make drills` has all drills with TLS.
-test-tls: deploy verify
-	$(PYTEST) $(TLS_SITE) tests/drills/test_noop.py $(TLS_OFF) -m "not long"
+## A site without TLS, its suites, and drills.
+test-first: deploy verify
+	$(PYTEST) tests/site $(DRILLS) -m "not long" --durations=20
 
-## Tests that need no host and no root.
+## A site that begins with TLS and a password on every port: the suites, the drills of TLS down to where it is switched
+## off, other drills without it, and on again.
+test-beside: lab
+	$(MAKE) WEB=tls deploy verify
+	WEB=tls $(PYTEST) $(TLS_SITE) tests/drills/test_noop.py tests/drills/test_web.py --deselect $(TLS_ON) -m "not long" --durations=10
+	$(PYTEST) $(DRILLS_BESIDE) $(TLS_ON) -m "not long" --durations=20
+
+## The odd hosts, which are no part of the site: on the network of its lab.
+test-odd: $(VENV)/made
+	$(PYTEST) tests/odd -m "not long" --durations=10
+
+beside: $(VENV)/made
+	if [ -d $(BESIDE) ]; then $(MAKE) -C $(BESIDE) down; rm -r $(BESIDE); fi
+	mkdir $(BESIDE)
+	tar -c $(NOT_COPIED:%=--exclude=./%) . | tar -x -C $(BESIDE)
+	ln -s ../$(VENV) $(BESIDE)/$(VENV)
+
+## Tests that need no host and no root, in as many processes as there are cores: they share the modules out. Not by xdist:
+## a worker of it hangs once pyinfra has patched gevent into it.
 unit: $(VENV)/made
-	$(VENV)/bin/python tests/unit/at_once.py
+	claims=$$(mktemp -d) && UNIT_CLAIMS=$$claims $(PYTHON) tests/side_by_side.py \
+		$(foreach n,$(shell seq $$(nproc)),unit-$(n)="$(PYTEST) tests/unit -q"); status=$$?; rm -r $$claims; exit $$status
 
 lint: $(VENV)/made
 	$(RUFF) check $(LINT) deploys facts tests inventory.py config.py group_data
@@ -69,6 +88,7 @@ bench: $(VENV)/made
 	$(VENV)/bin/python -m tests.bench.queries
 
 down:
+	if [ -d $(BESIDE) ]; then $(MAKE) -C $(BESIDE) down && rm -r $(BESIDE); fi
 	$(LAB) down
 
 $(VENV)/made: setup.cfg

@@ -1,4 +1,4 @@
-"""Unit tests need no host and no root. `at_once.py` runs them in several processes, which share the modules out."""
+"""Unit tests need no host and no root. `make unit` runs them in several processes, which share the modules out."""
 
 from __future__ import annotations
 

@@ -1,0 +1,94 @@
+"""Run commands side by side, and show what each of them says: the tests of `make test` mostly wait.
+
+    tests/side_by_side.py NAME=COMMAND...
+
+Every line has the name of its command before it. All run to their end; the exit status is 0 where that of each is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+QUIET = 120.0
+"""Seconds of silence after which a command that is still at work is told of."""
+
+_STOP = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Work:
+    """A command at work. It leads a process group, so that all it started can be told to stop."""
+
+    def __init__(self, name: str, command: str) -> None:
+        self.name, self._began, self.spoke = name, time.monotonic(), time.monotonic()
+        self.process = subprocess.Popen(
+            command,
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.say(line.decode(errors="replace").rstrip())
+
+    def say(self, line: str) -> None:
+        self.spoke = time.monotonic()
+        print(f"{self.name:>6} | {line}", flush=True)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def ended(self, pause: float) -> bool:
+        """Whether it has ended, waiting `pause` seconds for it; one that is long silent is told of."""
+        try:
+            status = self.process.wait(pause)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() - self.spoke > QUIET:
+                self.say(f"(at work for {self.seconds:.0f} s)")
+            return False
+        self._reader.join(5)  # what it left running may hold its output open
+        self.say(f"ended with {status} after {self.seconds:.0f} s")
+        return True
+
+
+def side_by_side(commands: dict[str, str]) -> dict[str, int]:
+    """Run shell commands at once to their ends: name -> exit status. What tells us to stop is passed on to them."""
+    works = [_Work(name, command) for name, command in commands.items()]
+
+    def stop(number: int, _: object) -> None:
+        for work in works:
+            if work.process.poll() is None:
+                os.killpg(work.process.pid, number)
+
+    before = {number: signal.signal(number, stop) for number in _STOP}
+    try:
+        left = works
+        while left:
+            left = [work for work in left if not work.ended(0.2)]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return {work.name: work.process.returncode for work in works}
+
+
+def main() -> int:
+    given = [argument.partition("=") for argument in sys.argv[1:]]
+    statuses = side_by_side({name: command for name, _, command in given})
+    if failed := [f"{name} ({status})" for name, status in statuses.items() if status]:
+        print(f"failed: {', '.join(failed)}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
