@@ -24,6 +24,7 @@ from pyinfra.api.exceptions import FactProcessError
 from deploys.lib import (
     causes,
     config,
+    faults,
     flags,
     kernel,
     paths,
@@ -72,6 +73,8 @@ class Seen:
     queries: Mapping[str, Answer] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
     """What Alertmanager's journal has of notifications that failed lately, the oldest first."""
+    crashes: Mapping[str, faults.Crashes] = field(default_factory=dict)
+    """Units that systemd brought back."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,7 @@ def sectioned(scripts: Mapping[str, str]) -> str:
     return "\n".join([*lines, "true"])
 
 
+_CRASHES = "crashes"
 _FAILURES = "failed notifications"
 _FAILED_NOTIFICATIONS = (
     f"journalctl -u {topology.COMPONENTS['alertmanager'].unit} -n 2000 -o short-iso --no-pager "
@@ -205,6 +209,8 @@ def questions(site: Site, member: Member) -> str:
     }
     if "alertmanager" in member.components:
         scripts[_FAILURES] = _FAILED_NOTIFICATIONS
+    units = dict.fromkeys(topology.COMPONENTS[name].unit for name in member.components)
+    scripts[_CRASHES] = faults.script(member, units)
     return sectioned(scripts)
 
 
@@ -224,7 +230,8 @@ def read(member: Member, found: look.State | None, lines: Iterable[str]) -> Seen
             queries = split(parts["thanos-querier"])
         except FactProcessError:
             queries = {}
-    return Seen(found, daemons, queries, tuple(parts.get(_FAILURES, ())))
+    crashes = faults.read(member, parts.get(_CRASHES, ()))
+    return Seen(found, daemons, queries, tuple(parts.get(_FAILURES, ())), crashes)
 
 
 def read_query(answer: Answer) -> Query:
@@ -360,6 +367,18 @@ def _check_units(view: View) -> Iterator[Result]:
             continue
         for component in member.components:
             yield from _check_unit(member, seen.look, component, seen.daemons.get(component))
+        yield from _crashed(name, seen.crashes)
+
+
+def _crashed(host: str, crashes: Mapping[str, faults.Crashes]) -> Iterator[Result]:
+    """What is over and done with, but may come again."""
+    for unit, found in crashes.items():
+        if found.unknown:
+            advice = f"{_journal(unit)}; when the cause is known: systemctl reset-failed {unit}"
+            yield Result(host, "A1", f"{unit} {found}", "no crash", advice, "warn")
+        else:
+            advice = "nothing, until a release mends it"
+            yield Result(host, "A1", f"{unit} {found}", "no crash", advice, "note")
 
 
 def _check_unit(member: Member, found: look.State, component: str, report: Any) -> Iterator[Result]:

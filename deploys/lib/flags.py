@@ -442,6 +442,12 @@ def _sidecar(component: str, data: Flag, url: Flag) -> tuple[Flag, ...]:
             free=True,
             why="the sidecar gives up where Prometheus replays its write-ahead log for longer",
         ),
+        Flag(
+            "prometheus.get_config_interval",
+            _timing("get_config_interval"),
+            free=True,
+            why="drills restart both, and do not wait half a minute for one to look at the other",
+        ),
         Flag("objstore.config-file", _bucket_file(component), setting="bucket_config"),
         Flag("grpc-address", _Listen(component, "grpc"), setting="sidecar_grpc_port"),
         Flag("http-address", _Listen(component, "http"), setting="sidecar_http_port"),

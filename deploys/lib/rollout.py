@@ -13,16 +13,17 @@ Nothing here yields a command where nothing is to be done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 
 from pyinfra import host, inventory, state
 from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand, operation
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.context import ctx_state
 
-from deploys.lib import alive, live, plan, runs, topology
+from deploys.lib import alive, faults, live, plan, runs, topology
 from deploys.lib.ask import AT_ONCE, at_once, script, side_by_side
 from deploys.lib.component import (
     Change,
@@ -707,8 +708,13 @@ def _activate(role: Role, component: Component, change: Change, alone: bool = Tr
             script += f"{alive.before(action, ordered)}systemctl {action} {' '.join(ordered)}\n"
     yield run(script)
     if started := {*starts, *restarts}:
+        current = ctx_state.get().__dict__.get("_monitoring_run")
+        if current and not planning():
+            current.started.setdefault(me.name, set()).update(started)
         gate = role.gate(site(), me, me) if role.gate else ACTIVE
-        yield FunctionCommand(_follow, [gate, names, f"{role.name} does its job", started], {})
+        known = {name: faults.of_unit(me, name) for name in names}
+        says = f"{role.name} does its job"
+        yield FunctionCommand(_follow, [gate, names, says, started, known], {})
     if reloads and role.reloaded:
         yield FunctionCommand(_loaded, [role, me, reloads], {})
 
@@ -717,54 +723,74 @@ ACTIVE = Gate("", lambda lines: Progress(True, "it is up"), patience=15)
 """The gate of what cannot be asked."""
 
 
-def _watched(host, gate: Gate, services: list[str], started: Container[str] = ()) -> Gate:
+def _watched(
+    host,
+    gate: Gate,
+    services: list[str],
+    started: Container[str] = (),
+    known: Mapping[str, list[faults.Fault]] = MappingProxyType({}),
+) -> Gate:
     """`gate`, which opens only while `services` are up, and ends where one of them is in a crash loop or has failed.
 
-    One crash is let pass where the daemon comes back and stays (Thanos' receiver has one of its own at its start, which
-    systemd mends: thanos#8990). Of those that were `started`, systemd counts the crashes anew; the others may have some
-    from before.
+    One crash is let pass where the daemon comes back and stays: releases have such faults (`known`, by unit), and
+    systemd mends them. Of those that were `started`, systemd counts the crashes anew; the others may have some from
+    before.
     """
-    known = {name: 0 for name in services if name in started}
-    crashed: dict[str, float] = {}
-    """Unit -> when its crash was seen."""
+    before = {name: 0 for name in services if name in started}
+    crashed: dict[str, tuple[float, str]] = {}
+    """Unit -> when its crash was seen, and which known fault it is."""
 
     def judge(lines: list[str]) -> Progress:
         units, answer = alive.read(lines)
         now, over = time.monotonic(), []
         for unit in units:
-            crashes = unit.crashes - known.setdefault(unit.name, unit.crashes)
+            crashes = unit.crashes - before.setdefault(unit.name, unit.crashes)
             if unit.failed or crashes > 1:
                 how = "has failed" if unit.failed else f"crashed {crashes} times since its start"
                 over.append(f"{unit.name} {how}: {_words(host, unit.name)[1] or unit.says}")
             elif crashes and unit.name not in crashed:
-                crashed[unit.name] = now
-                host.log(f"{unit.name} crashed: {_words(host, unit.name)[1] or unit.says}")
+                lines = _journal(host, unit.name)
+                fault = faults.named(known.get(unit.name, ()), lines)
+                crashed[unit.name] = now, f" ({fault})" if fault else ""
+                words = alive.last_words(lines)[1] or unit.says
+                host.log(f"{unit.name} crashed{crashed[unit.name][1]}: {words}")
         if over:
             return Progress(False, "; ".join(over), over=True)
         if down := [unit for unit in units if not unit.active]:
             says = "; ".join(f"{unit.name} is {unit.says}" for unit in down)
             return Progress(False, says, says)
         progress = gate.judge(answer)
-        for name, when in crashed.items():
+        for name, (when, fault) in crashed.items():
             if progress.ok and now - when < STEADY:
                 says = f"{progress.says}; {name} crashed once, and must stay up for {STEADY:.0f} s"
                 return Progress(False, says, "steady")
-            progress = replace(progress, says=f"{progress.says}; {name} crashed once and came back")
+            says = f"{progress.says}; {name} crashed once and came back{fault}"
+            progress = replace(progress, says=says)
         return progress
 
     return Gate(f"{alive.script(services)}{gate.script}", judge, gate.patience)
 
 
+def _journal(host, unit: str) -> list[str]:
+    return probe(host, f"{alive.journal([unit])}; true")
+
+
 def _words(host, unit: str) -> tuple[list[str], str]:
     """The last lines of a unit's journal, and the last one that is its own."""
-    return alive.last_words(probe(host, f"{alive.journal([unit])}; true"))
+    return alive.last_words(_journal(host, unit))
 
 
 def _follow(
-    state, host, gate: Gate, services: list[str], purpose: str, started: Container[str] = ()
+    state,
+    host,
+    gate: Gate,
+    services: list[str],
+    purpose: str,
+    started: Container[str] = (),
+    known: Mapping[str, list[faults.Fault]] = MappingProxyType({}),
 ) -> bool:
     """Wait for a gate while `services` stay up; where it does not open, their journals say why."""
-    if wait(state, host, _watched(host, gate, services, started), purpose=purpose):
+    if wait(state, host, _watched(host, gate, services, started, known), purpose=purpose):
         return True
     for name in services:
         host.log(f"the journal of {name} ends with:")

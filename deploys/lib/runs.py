@@ -26,7 +26,7 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_host, ctx_state
 
-from deploys.lib import lock, plan, topology
+from deploys.lib import faults, lock, plan, topology
 from deploys.lib.secrets import redact
 from deploys.lib.service import running_version
 from deploys.lib.site import Site
@@ -116,6 +116,8 @@ class Run(BaseStateCallback):
         self.answers: dict[str, lock.Answer] = {}
         self.changing: set[str] = set()
         self.told: set[str] = set()
+        self.started: dict[str, set[str]] = {}
+        """Host -> the units that this run started there, whose crashes systemd counts anew."""
         self.step = ""
         self.judged = False
         self.clock: dict[str, float] = {}
@@ -195,6 +197,7 @@ class Run(BaseStateCallback):
             "failed": {},
             "releases": {},
             "changed": {},
+            "crashed": {},
             "seconds": {},
         }
 
@@ -223,6 +226,7 @@ class Run(BaseStateCallback):
         failed = sorted(self.record["failed"])
         result = f"ok here; the run failed on {', '.join(failed)}" if failed else "ok"
         self._release_all(result, self.changing)
+        self._tell_crashes()
 
     def leave(self, interrupted: bool) -> None:
         """Before pyinfra hangs up, whatever the reason: hosts that were changed, and not told of an end, are told."""
@@ -323,13 +327,24 @@ class Run(BaseStateCallback):
         # The last run that changed something is still another one, where this one did not.
         changed = host.name in self.changing
         text = summary(self.record, host.name, now(), result) if changed else ""
+        script = lock.release_script(self.holder, topology.LAST_RUN, text)
+        member, started = self.site.hosts[host.name], sorted(self.started.get(host.name, ()))
+        if started:
+            script += f"\n{faults.script(member, started)}"
         with suppress(Exception):
-            probe(
-                host,
-                lock.release_script(self.holder, topology.LAST_RUN, text),
-                _ignore_errors=True,
-                _timeout=SECONDS,
-            )
+            found = faults.read(member, probe(host, script, _ignore_errors=True, _timeout=SECONDS))
+            if found:
+                crashed = {unit: str(crashes) for unit, crashes in found.items()}
+                self.record["crashed"][host.name] = crashed
+
+    def _tell_crashes(self) -> None:
+        """A daemon that this run started may have crashed after its gate had opened, and be back: that is told."""
+        for host, crashed in sorted(self.record["crashed"].items()):
+            for unit, says in crashed.items():
+                text = f"{host}: {unit} {says}; its journal: journalctl -u {unit}"
+                logger.warning(format_text(text, fg="yellow"))
+        if self.record["crashed"]:
+            self._save()
 
     # --- The record ---
 

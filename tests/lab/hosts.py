@@ -114,6 +114,9 @@ def _boot_command(lab: Lab, host: str) -> list[str]:
     return [
         *("unshare", "--mount", "--propagation", "slave", "sh", "-ec", _MOUNT, "sh"),
         str(lab.host_dir(host)),
+        # In the host's network already when it mounts /sys, which has the interfaces of who mounts it: node_exporter
+        # would read the machine's on each host, with the cables of all others.
+        *("nsenter", f"--net={net.NETNS / lab.netns(host)}"),
         "systemd-nspawn",
         "--boot",
         "--quiet",

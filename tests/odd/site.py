@@ -19,8 +19,6 @@ PROMETHEUS: dict[str, Any] = {
     # The lab's object store and its receiver of remote writes may be off.
     "bucket_config": None,
     "prometheus_config": {},
-    # Half a minute otherwise, in which a fresh sidecar does not look at its Prometheus again.
-    "sidecar_flags": {"prometheus.get_config_interval": "2s"},
 }
 """Data of a Prometheus host."""
 

@@ -13,7 +13,6 @@ ATTACHED = {
     "bucket_config": {"type": "FILESYSTEM", "config": {"directory": "/srv/blocks"}},
     # Its node_exporter holds our port; its Prometheus is not in our way.
     "take_over": True,
-    "sidecar_flags": {"prometheus.get_config_interval": "2s"},
 }
 
 OWNER = f"""

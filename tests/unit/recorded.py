@@ -168,6 +168,7 @@ def run_site(
     yes=True,
     hosts=None,
     locks=None,
+    last_words=None,
     answers="\n" * 9,
     put=lambda host, path: None,
     wait=lambda state, host, gate, purpose: True,
@@ -182,7 +183,8 @@ def run_site(
     told: what a run did to them is there for the next one. `wait` says whether a gate opens, and `works(name)` whether
     a member that is asked for another one's sake does its job: all do, by default. `sent` is told each command.
     `answers` is what pyinfra's questions get: to go on, by default.
-    `locks` maps names to what a host says of its lock, where that is not the run's. `put` may refuse an upload.
+    `locks` maps names to what a host says of its lock, where that is not the run's, `last_words` to what it says at
+    the run's end. `put` may refuse an upload.
     """
     commands: dict[str, list[str]] = {}
     files: dict[str, dict[str, str]] = {}
@@ -213,7 +215,8 @@ def run_site(
             if LOCK in script:  # the begin and the end of what is done to a host
                 if f"rm -f {LOCK}" in script:
                     ended.setdefault(self.host.name, []).append(script)
-                return True, CommandOutput([])
+                lines = [BEGIN, *(last_words or {}).get(self.host.name, ()), END]
+                return True, CommandOutput([OutputLine("stdout", line) for line in lines])
             commands.setdefault(self.host.name, []).append(script)
             files.setdefault(self.host.name, {}).update(files_in(script))
             if script.endswith("END\nexit 1"):  # rollout.refuse

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from deploys.lib import alive, rollout
+from deploys.lib import alive, faults, rollout
 from deploys.lib.alive import Unit
 from deploys.lib.rollout import Gate, Progress
+from deploys.lib.site import site_from_dicts
 from facts.probe import Probe
 
 UP, AWAY, BETWEEN, FAILED = (
@@ -131,12 +134,12 @@ class Host:
 EVER = float("inf")
 
 
-def follow(monkeypatch, life, started=("am",)):
+def follow(monkeypatch, life, started=("am",), known=None):
     """Whether the gate opens, after how many seconds, and what the host's log says."""
     clock = Clock(monkeypatch)
     host = Host(clock, life)
     gate = Gate("ask", lambda lines: Progress(lines == ["ready"], lines[0], 1))
-    done = rollout._follow(None, host, gate, ["am"], "am does its job", started)
+    done = rollout._follow(None, host, gate, ["am"], "am does its job", started, known or {})
     return done, clock.now - host.began, "\n".join(host.log_)
 
 
@@ -187,3 +190,63 @@ def test_a_start_that_systemd_refuses_shows_the_journal():
     assert "reset-failed" not in alive.before("reload", ["a"]), (
         "the counts are the daemon's history"
     )
+
+
+# --- Faults that upstream knows of ----------------------------------------------------------------
+
+
+def receiver(version: str):
+    """A host with a receiver of that release."""
+    data = {
+        "ssh_hostname": "10.0.0.1",
+        "bucket_config": None,
+        "receive_replication": 1,
+        "versions": {"thanos": version},
+    }
+    hosts = {"ring-1": {"groups": ["receive", "inventory"], "data": data}}
+    return site_from_dicts(hosts).hosts["ring-1"]
+
+
+KNOWN = next(fault for fault in faults.FAULTS if fault.reference == "thanos#8990")
+PRUNED = (
+    "Nov  7 01:31:09 thanos[9]: github.com/thanos-io/thanos/pkg/receive.(*tenant).shouldBeMarkedInactive(0xc0)",
+    *PANIC,
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "found"), [("0.41.9", []), ("0.42.0", [KNOWN]), ("0.42.5", [KNOWN])]
+)
+def test_a_fault_is_known_of_its_releases(version, found):
+    assert faults.of_unit(receiver(version), "thanos-receive") == found
+    assert faults.of_unit(receiver(version), "node_exporter") == []
+
+
+@pytest.mark.parametrize(("journal", "said"), [(PRUNED, True), (PANIC, False)])
+def test_the_gate_names_a_known_fault(monkeypatch, journal, said):
+    monkeypatch.setattr(rollout, "_journal", lambda host, unit: list(journal))
+    life = [(5, (AWAY, 0)), (EVER, (UP, 1))]
+    done, _, log = follow(monkeypatch, life, known={"am": [KNOWN]})
+    assert done
+    assert (f"am crashed once and came back ({KNOWN})" in log) is said
+    assert (f"am crashed ({KNOWN}): panic: runtime error" in log) is said
+
+
+def test_crashes_are_told_apart():
+    member = receiver("0.42.5")
+    script = faults.script(member, ["thanos-receive", "node_exporter"])
+    assert "thanos-receive.service node_exporter.service" in script
+    assert script.count("journalctl") == 1, "only where a fault is known"
+
+    def read(restarts: int, known: Sequence[str] = ()) -> dict[str, faults.Crashes]:
+        shown_ = [f"NRestarts={restarts}", "Id=thanos-receive.service", ""]
+        return faults.read(member, [*shown_, "Id=node_exporter.service", "NRestarts=0", *known])
+
+    assert read(0) == {}
+    assert read(1)["thanos-receive"].unknown == 1
+    assert str(read(1)["thanos-receive"]) == "crashed once and came back (not a known fault)"
+    (found,) = read(2, ["known thanos-receive thanos#8990 1"]).values()
+    assert (found.times, found.unknown) == (2, 1)
+    assert str(found) == f"crashed 2 times and came back ({KNOWN}; and 1 of them unknown)"
+    # The journal may have more than systemd counts: of before a restart.
+    assert read(1, ["known thanos-receive thanos#8990 3"])["thanos-receive"].unknown == 0

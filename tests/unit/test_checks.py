@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from deploys.lib import checks, config, kernel, notifications, topology
+from deploys.lib import checks, config, faults, kernel, notifications, topology
 from deploys.lib.checks import Plain, Seen, View
 from deploys.lib.flags import argv
 from deploys.lib.notifications import Mailbox
@@ -857,6 +857,22 @@ def test_a_file_that_frees_our_ports_at_the_next_boot_is_named():
     (warned,) = (r for r in checks.judge(view) if r.check == "spec/000 4.2")
     assert warned.found.startswith("at boot /etc/sysctl.d/99-zzz.conf sets ")
     assert warned.wanted == "8000,9093-9094,9100"
+
+
+def test_a1_a_crash_that_is_over_is_told():
+    view = make_view()
+    fault = faults.FAULTS[0]
+    crashes = {
+        "prometheus": faults.Crashes(2, {fault: 1}),
+        "thanos-sidecar": faults.Crashes(1, {fault: 1}),
+    }
+    view.seen["prom-1"] = replace(view.seen["prom-1"], crashes=crashes)
+    assert failures(view) == []
+    unknown, known = (one for one in checks.judge(view) if "crashed" in one.found)
+    assert (unknown.severity, known.severity) == ("warn", "note")
+    assert "prometheus crashed 2 times" in unknown.found and "1 of them unknown" in unknown.found
+    assert "systemctl reset-failed prometheus" in unknown.advice
+    assert fault.reference in known.found
 
 
 def test_what_a_check_does_not_understand_fails_that_check_only():

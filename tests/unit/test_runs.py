@@ -76,6 +76,21 @@ def test_a_failed_host_is_told_where_it_failed_and_the_others_that_it_did(run, r
     assert "result: ok here; the run failed on am-2" in done.ended["am-1"][0]
 
 
+def test_a_daemon_that_crashed_after_its_gate_is_told_at_the_end(run, records):
+    crashed = ["Id=thanos-querier.service", "NRestarts=1"]
+    hosts, words = {}, {"query-1": crashed}
+    done = run("--limit", "querier", deploy="querier", hosts=hosts, last_words=words)
+    assert done.rc == 0
+    says = "crashed once and came back (not a known fault)"
+    assert f"query-1: thanos-querier {says}" in done.output
+    assert records()[-1]["crashed"] == {"query-1": {"thanos-querier": says}}
+    # What this run did not start may have crashed long ago.
+    data = ("--data", "querier_timeout=3m", "--limit", "query-2", "--limit", "query-1")
+    hosts["query-1"].run("")
+    again = run(*data, "--dry", deploy="querier", hosts=hosts, last_words=words)
+    assert "crashed" not in again.output
+
+
 def test_all_hosts_failed(run, records):
     done = run("--limit", "am-1", deploy="kernel", fail=lambda host, script: "sysctl" in script)
     assert done.rc == 1 and records()[-1]["failed"] == {"am-1": "kernel"}

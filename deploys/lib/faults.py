@@ -1,0 +1,121 @@
+"""Faults of releases that upstream knows of: a crash of such a kind is told by its name, and any other stays unknown.
+
+systemd brings a daemon back in seconds, so that whoever asks only whether it does its job never hears of a crash. A
+gate, the end of a run, `verify` and tests/site tell it apart by this one table. Text and its judgement, as in `alive`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from deploys.lib import releases, topology
+from deploys.lib.site import Member
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A crash of a component in the releases from `since` on, and before `until` where upstream has mended it."""
+
+    component: str
+    since: str
+    until: str | None
+    words: str
+    """What the journal has of each such crash, and of nothing else: mostly a function of the stack trace."""
+    says: str
+    reference: str
+    """Upstream's issue or pull request."""
+
+    def __str__(self) -> str:
+        return f"{self.reference}, {self.says}"
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault(
+        "thanos-receive",
+        "0.42.0",
+        None,  # mended upstream, in no release yet
+        "(*tenant).shouldBeMarkedInactive(",
+        "a fault of Thanos: it prunes tenants before their database is open",
+        "thanos#8990",
+    ),
+)
+
+
+def of(component: str, version: str) -> list[Fault]:
+    """What is known of a release of a component."""
+    return [
+        fault
+        for fault in FAULTS
+        if fault.component == component
+        and releases.at_least(version, fault.since)
+        and not (fault.until and releases.at_least(version, fault.until))
+    ]
+
+
+def of_unit(member: Member, unit: str) -> list[Fault]:
+    """The same of what a unit of a host runs."""
+    return [
+        fault
+        for name in member.components
+        if topology.COMPONENTS[name].unit == unit
+        for fault in of(name, member.settings.version(name))
+    ]
+
+
+def named(faults: Iterable[Fault], journal: Iterable[str]) -> Fault | None:
+    """The fault that lines of a journal tell of."""
+    lines = list(journal)
+    return next((fault for fault in faults if any(fault.words in line for line in lines)), None)
+
+
+@dataclass(frozen=True)
+class Crashes:
+    """How often systemd brought a unit back since it began to count, and how often that was a known fault."""
+
+    times: int
+    known: Mapping[Fault, int] = field(default_factory=dict)
+
+    @property
+    def unknown(self) -> int:
+        return max(0, self.times - sum(self.known.values()))
+
+    def __str__(self) -> str:
+        times = "once" if self.times == 1 else f"{self.times} times"
+        told = [str(fault) for fault, count in self.known.items() if count]
+        if self.unknown and told:
+            told.append(f"and {self.unknown} of them unknown")
+        return f"crashed {times} and came back ({'; '.join(told) or 'not a known fault'})"
+
+
+def script(member: Member, units: Iterable[str]) -> str:
+    """What systemd counts of these units of a host, and how many known crashes the journal of this boot has."""
+    units = list(units)
+    services = " ".join(f"{unit}.service" for unit in units)
+    lines = [f"systemctl show -p Id,NRestarts {services}"]
+    for unit in units:
+        for fault in of_unit(member, unit):
+            journal = f"journalctl -q -b -o cat --no-pager -u {unit}"
+            count = f"$({journal} | grep -cF {shlex.quote(fault.words)})"
+            restarts = f"$(systemctl show -p NRestarts --value {unit})"
+            lines.append(f'[ "{restarts}" = 0 ] || echo "known {unit} {fault.reference} {count}"')
+    return "\n".join([*lines, "true"])
+
+
+def read(member: Member, lines: Iterable[str]) -> dict[str, Crashes]:
+    """The units that crashed, in what `script` printed."""
+    times: dict[str, int] = {}
+    known: dict[str, dict[Fault, int]] = {}
+    block: dict[str, str] = {}
+    for line in lines:
+        if line.startswith("known "):
+            _, unit, reference, count = line.split()
+            fault = next(one for one in of_unit(member, unit) if one.reference == reference)
+            known.setdefault(unit, {})[fault] = int(count)
+            continue
+        key, _, value = line.partition("=")
+        block = {**block, key: value} if value else {}
+        if {"Id", "NRestarts"} <= block.keys():
+            times[block["Id"].removesuffix(".service")] = int(block["NRestarts"])
+    return {unit: Crashes(n, known.get(unit, {})) for unit, n in times.items() if n}
