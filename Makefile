@@ -13,7 +13,8 @@ BESIDE := .beside
 NOT_COPIED := $(BESIDE) .git .lab .venv .runs .hypothesis secrets
 
 TLS_ON := tests/drills/test_web.py::test_tls_is_switched_on_while_queries_go_on
-# What these look at is the same with TLS as without.
+# What these look at is the same with TLS as without: some suites, and some of what holds for every daemon.
+SAME_WITH_TLS := unit_belongs_to_root or runs_the_wanted_binary or runs_as_the_service_user or has_the_wanted_limits or data_directory
 TLS_SITE = $(filter-out $(patsubst %,tests/site/test_%.py,base kernel logs software),$(wildcard tests/site/test_*.py))
 # The drills of the second lab, about half of the time; the first one has all others.
 DRILLS_BESIDE := $(patsubst %,tests/drills/test_%.py,storage rule_receive bucket remote_write)
@@ -23,7 +24,7 @@ export RELEASE ?= current
 export PROFILE ?= production
 export WEB ?=
 
-.PHONY: site deploy verify test test-first test-beside test-odd beside unit lint lab archives drills bench down
+.PHONY: site deploy verify test test-first test-beside beside unit lint lab archives drills bench down
 
 ## Hosts, archives, the platform on them, and a table of what stands.
 site: lab deploy verify
@@ -37,21 +38,20 @@ verify: $(VENV)/made
 ## All tests that CI runs: brings up what it needs, with the drill profile's short intervals.
 test: export PROFILE = drill
 test: lint unit lab beside
-	$(PYTHON) tests/side_by_side.py first="$(MAKE) test-first" beside="$(MAKE) -C $(BESIDE) test-beside" odd="$(MAKE) test-odd"
+	$(PYTHON) tests/side_by_side.py first="$(MAKE) test-first" beside="$(MAKE) -C $(BESIDE) test-beside"
 
 ## A site without TLS, its suites, and drills.
 test-first: deploy verify
 	$(PYTEST) tests/site $(DRILLS) -m "not long" --durations=20
 
 ## A site that begins with TLS and a password on every port: the suites, the drills of TLS down to where it is switched
-## off, other drills without it, and on again.
+## off, other drills without it, and on again. Then, without that site, the odd hosts.
 test-beside: lab
 	$(MAKE) WEB=tls deploy verify
-	WEB=tls $(PYTEST) $(TLS_SITE) tests/drills/test_noop.py tests/drills/test_web.py --deselect $(TLS_ON) -m "not long" --durations=10
+	WEB=tls $(PYTEST) $(TLS_SITE) tests/drills/test_noop.py tests/drills/test_web.py --deselect $(TLS_ON) -m "not long" \
+		-k "not ($(SAME_WITH_TLS))" --durations=10
 	$(PYTEST) $(DRILLS_BESIDE) $(TLS_ON) -m "not long" --durations=20
-
-## The odd hosts, which are no part of the site: on the network of its lab.
-test-odd: $(VENV)/made
+	$(LAB) down
 	$(PYTEST) tests/odd -m "not long" --durations=10
 
 beside: $(VENV)/made

@@ -54,8 +54,20 @@ _Dumper.add_representer(str, _text)
 
 def dump(data: Any, header: str = HEADER) -> str:
     """`data` as YAML in the order it has, with `header` as a comment above it."""
-    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    return "".join(f"# {line}\n" for line in header.splitlines()) + text
+    return "".join(f"# {line}\n" for line in header.splitlines()) + _yaml(data)
+
+
+_written: dict[str, str] = {}
+
+
+def _yaml(data: Any) -> str:
+    """`data` as YAML. A run wants the same files on several hosts, and on each at several steps."""
+    key = repr(data)
+    if key not in _written:
+        _written[key] = yaml.dump(
+            data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+        )
+    return _written[key]
 
 
 def file(data: Any, setting: str = "", group: str = topology.GROUP, header: str = HEADER) -> File:

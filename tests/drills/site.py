@@ -81,6 +81,8 @@ def command(
     inventory: str = "inventory.py",
 ) -> list[str]:
     """The command line of a run; `data` becomes `--data`, above all files of settings."""
+    global untouched
+    untouched = False
     given = [
         f"{name}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in (data or {}).items()
@@ -132,6 +134,10 @@ def plan_site(*arguments: str, data: Mapping[str, Any] | None = None) -> Run:
         check=False,
     )
     return Run(done.returncode, done.stdout + done.stderr)
+
+
+untouched = False
+"""Has the drill at work seen, after the last thing it did, that it changed nothing? Then nothing is to be restored."""
 
 
 def converge() -> Run:
@@ -247,6 +253,14 @@ def argv(host: str, unit: str) -> list[str]:
     """The command line with which a unit's process runs."""
     script = f"tr '\\0' '\\n' </proc/$(systemctl show -p MainPID {unit} | cut -d= -f2)/cmdline"
     return shell(host, script).splitlines()
+
+
+def assert_untouched(running: Mapping[tuple[str, str], Unit], files: Mapping[str, str]) -> None:
+    """Since these were read, nothing was restarted on any host, and no file is another one."""
+    global untouched
+    assert live_files() == files
+    assert moved(running) == set()
+    untouched = True
 
 
 def live_files(names: Iterable[str] = plan.HOSTS) -> dict[str, str]:

@@ -8,7 +8,15 @@ import pytest
 
 from deploys.lib import bucket
 from deploys.lib.site import Member, Site
-from tests.drills.site import api, live_files, moved, rules, run_site, stopped, units
+from tests.drills.site import (
+    api,
+    assert_untouched,
+    live_files,
+    rules,
+    run_site,
+    stopped,
+    units,
+)
 from tests.lab import plan
 
 pytestmark = pytest.mark.usefixtures("restored")
@@ -42,7 +50,7 @@ def refused(
     running, files = units(), live_files()
     run = run_site("--limit", member.name, data=data, env=WRONG, deploy=deploy)
     assert run.status != 0 and words in run.log, str(run)
-    assert live_files() == files and moved(running) == set()
+    assert_untouched(running, files)
     assert not any(value in run.log for value in WRONG.values()), "a key is shown"
 
 

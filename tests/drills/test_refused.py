@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deploys.lib.site import Site
-from tests.drills.site import live_files, moved, rules, run_site, units
+from tests.drills.site import assert_untouched, live_files, rules, run_site, units
 
 pytestmark = pytest.mark.usefixtures("restored")
 
@@ -54,5 +54,4 @@ def test_invalid_config_is_refused(site: Site, what: str) -> None:
     assert next(iter(run.failed.items())) == (step, sorted(hosts)), str(run)
     assert {host for failed in run.failed.values() for host in failed} == hosts, str(run)
     assert run.changed == {}, str(run)
-    assert live_files() == files
-    assert moved(running) == set()
+    assert_untouched(running, files)

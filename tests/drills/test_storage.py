@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -373,7 +374,10 @@ def test_an_object_store_that_is_away_loses_nothing(site: Site, seeded: Seeded) 
 
 # --- The compactor --------------------------------------------------------------------------------
 
-DAYS = 32
+LONGEST = 14 * DAY
+"""The longest block that the compactor makes; they begin at multiples of it. Resolution 1h needs ten days in one."""
+SPLIT = 2 * DAY
+"""Days after it of which each block stays as young as it is."""
 COARSE = 600
 """Seconds between two samples of the long history."""
 
@@ -412,14 +416,15 @@ def upload(site: Site, lines: Iterator[str], hours: int = 2) -> None:
 
 @pytest.mark.usefixtures("emptied")
 def test_old_blocks_are_merged_and_copied_at_lower_resolution(site: Site) -> None:
-    start = blocks.days_ago(DAYS)
+    # As short as it can be: the last whole one of the longest blocks, and some days after it.
+    start = int(time.time() - 3 * DAY - SPLIT) // LONGEST * LONGEST - LONGEST
 
-    def history(first: int, days: int) -> Iterator[str]:
-        return blocks.exposition(first, days * DAY, COARSE, "history", only_gauges=True)
+    def history(first: int, length: int) -> Iterator[str]:
+        return blocks.exposition(first, length, COARSE, "history", only_gauges=True)
 
     # Most as blocks that are merged already, as Prometheus may do it locally; the youngest as they are cut.
-    upload(site, history(start, DAYS - 3), hours=6)
-    upload(site, history(start + (DAYS - 3) * DAY, 2))
+    upload(site, history(start, LONGEST), hours=6)
+    upload(site, history(start + LONGEST, SPLIT))
 
     def resolutions() -> bool:
         assert not halted(site)
@@ -448,25 +453,25 @@ def test_old_blocks_are_merged_and_copied_at_lower_resolution(site: Site) -> Non
         for when, value in values.items():
             # An hour has six samples of a sawtooth: what the edges cut off is a share of them.
             assert coarse[labels][when] == pytest.approx(value, abs=8), (labels, when)
-    _retention(site, start)
+    _retention(site, start + LONGEST)
 
 
-def _retention(site: Site, start: int) -> None:
+def _retention(site: Site, limit: int) -> None:
     """Raw blocks are deleted once all of them is too old, and their copies stay."""
-    kept = 20
+    # To the middle of what comes after the limit.
+    kept = int(time.time() - limit - SPLIT / 2) // HOUR
     before = blocks.listed(site)
     run = run_site(
         "--limit",
         site.running("thanos-compactor")[0].name,
-        data={"compactor_retention_raw": f"{kept}d"},
+        data={"compactor_retention_raw": f"{kept}h"},
         deploy="deploys/compactor.py",
     )
     assert run.status == 0, str(run)
-    limit = start + DAYS * DAY - kept * DAY
 
     def applied() -> bool:
         found = [b for b in blocks.listed(site).values() if not b.resolution]
-        assert all(b.end >= limit - DAY for b in found), found
+        assert all(b.end > limit for b in found), found
         return True
 
     wait_for("raw blocks of before to be deleted", applied, 120)

@@ -17,7 +17,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.lab import keys, net, proc, roots
+from tests.lab import keys, machine, net, proc, roots
 from tests.lab.plan import ALL, Lab
 from tests.lab.proc import LabError, say, wait_for
 
@@ -180,6 +180,7 @@ def _group(host: str) -> str:
 
 def clear(lab: Lab, host: str) -> None:
     """Remove what a host that is down, or was killed, may have left."""
+    _hang_up(lab, host)
     proc.empty_cgroup(lab, _group(host))
     net.remove_host(lab, host)
 
@@ -199,6 +200,7 @@ def is_on(lab: Lab, host: str) -> bool:
 def start(lab: Lab, host: str) -> None:
     """Switch a host on; `wait` tells when it is up."""
     prepare(lab, host)
+    _control(lab, host).parent.mkdir(mode=0o700, exist_ok=True)
     proc.spawn(lab, _process(host))
 
 
@@ -254,8 +256,24 @@ def boot_state(lab: Lab, host: str) -> tuple[str, str]:
     return state, "" if state else (done.stderr.strip() or "no answer")
 
 
+def _control(lab: Lab, host: str) -> Path:
+    """The socket of the connection to a host. Not in the clone, whose path may be longer than a socket's can be."""
+    return machine.STATE / "ssh" / f"{lab.id}-{host}"
+
+
+def _hang_up(lab: Lab, host: str) -> None:
+    """End the connection to a host: one that was switched off would be silent for ever."""
+    if _control(lab, host).exists():
+        command = [*ssh_command(lab, host)[:-1], "-O", "exit", host]
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        _control(lab, host).unlink(missing_ok=True)
+
+
 def ssh_command(lab: Lab, host: str) -> list[str]:
-    """How OpenSSH reaches a host as its user; a command for the host may follow."""
+    """How OpenSSH reaches a host as its user; a command for the host may follow.
+
+    Commands that follow each other share a connection: most of what one costs is its handshake, on both sides.
+    """
     options = {
         "IdentityFile": _word(lab.ssh_key),
         "IdentitiesOnly": "yes",
@@ -265,6 +283,9 @@ def ssh_command(lab: Lab, host: str) -> list[str]:
         "StrictHostKeyChecking": "yes",
         "UserKnownHostsFile": _word(lab.known_hosts),
         "GlobalKnownHostsFile": os.devnull,
+        "ControlMaster": "auto",
+        "ControlPersist": "60",
+        "ControlPath": str(_control(lab, host)),
     }
     command = ["ssh", "-F", os.devnull]
     for name, value in options.items():
