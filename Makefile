@@ -73,8 +73,9 @@ lint: $(VENV)/made
 lab: $(VENV)/made archives
 	$(LAB) up
 
+## What the lab is made from: minutes on a new machine, of which both say how many.
 archives:
-	$(PYTHON) tests/lab/archives.py --release $(RELEASE)
+	$(PYTHON) tests/side_by_side.py archives="$(PYTHON) tests/lab/archives.py --release $(RELEASE)" trees="$(LAB) trees"
 
 ## Failures on purpose that are too long for every run, and sites of other hosts.
 drills: export PROFILE = drill
