@@ -45,14 +45,13 @@ test-first: deploy verify
 	$(PYTEST) tests/site $(DRILLS) -m "not long" --durations=20
 
 ## A site that begins with TLS and a password on every port: the suites, the drills of TLS down to where it is switched
-## off, other drills without it, and on again. Then, without that site, the odd hosts.
+## off, and then other drills without it, and on again, beside the odd hosts, which are no part of a site.
 test-beside: lab
 	$(MAKE) WEB=tls deploy verify
 	WEB=tls $(PYTEST) $(TLS_SITE) tests/drills/test_noop.py tests/drills/test_web.py --deselect $(TLS_ON) -m "not long" \
 		-k "not ($(SAME_WITH_TLS))" --durations=10
-	$(PYTEST) $(DRILLS_BESIDE) $(TLS_ON) -m "not long" --durations=20
-	$(LAB) down
-	$(PYTEST) tests/odd -m "not long" --durations=10
+	$(PYTHON) tests/side_by_side.py drills='$(PYTEST) $(DRILLS_BESIDE) $(TLS_ON) -m "not long" --durations=20' \
+		odd='$(PYTEST) tests/odd -m "not long" --durations=10'
 
 beside: $(VENV)/made
 	if [ -d $(BESIDE) ]; then $(MAKE) -C $(BESIDE) down; rm -r $(BESIDE); fi
