@@ -45,6 +45,10 @@ class _Work:
         self.spoke = time.monotonic()
         print(f"{self.name:>6} | {line}", flush=True)
 
+    def stop(self, number: int) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._began
@@ -64,15 +68,20 @@ class _Work:
 
 def side_by_side(commands: dict[str, str]) -> dict[str, int]:
     """Run shell commands at once to their ends: name -> exit status. What tells us to stop is passed on to them."""
-    works = [_Work(name, command) for name, command in commands.items()]
+    works: list[_Work] = []
+    told: list[int] = []
 
     def stop(number: int, _: object) -> None:
+        told.append(number)
         for work in works:
-            if work.process.poll() is None:
-                os.killpg(work.process.pid, number)
+            work.stop(number)
 
     before = {number: signal.signal(number, stop) for number in _STOP}
     try:
+        for name, command in commands.items():
+            works.append(_Work(name, command))
+            for number in told:  # before this one was there
+                works[-1].stop(number)
         left = works
         while left:
             left = [work for work in left if not work.ended(0.2)]

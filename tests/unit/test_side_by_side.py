@@ -1,0 +1,37 @@
+"""Commands side by side: what they say, how they end, and how they are told to stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "side_by_side.py"
+
+
+def start(**commands: str) -> subprocess.Popen[str]:
+    words = [f"{name}={command}" for name, command in commands.items()]
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *words], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_all_run_to_their_ends_and_one_that_fails_fails_all():
+    both = start(one="echo a=b; exit 3", other="sleep 0.3; echo late")
+    said, _ = both.communicate(timeout=30)
+    lines = [line.strip() for line in said.splitlines()]
+    assert {"one | a=b", "other | late"} <= set(lines)
+    assert any(line.startswith("other | ended with 0 after") for line in lines)
+    assert lines[-1] == "failed: one (3)" and both.returncode == 1
+    assert start(one="true").wait(30) == 0
+
+
+def test_what_stops_it_stops_all_that_they_started():
+    script = "trap 'echo told' TERM; sleep 60 & echo begun; wait"
+    both = start(one=script, other="sleep 60 | cat")
+    assert both.stdout and "begun" in both.stdout.readline()
+    both.send_signal(signal.SIGTERM)
+    said, _ = both.communicate(timeout=30)
+    assert "one | told" in said and "other | ended with" in said
+    assert both.returncode == 1
