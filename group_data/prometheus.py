@@ -48,7 +48,7 @@ prometheus_config = {
                 # Not all there is: it would cost this small machine as much again as scraping does.
                 {
                     "source_labels": ["__name__"],
-                    "regex": "(go|node)_.*|up|job:.*",
+                    "regex": "(go|node)_.*|up|job:.*|ALERTS|prometheus_build_info",
                     "action": "keep",
                 },
             ],
