@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from deploys.lib.rollout import PATIENCE
-from tests.drills.site import shell
-from tests.odd.site import blank, run
+from tests.drills.site import shell, wait_for
+from tests.odd.site import VERIFY, blank, run
 
 BAD_LUCK = """
 mkdir -p /etc/systemd/system/alertmanager.service.d
@@ -43,6 +43,13 @@ def test_a_daemon_that_dies() -> None:
     again = run(site())
     assert again.status == 0, str(again)
     assert "crashed" not in again.log, str(again)
+
+    # One that comes back all by itself is told afterwards.
+    shell("odd-1", "kill -SEGV $(systemctl show -p MainPID --value alertmanager)")
+    back = "systemctl show -p NRestarts --value alertmanager"
+    wait_for("it to be back", lambda: shell("odd-1", back).strip() == "1", 30)
+    seen = run(site(), deploy=VERIFY)
+    assert "alertmanager crashed once and came back (not a known fault)" in seen.log, str(seen)
 
     # Where systemd itself says no, the command that starts it says why.
     shell("odd-1", BAD_LUCK)
