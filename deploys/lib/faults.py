@@ -1,7 +1,7 @@
 """Faults of releases that upstream knows of: a crash of such a kind is told by its name, and any other stays unknown.
 
 systemd brings a daemon back in seconds, so that whoever asks only whether it does its job never hears of a crash. A
-gate, the end of a run, `verify` and tests/site tell it apart by this one table. Text and its judgement, as in `alive`.
+gate, the end of a run, `verify` and tests/site tell it apart by this one table.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from deploys.lib import releases, topology
+from deploys.lib import alive, releases, topology
 from deploys.lib.site import Member
 
 
@@ -92,30 +92,24 @@ class Crashes:
 def script(member: Member, units: Iterable[str]) -> str:
     """What systemd counts of these units of a host, and how many known crashes the journal of this boot has."""
     units = list(units)
-    services = " ".join(f"{unit}.service" for unit in units)
-    lines = [f"systemctl show -p Id,NRestarts {services}"]
+    lines = []
     for unit in units:
         for fault in of_unit(member, unit):
             journal = f"journalctl -q -b -o cat --no-pager -u {unit}"
             count = f"$({journal} | grep -cF {shlex.quote(fault.words)})"
             restarts = f"$(systemctl show -p NRestarts --value {unit})"
-            lines.append(f'[ "{restarts}" = 0 ] || echo "known {unit} {fault.reference} {count}"')
-    return "\n".join([*lines, "true"])
+            lines.append(f'[ "{restarts}" = 0 ] || echo "{unit} {fault.reference} {count}"')
+    return "\n".join([alive.script(units).rstrip(), *lines, "true"])
 
 
 def read(member: Member, lines: Iterable[str]) -> dict[str, Crashes]:
-    """The units that crashed, in what `script` printed."""
-    times: dict[str, int] = {}
+    """The units that crashed, in what `script` printed; none where that is not all there."""
+    lines = list(lines)
+    if alive.MARK not in lines:
+        return {}
+    units, rest = alive.read(lines)
     known: dict[str, dict[Fault, int]] = {}
-    block: dict[str, str] = {}
-    for line in lines:
-        if line.startswith("known "):
-            _, unit, reference, count = line.split()
-            fault = next(one for one in of_unit(member, unit) if one.reference == reference)
-            known.setdefault(unit, {})[fault] = int(count)
-            continue
-        key, _, value = line.partition("=")
-        block = {**block, key: value} if value else {}
-        if {"Id", "NRestarts"} <= block.keys():
-            times[block["Id"].removesuffix(".service")] = int(block["NRestarts"])
-    return {unit: Crashes(n, known.get(unit, {})) for unit, n in times.items() if n}
+    for unit, reference, count in map(str.split, rest):
+        fault = next(one for one in of_unit(member, unit) if one.reference == reference)
+        known.setdefault(unit, {})[fault] = int(count)
+    return {u.name: Crashes(u.crashes, known.get(u.name, {})) for u in units if u.crashes}

@@ -727,8 +727,8 @@ def _watched(
     host,
     gate: Gate,
     services: list[str],
-    started: Container[str] = (),
-    known: Mapping[str, list[faults.Fault]] = MappingProxyType({}),
+    started: Container[str],
+    known: Mapping[str, list[faults.Fault]],
 ) -> Gate:
     """`gate`, which opens only while `services` are up, and ends where one of them is in a crash loop or has failed.
 
