@@ -2,7 +2,7 @@
 
 Files and checks are a replica's; there is no sidecar, and no other member stands in for one: what it does not scrape
 or is not sent while it is down, it lacks (a sender tries again for as long as its write-ahead log reaches back). So
-each is a tier of one. Back up means: log replayed, two intervals scraped.
+each is a tier of one. Back up means: log replayed, an interval scraped.
 """
 
 from deploys import alone, prometheus

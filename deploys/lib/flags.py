@@ -421,6 +421,12 @@ def _served(component: str) -> tuple[Flag, ...]:
         ),
         Flag("rules.alert.resend-delay", _timing("resend_delay"), free=True),
         Flag(
+            "scrape.discovery-reload-interval",
+            _timing("discovery_reload"),
+            free=True,
+            why="drills restart it often, and its first scrape waits for this",
+        ),
+        Flag(
             "storage.remote.flush-deadline",
             FLUSH_DEADLINE,
             free=True,

@@ -27,23 +27,32 @@ echo "rchar $(sed -n 's/^rchar: //p' /proc/$p/io 2>/dev/null)\"
 """
 SCRAPES = 2
 """Scrape intervals that a Prometheus must have scraped before the next one may go (deckhouse#11694)."""
+SCRAPES_ALONE = 1
+"""Of one that nobody stands in for, whose data no next one waits for: it has scraped, and goes on."""
 
 
 def prometheus(site: Site, member: Member, asked_by: Member) -> Gate:
     """Ready, its write-ahead log replayed, two intervals scraped since its start, and seen by its sidecar."""
     jobs = {info.job_name for info in topology.COMPONENTS.values()}
-    return _prometheus(site, member, asked_by, "prometheus", jobs, sidecar=True)
+    return _prometheus(site, member, asked_by, "prometheus", jobs, SCRAPES, sidecar=True)
 
 
 def upper(site: Site, member: Member, asked_by: Member) -> Gate:
-    """Ready, its write-ahead log replayed, two intervals scraped since its start: of itself, as nobody waits for it
+    """Ready, its write-ahead log replayed, an interval scraped since its start: of itself, as nobody waits for it
     as long as federation's intervals are."""
     info = topology.COMPONENTS["prometheus-upper"]
-    return _prometheus(site, member, asked_by, info.name, {info.job_name}, sidecar=False)
+    jobs = {info.job_name}
+    return _prometheus(site, member, asked_by, info.name, jobs, SCRAPES_ALONE, sidecar=False)
 
 
 def _prometheus(
-    site: Site, member: Member, asked_by: Member, component: str, jobs: set[str], sidecar: bool
+    site: Site,
+    member: Member,
+    asked_by: Member,
+    component: str,
+    jobs: set[str],
+    scrapes: int,
+    sidecar: bool,
 ) -> Gate:
     questions = "\n".join(
         [
@@ -86,8 +95,8 @@ def _prometheus(
         # One that waits for its turn may still scrape at the interval of before.
         waits = member.name != asked_by.name
         scraped = max(counts.values(), default=0) if waits else counts.get(seconds(interval), 0)
-        if not targets or scraped < SCRAPES * targets:
-            says = f"ready, scraping ({scraped:.0f} of {SCRAPES * targets:.0f} intervals of {interval})"
+        if not targets or scraped < scrapes * targets:
+            says = f"ready, scraping ({scraped:.0f} of {scrapes * targets:.0f} intervals of {interval})"
             return Progress(False, says, ("scraping", scraped))
         says = f"ready, {scraped:.0f} intervals scraped"
         if not sidecar:

@@ -67,6 +67,8 @@ class Timing:
     """After this a lost peer is forgotten. Upstream's 6h inflates the count of members."""
     block_reload: str | None
     """How often Prometheus looks for blocks that appeared or went, where not every minute as upstream's does."""
+    discovery_reload: str | None
+    """How often Prometheus takes over targets that were found, where not every 5s as upstream's does."""
     get_config_interval: str | None
     """How often a sidecar looks at its Prometheus, where not every half minute as upstream's does: one that was started
     while its Prometheus was away is of no use until then."""
@@ -106,6 +108,7 @@ PROFILES: dict[str, Timing] = {
         settle_timeout="1m",
         reconnect_timeout="5m",
         block_reload=None,
+        discovery_reload=None,
         get_config_interval=None,
         endpoint_reload="30s",
         # spec/003 4; the others are upstream's.
@@ -135,6 +138,7 @@ PROFILES: dict[str, Timing] = {
         settle_timeout="5s",
         reconnect_timeout="1m",
         block_reload="5s",
+        discovery_reload="1s",
         get_config_interval="2s",
         endpoint_reload="2s",
         bucket_sync="5s",

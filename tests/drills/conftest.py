@@ -39,3 +39,12 @@ def restored(site: Site) -> Iterator[None]:
     _switched_on()
     under_drill.converge()
     under_drill.wait_for("the site to be healthy again", lambda: under_drill.healthy(site), 60)
+
+
+@pytest.fixture
+def put_back(restored: None) -> Iterator[None]:
+    """`restored`, where the drill's run restarted many and the way back would do so once more, one after another."""
+    under_drill.keep()
+    yield
+    _switched_on()
+    under_drill.put_back()

@@ -116,6 +116,7 @@ SLOW = ("prometheus", "alertmanager")
 """Those that are down for longer than the period of the probe, so that it sees them down."""
 
 
+@pytest.mark.usefixtures("put_back")
 def test_flag_change_restarts_one_member_at_a_time(site: Site) -> None:
     """All tiers in one run: no two members of one are ever down together, and queries never notice."""
     restarted = {(m.name, component) for component in CHANGED for m in site.running(component)}

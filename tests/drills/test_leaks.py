@@ -244,6 +244,7 @@ def assert_not_printed(leaks: Planted, said: str) -> None:
         pytest.param(("-vvv", "--diff"), id="diff"),
     ],
 )
+@pytest.mark.usefixtures("put_back")
 def test_nothing_shows_a_secret_while_it_is_brought(site: Site, options: tuple[str, ...]) -> None:
     leaks = everything(site)
     with watched(leaks.markers) as seen, Here(leaks.markers) as here:

@@ -308,7 +308,7 @@ def test_a_receiver_that_was_away_costs_no_sample(site: Site, away: str) -> None
     wait_for("the backlog", lambda: _whole(site, since, until, away), 90, pause=1)
 
 
-@pytest.mark.usefixtures("well")
+@pytest.mark.usefixtures("well", "put_back")
 def test_receivers_restart_one_by_one_and_no_sample_is_lost(site: Site) -> None:
     before, began = units(), time.time()
     run = run_site("--limit", "receive", data={"receive_retention": "16d"})

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from deploys.lib import secrets
+
 DEAR = ("test_turns", "test_plan", "test_site_run", "test_seaweedfs", "test_references")
 """Modules that take longest: begun with first, so that no process is left alone with one."""
 
@@ -17,6 +19,13 @@ _ours: dict[str, bool] = {}
 def pytest_collection_modifyitems(items):
     order = {name: number for number, name in enumerate(DEAR)}
     items.sort(key=lambda item: order.get(item.module.__name__.rpartition(".")[2], len(DEAR)))
+
+
+@pytest.fixture(autouse=True)
+def _no_run_left():
+    """What a run within this process, as a plan, was allowed is over with it: modules have no order."""
+    yield
+    secrets.look_only(False)
 
 
 @pytest.hookimpl(tryfirst=True)
