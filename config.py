@@ -159,7 +159,7 @@ class _Marked:
         return getattr(self._host, name)
 
     def run_shell_command(self, command, **arguments):
-        done, said = self._host.run_shell_command("\n".join(piped(command)), **arguments)
+        done, said = self._host.run_shell_command(piped(command), **arguments)
         if not done:
             return done, said
         lines = [connectors.OutputLine("stdout", line) for line in between(said.stdout_lines)]

@@ -438,7 +438,7 @@ class Look(FactBase):
             return SHELL
         from deploys.lib.look import default_script
 
-        return "\n".join(piped(default_script()))
+        return piped(default_script())
 
     def process(self, output):
         return parse(between(output))

@@ -16,11 +16,14 @@ END = "=====[monitoring: end]====="
 SHELL = "sh -s"
 
 
-def piped(script: str) -> list[str]:
-    """The lines of stdin for `SHELL`. All of it is read before any of it is done: a connection that breaks meanwhile
-    leaves nothing half done, and what the script starts cannot read on in it."""
+def piped(script: str) -> str:
+    """What goes to the stdin of `SHELL`: one text, as pyinfra sends each line of a list as a packet of its own.
+
+    All of it is read before any of it is done: a connection that breaks meanwhile leaves nothing half done, and what
+    the script starts cannot read on in it.
+    """
     marked = f"(\necho '{BEGIN}'\n{script}\n) </dev/null\nstatus=$?\necho '{END}'\nexit $status"
-    return f"{{\n{marked}\n}}".splitlines()
+    return f"{{\n{marked}\n}}\n"
 
 
 def between(lines: Iterable[str]) -> list[str]:

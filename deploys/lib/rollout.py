@@ -48,7 +48,9 @@ of the sidecar at Prometheus."""
 STANDSTILL = 20.0
 """Seconds without progress after which a member that does not do its job is taken for broken."""
 PAUSE = 0.5
-"""Seconds between two looks of a gate."""
+"""Seconds between two looks of a gate; the longer it has waited, the longer, as each look is work for a host that may
+have much to do: a tenth of that time."""
+LONGEST_PAUSE = 2.0
 TELL = 5.0
 """Seconds between two words of a gate that waits."""
 STEADY = 10.0
@@ -166,7 +168,7 @@ def run(script: str) -> StringCommand:
 
     Each command of ours brings its own stdin, since pyinfra hands the last one on to the next command.
     """
-    return StringCommand("sh", "-s", _stdin=script.splitlines())
+    return StringCommand("sh", "-s", _stdin=script)
 
 
 _PROTOCOL = "ssh_file_transfer_protocol"
@@ -236,7 +238,8 @@ def _read(gate: Gate, answer: Callable[[], list[str]]) -> Progress:
 def follow(look: Callable[[], Progress], patience: float, tell: Callable[[str], None]) -> Progress:
     """Look until the gate opens, and return what was seen last. Ends once nothing has moved for `patience` seconds: a
     large write-ahead log may take minutes to replay, and does so visibly."""
-    measure, since, said, told = None, time.monotonic(), "", -TELL
+    began = time.monotonic()
+    measure, since, said, told = None, began, "", -TELL
     while True:
         progress, now = look(), time.monotonic()
         if progress.measure not in (None, measure):  # no answer is no progress
@@ -246,7 +249,7 @@ def follow(look: Callable[[], Progress], patience: float, tell: Callable[[str], 
         if progress.says != said and now - told >= TELL:
             said, told = progress.says, now
             tell(said)
-        time.sleep(PAUSE)
+        time.sleep(min(max(PAUSE, (now - began) / 10), LONGEST_PAUSE))
 
 
 def wait(state, host, gate: Gate, purpose: str) -> bool:

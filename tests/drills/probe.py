@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from itertools import chain, pairwise
 from types import TracebackType
 from typing import Self, TypeVar
-
-import requests
+from urllib.parse import urlencode
 
 from deploys.lib import topology
 from deploys.lib.settings import REPLICA_LABEL
 from deploys.lib.site import Member, Site
-from tests.drills.site import ask, client, interval, query, value
+from tests.drills.site import client, fetch, interval, query, value
 
 T = TypeVar("T")
 
 PERIOD = 0.2
 """Seconds between two rounds of questions."""
 TIERS = ("prometheus", "alertmanager", "thanos-querier")
-QUERY = 'count(up{job="node_exporter"})'
+QUERY = urlencode({"query": 'count(up{job="node_exporter"})'})
+UNSERVED = (OSError, HTTPException, ValueError, LookupError, AssertionError)
+"""What it is to be refused: no connection, half an answer, another one."""
 
 
 @dataclass
 class Round:
-    """What was asked at one moment: querier -> its value (None where it refused), and who was not ready."""
+    """What was asked at one moment: querier -> its value (None where it refused), and who was not ready.
+
+    Where one refuses, the other is asked, as a client with two addresses does it.
+    """
 
     at: float
     values: dict[str, float | None] = field(default_factory=dict)
@@ -43,7 +50,7 @@ class Round:
 
 
 class Probe:
-    """Asks every querier the same question, and every member whether it is ready, five times a second.
+    """Asks the queriers the same question, and every member whether it is ready, five times a second.
 
     with Probe(site) as probe: ...
 
@@ -59,6 +66,7 @@ class Probe:
         self.tiers = tiers
         self.rounds: list[Round] = []
         self.began = self.ended = 0.0
+        self._spoken: dict[tuple[str, str], Site] = {}
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(64)
         self._clock = threading.Thread(target=self._tick, daemon=True)
@@ -78,49 +86,58 @@ class Probe:
         self.ended = time.time()
 
     def _tick(self) -> None:
-        due = time.monotonic()
+        due, queriers = time.monotonic(), self.site.running("thanos-querier")
         while not self._stop.is_set():
             round_ = Round(time.time())
             self.rounds.append(round_)
-            for member in self.site.running("thanos-querier"):
-                self._pool.submit(self._query, round_, member)
+            # Now the one first, now the other.
+            queriers = [*queriers[1:], *queriers[:1]]
+            self._pool.submit(self._query, round_, queriers)
             for tier in self.tiers:
                 for member in self.site.running(tier):
                     self._pool.submit(self._ready, round_, tier, member)
             due += PERIOD
             self._stop.wait(max(0.0, due - time.monotonic()))
 
-    def _query(self, round_: Round, querier: Member) -> None:
-        try:
-            answer = self._speaking(lambda site: query(site, QUERY, member=querier))
-            round_.values[querier.name] = value(answer)
-            if answer["warnings"]:
-                round_.warnings[querier.name] = answer["warnings"]
-            if not answer["result"]:
+    def _query(self, round_: Round, queriers: list[Member]) -> None:
+        for querier in queriers:
+            try:
+                answer = self._speaking(
+                    "thanos-querier",
+                    querier,
+                    lambda url: json.loads(fetch(f"{url}/api/v1/query?{QUERY}")),
+                )
+                round_.values[querier.name] = value(answer["data"])
+                if warnings := answer.get("warnings"):
+                    round_.warnings[querier.name] = warnings
+                if answer["data"]["result"]:
+                    return
                 round_.errors[querier.name] = "an empty answer"
-        except (OSError, ValueError, LookupError, AssertionError) as error:
-            round_.values[querier.name] = None
-            round_.errors[querier.name] = str(error)
+            except UNSERVED as error:
+                round_.values[querier.name] = None
+                round_.errors[querier.name] = str(error)
 
     def _ready(self, round_: Round, tier: str, member: Member) -> None:
-        def ready(site: Site) -> None:
-            path = topology.COMPONENTS[tier].ready_path
-            answer = ask(site.endpoint(tier, site.hosts[member.name]).url + path)
-            assert answer.ok, answer.status_code
-
+        path = topology.COMPONENTS[tier].ready_path
         try:
-            self._speaking(ready)
-        except (requests.RequestException, AssertionError):
+            self._speaking(tier, member, lambda url: fetch(url + path))
+        except UNSERVED:
             round_.down.add((member.name, tier))
 
-    def _speaking(self, work: Callable[[Site], T]) -> T:
-        """`work`, in the scheme that a member speaks now."""
-        try:
-            return work(self.site)
-        except (requests.exceptions.SSLError, AssertionError):
-            if self.before is None:
-                raise
-            return work(self.before)
+    def _speaking(self, tier: str, member: Member, work: Callable[[str], T]) -> T:
+        """`work` with the URL of a member, in the scheme that it speaks now: the last one first."""
+        spoken = self._spoken.get((tier, member.name), self.site)
+        sites = [spoken, *(s for s in (self.site, self.before) if s not in (None, spoken))]
+        for site in sites:
+            try:
+                done = work(site.endpoint(tier, site.hosts[member.name]).url)
+            except (ssl.SSLError, AssertionError):
+                if site is sites[-1]:
+                    raise
+            else:
+                self._spoken[tier, member.name] = site
+                return done
+        raise AssertionError("no site")
 
     def refused(self) -> list[Round]:
         """The queries that no querier served."""

@@ -198,7 +198,7 @@ def run_site(
         def run_shell_command(self, command, print_output=False, print_input=False, **options):
             text = command if isinstance(command, str) else command.get_raw_value()
             sent(text)
-            script = "\n".join(options.get("_stdin") or ()) or text
+            script = options.get("_stdin") or text
             if f"echo '{MARK}os'" in script:
                 found = (states or {}).get(self.host.name, BLANK)
                 if hosts is not None:

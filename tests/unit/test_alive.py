@@ -117,7 +117,7 @@ class Host:
 
     def get_fact(self, fact, *, _stdin):
         assert fact is Probe
-        if any(line.startswith("journalctl") for line in _stdin):
+        if any(line.startswith("journalctl") for line in _stdin.splitlines()):
             return JOURNAL
         age = self.clock.now - self.began
         state, restarts = next(said for until, said in self.life if age < until)
@@ -147,7 +147,7 @@ def test_a_crash_loop_ends_the_gate_at_the_second_crash(monkeypatch):
     life = [(1, (UP, 0)), (6, (AWAY, 0)), (7, (UP, 1)), (EVER, (AWAY, 1))]
     # Where it is up for a second, its gate would open: it is asked once it is up.
     done, seconds, log = follow(monkeypatch, [(0.5, (BETWEEN, 0)), *life[1:]])
-    assert (done, seconds) == (False, 7)
+    assert not done and 7 <= seconds < 8
     own = "alertmanager: error: unrecognized log format nonsense, try --help"
     assert f"am does its job: am crashed 2 times since its start: {own}" in log
     assert "no progress for" not in log

@@ -650,7 +650,7 @@ def test_the_command_line_prints_no_traceback(tmp_path, monkeypatch, found, stat
 def test_what_is_said_is_printed_and_not_run(tmp_path):
     said = f"a\x1b[2J\0\ud800\nEND\ntouch {tmp_path}/run\n"
     command = rollout.refuse(said)
-    script = "\n".join(command.connector_arguments["_stdin"])
+    script = command.connector_arguments["_stdin"]
     done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and not list(tmp_path.iterdir())
     assert done.stderr.splitlines() == [

@@ -60,3 +60,12 @@ def test_who_is_connected_to():
     assert chosen(hosts, [], []) == ["a-1", "a-2", "b-1"]
     assert chosen(hosts, ["a", "b-*"], ["a-2"]) == ["a-1", "b-1"]
     assert chosen(hosts, ["b"], ["b"]) == []
+
+
+@pytest.mark.parametrize(("told", "kept"), [([], True), (["-B"], False)])
+def test_what_was_compiled_is_kept_for_the_next_run(told, kept):
+    """pyinfra keeps nothing; who tells Python so is still heard."""
+    script = "import sys; sys.dont_write_bytecode = True; import deploys.lib; print(sys.dont_write_bytecode)"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    said = subprocess.check_output([sys.executable, *told, "-c", script], cwd=ROOT, env=environment)
+    assert said.decode().strip() == str(not kept)

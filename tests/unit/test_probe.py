@@ -20,7 +20,7 @@ LONGEST = 131072
 
 def answer(script: str, before: str = "") -> subprocess.CompletedProcess:
     """What a host prints, whose shell says something of its own `before`."""
-    sent = "\n".join(piped(script)) + "\n"
+    sent = piped(script)
     command = ["sh", "-c", f"{before}{SHELL}"]
     return subprocess.run(command, input=sent, capture_output=True, text=True, check=False)
 
@@ -47,7 +47,7 @@ def test_a_script_may_end_itself_read_its_input_and_hold_documents():
 
 
 def test_of_a_script_that_came_in_part_nothing_is_done(tmp_path):
-    sent = "\n".join(piped(f"touch {tmp_path}/done\n" + "true\n" * 9)[:-3])
+    sent = "\n".join(piped(f"touch {tmp_path}/done\n" + "true\n" * 9).splitlines()[:-3])
     subprocess.run(["sh", "-s"], input=sent, capture_output=True, text=True, check=False)
     assert not (tmp_path / "done").exists()
 
@@ -72,7 +72,7 @@ def test_no_script_is_an_argument():
     gate = gates.querier(site, site.hosts["query-1"], site.hosts["query-2"])
     assert len(gate.script) > LONGEST
     assert probe(SimpleNamespace(get_fact=get_fact), gate.script) == []
-    assert asked["command"] == SHELL and "\n".join(asked["stdin"]).count(gate.script) == 1
+    assert asked["command"] == SHELL and asked["stdin"].count(gate.script) == 1
     assert Look().command(sent=True) == SHELL
     assert Probe().process(["noise", BEGIN, "x", END]) == ["x"]
     assert Probe().process(["noise", BEGIN, "x"]) == []
