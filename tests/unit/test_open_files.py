@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tests.unit.recorded import ROOT
 
 INVENTORY = 'node_exporter = [(f"h-{i}", {"ssh_hostname": "127.0.0.1"}) for i in range(100)]\n'
 CALL = """
+import os
 import resource
 from deploys.lib.open_files import make_room
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
