@@ -1,18 +1,24 @@
 """Releases: what is linked, installed and recorded is the version that the inventory wants."""
 
+import functools
 import re
 
 import pytest
 
 from deploys.lib import releases, topology
 from tests.site.ask import listing
+from tests.site.inventory import connect
+
+
+@functools.cache
+def machine(name):
+    return connect(name).check_output("uname -m")
 
 
 @pytest.fixture
-def archive(host, member, project):
+def archive(member, project):
     """The archive of the wanted version for the machine that the host is."""
-    machine = host.check_output("uname -m")
-    return releases.archive(project, member.settings.version(project), machine)
+    return releases.archive(project, member.settings.version(project), machine(member.name))
 
 
 def test_links_lead_to_the_wanted_version(host, archive):
