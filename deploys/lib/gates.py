@@ -28,7 +28,7 @@ echo "rchar $(sed -n 's/^rchar: //p' /proc/$p/io 2>/dev/null)\"
 SCRAPES = 2
 """Scrape intervals that a Prometheus must have scraped before the next one may go (deckhouse#11694)."""
 SCRAPES_ALONE = 1
-"""Of one that nobody stands in for, whose data no next one waits for: it has scraped, and goes on."""
+"""The same for one that nobody stands in for: no next one waits for its data."""
 
 
 def prometheus(site: Site, member: Member, asked_by: Member) -> Gate:

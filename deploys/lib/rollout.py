@@ -48,9 +48,10 @@ of the sidecar at Prometheus."""
 STANDSTILL = 20.0
 """Seconds without progress after which a member that does not do its job is taken for broken."""
 PAUSE = 0.5
-"""Seconds between two looks of a gate; the longer it has waited, the longer, as each look is work for a host that may
-have much to do: a tenth of that time."""
+"""Seconds between two looks of a gate, at first. Then a tenth of the time that it has waited: each look is work for a
+host that may have much to do."""
 LONGEST_PAUSE = 2.0
+"""Seconds between two looks of a gate, at most."""
 TELL = 5.0
 """Seconds between two words of a gate that waits."""
 STEADY = 10.0

@@ -127,17 +127,19 @@ class Probe:
     def _speaking(self, tier: str, member: Member, work: Callable[[str], T]) -> T:
         """`work` with the URL of a member, in the scheme that it speaks now: the last one first."""
         spoken = self._spoken.get((tier, member.name), self.site)
-        sites = [spoken, *(s for s in (self.site, self.before) if s not in (None, spoken))]
-        for site in sites:
-            try:
-                done = work(site.endpoint(tier, site.hosts[member.name]).url)
-            except (ssl.SSLError, AssertionError):
-                if site is sites[-1]:
-                    raise
-            else:
-                self._spoken[tier, member.name] = site
-                return done
-        raise AssertionError("no site")
+        other = self.before if spoken is self.site else self.site
+
+        def url(site: Site) -> str:
+            return site.endpoint(tier, site.hosts[member.name]).url
+
+        try:
+            return work(url(spoken))
+        except (ssl.SSLError, AssertionError):
+            if other is None:
+                raise
+        done = work(url(other))
+        self._spoken[tier, member.name] = other
+        return done
 
     def refused(self) -> list[Round]:
         """The queries that no querier served."""
