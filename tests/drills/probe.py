@@ -170,6 +170,8 @@ class Probe:
             stamps = [when for when, _ in series["values"]]
             found.setdefault(labels["host"], {})[labels.get(REPLICA_LABEL, "")] = stamps
         assert found.keys() == self.site.hosts.keys(), f"{sorted(found)}: {answer['warnings']}"
+        counted = sum(map(len, found.values()))
+        assert len(answer["result"]) == counted, f"two series of one host: {answer['result']}"
         return found
 
     def _longest(self, stamps: list[float]) -> float:
