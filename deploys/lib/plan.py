@@ -6,13 +6,25 @@ they say is kept here, and what they yield is dropped. Nothing but the look is r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from pyinfra import logger
 from pyinfra.api.output import format_text
 from pyinfra.context import ctx_state
+
+from deploys.lib.look import parts
+
+
+def as_one(role: str) -> str:
+    """Title of the step in which all members go live at once, where that is due."""
+    return f"{role}: all members in one step"
+
+
+NEW = "no member runs it yet: all start in one step"
+"""What is said of the members of a new tier."""
+
 
 _TURN = ": turn of "
 
@@ -35,6 +47,12 @@ def role_of(title: str) -> str:
     return title.partition(":")[0]
 
 
+def nobody_has(role: str, members: Iterable[str], parts: Mapping[str, Container[str]]) -> bool:
+    """Is the tier a new one? `parts` are the roles that each host has, as it was looked at; one that was not might
+    run."""
+    return all(name in parts and role not in parts[name] for name in members)
+
+
 @dataclass
 class Book:
     """What was said: step -> host -> lines, and the hosts on which each step does something."""
@@ -42,6 +60,21 @@ class Book:
     lines: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     busy: dict[str, set[str]] = field(default_factory=dict)
     steps: set[str] = field(default_factory=set)
+    idle: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """Role -> host on which nothing of it runs -> all its members."""
+
+    def settle(self, parts: Mapping[str, Container[str]]) -> None:
+        """Members of a new tier have no turns. While a run is planned, hosts are looked at at their own pace: which
+        tiers are new is known at its end."""
+        for role, hosts in self.idle.items():
+            for host, members in hosts.items():
+                if nobody_has(role, members, parts):
+                    lines = self.lines.pop(turn(role, host), {}).get(host, [])
+                    for line in [NEW, *lines]:
+                        self.say(as_one(role), host, line)
+                    if self.busy.pop(turn(role, host), None):
+                        self.act(as_one(role), host)
+        self.idle.clear()
 
     def say(self, step: str, host: str, line: str) -> None:
         line = line.removeprefix(f"{role_of(step)}: ")
@@ -123,6 +156,7 @@ def of_run(state) -> list[str]:
     plan = books(state)[False]
     if not plan.steps:
         return []
+    plan.settle(parts())
     titles = [name for op in state.get_op_order() for name in sorted(state.op_meta[op].names)]
     living = [host.name for host in state.inventory if host in state.active_hosts]
     run = state.__dict__.get("_monitoring_run")

@@ -482,12 +482,13 @@ def leave(*roles: Role) -> None:
 
 
 def roll(role: Role) -> None:
-    """Roll a role out: staged and checked on all its hosts at once, activated host by host in inventory order."""
+    """Roll a role out: staged and checked on all its hosts at once, activated host by host in inventory order. Members
+    of a new tier, which nobody can miss yet, start at once: their gates take their time."""
     members = [member.name for member in role.members(site())]
     if host.name in members:
         step(f"{role.name}: stage and check", partial(_stage, role))
-        if role.together:
-            step(f"{role.name}: all members in one step", partial(_together, role))
+        if role.gate and len(members) > 1:
+            step(plan.as_one(role.name), partial(_as_one, role))
         for name in host.loop(members):  # host.loop gives each turn an identity of its own
             if name == host.name:
                 step(plan.turn(role.name, name), partial(_turn, role))
@@ -573,37 +574,59 @@ def _stopped(role: Role) -> bool:
 
 def _turn(role: Role, found: State) -> Iterator:
     """A member's turn: swap; start, restart or reload what runs something else; wait until it does its job."""
-    if _stopped(role):
-        return
+    if not _stopped(role):
+        yield from _go_live(role, found)
+
+
+def _go_live(role: Role, found: State, alone: bool = True) -> Iterator:
     component, change = _difference(role, found)
     for line in change.lines():
         say(f"{role.name}: {line}")
     if change.live:
-        yield from _activate(role, component, change)
+        yield from _activate(role, component, change, alone)
     foresee(component, change, found)
 
 
-def _together(role: Role, found: State) -> Iterator:
-    """All members at once, where one that goes first would be alone until the last one has followed."""
-    why = role.together(site(), member(), found)
-    if not why or _stopped(role):
-        return
-    left_out = [
-        other.name
-        for other in role.members(site())
-        if other.name not in dead() and not _in_run(other.name)
-    ]
-    if left_out:
-        raise ValueError(
-            f"{why}, for which all members restart in one step, and {', '.join(left_out)} is not in this run: "
-            "run it without --limit and --exclude"
-        )
+def _as_one(role: Role, found: State) -> Iterator:
+    """All members at once: where one that goes first would be alone until the last one has followed, and where the
+    tier is a new one."""
+    why = role.together(site(), member(), found) if role.together else ""
+    if why and not _stopped(role):
+        left_out = [
+            other.name
+            for other in role.members(site())
+            if other.name not in dead() and not _in_run(other.name)
+        ]
+        if left_out:
+            raise ValueError(
+                f"{why}, for which all members restart in one step, and {', '.join(left_out)} is not in this run: "
+                "run it without --limit and --exclude"
+            )
+        say(f"{role.name}: {why}: all members restart in one step, an outage of seconds")
+        yield from _go_live(role, found, alone=False)
+    elif _is_idle(role, found):
+        if planning():
+            members = [one.name for one in role.members(site())]
+            plan.book().idle.setdefault(role.name, {})[host.name] = members
+        elif _is_new(role) and not _failed(*role.needs, role):
+            say(f"{role.name}: {plan.NEW}")
+            yield from _go_live(role, found, alone=False)
+
+
+def _is_idle(role: Role, found: State) -> bool:
+    """Is nothing in the way of the role here? Where somebody else's daemon is, others may need it."""
     component, change = _difference(role, found)
-    say(f"{role.name}: {why}: all members restart in one step, an outage of seconds")
-    for line in change.lines():
-        say(f"{role.name}: {line}")
-    yield from _activate(role, component, change, alone=False)
-    foresee(component, change, found)
+    running = [service.name for service in component.services if service.name in found.processes]
+    return not running and not change.replaced
+
+
+def _is_new(role: Role) -> bool:
+    """Had no member anything of the role as this step began?"""
+    memory = ctx_state.get().__dict__.setdefault("_monitoring_new", {})
+    if role.name not in memory:
+        members = [one.name for one in role.members(site())]
+        memory[role.name] = plan.nobody_has(role.name, members, parts())
+    return memory[role.name]
 
 
 def _first(role: Role, found: State) -> Iterator:

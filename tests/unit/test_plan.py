@@ -68,8 +68,14 @@ def test_a_blank_site(run):
     assert done.rc == 0
     text = plan.output
     assert "base: all hosts at once" in text and "group prometheus" not in text
-    assert text.index("alertmanager: one host after another") < text.index("  1. am-1")
-    assert text.index("  2. am-2: ") < text.index("prometheus: one host after another")
+    assert plan.said[False].lines["alertmanager: all members in one step"].keys() == {
+        "am-1",
+        "am-2",
+        "am-3",
+    }
+    assert text.index("alertmanager: all hosts at once") < text.index("prometheus: all hosts at")
+    assert text.count("no member runs it yet: all start in one step") >= 6
+    assert "compactor: one host after another" in text
     assert "start prometheus: it is absent" in text
     assert "nothing to do" not in text and "Operation" not in text
 

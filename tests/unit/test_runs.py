@@ -67,9 +67,11 @@ def test_a_failed_host_is_told_where_it_failed_and_the_others_that_it_did(run, r
         assert records()[-1]["result"] == "unfinished"  # what a killed run leaves
         return host == "am-2" and "systemctl restart alertmanager" in script
 
-    done = run("--limit", "alertmanager", deploy="alertmanager", fail=fail)
+    part = {"deploy": "alertmanager", "hosts": {}}
+    run("--limit", "alertmanager", **part)
+    done = run("--limit", "alertmanager", fail=fail, data="nofile = 70000\n", **part)
     assert done.rc == 1
-    [record] = records()
+    *_, record = records()
     assert record["result"] == "failed"
     assert record["failed"] == {"am-2": "alertmanager: turn of am-2"}
     assert "result: failed at alertmanager: turn of am-2" in done.ended["am-2"][0]

@@ -11,13 +11,13 @@ import pytest
 
 import deploys.receive
 import deploys.store
-from deploys.lib import flags, rollout
+from deploys.lib import flags, plan, rollout
 from deploys.lib.ask import AT_ONCE, at_once, script, side_by_side
 from deploys.lib.live import ARGV, Live
 from facts.http import Call
 from facts.look import Process, State, sections
 from tests.unit.example_site import example_site
-from tests.unit.recorded import INVENTORY, run_site
+from tests.unit.recorded import BLANK, INVENTORY, run_site
 from tests.unit.simulated import Host
 
 TWO_CLUSTERS = """
@@ -255,6 +255,52 @@ def test_a_new_gossip_port_is_one_step_too_and_another_flag_is_not(run, site):
     assert "gossip port 9094 becomes 9194" in done.output
     done = run(hosts=hosts, data="alertmanager_cluster_port = 9194\nnofile = 70000\n")
     assert "alertmanager: all members in one step" not in done.said[True].busy
+
+
+# --- A new tier -----------------------------------------------------------------------------------
+
+AT_ONCE_TITLE = plan.as_one("alertmanager")
+
+
+def test_members_of_a_new_tier_start_at_once(run):
+    """The plan of it is held against the run by tests/unit/test_plan.py."""
+    done = run("--limit", "alertmanager", deploy="alertmanager", hosts={})
+    assert done.rc == 0, done.output
+    assert done.said[True].busy[AT_ONCE_TITLE] == {"am-1", "am-2", "am-3"}
+    assert plan.turn("alertmanager", "am-1") not in done.said[True].busy
+
+
+def test_one_that_comes_to_others_has_its_turn(run, site):
+    """Nobody knows what one that is not in the run does, and one that is back may be the only one that is."""
+    hosts, turn = deepcopy(site), plan.turn("alertmanager", "am-2")
+    hosts["am-2"] = Host(BLANK)
+    for limit in ([], ["--limit", "am-2"]):
+        for arguments, stage in ((["--dry"], False), ([], True)):
+            done = run(*limit, *arguments, hosts=deepcopy(hosts), deploy="alertmanager", yes=stage)
+            assert done.rc == 0, done.output
+            assert AT_ONCE_TITLE not in done.said[stage].busy
+            assert done.said[stage].busy[turn] == {"am-2"}
+    done = run("--limit", "am-2", deploy="alertmanager")
+    assert done.said[True].busy.keys() >= {turn} and AT_ONCE_TITLE not in done.said[True].busy
+
+
+def test_where_somebody_elses_daemon_is_in_the_way_it_is_taken_over_in_a_turn(run):
+    theirs = {"prometheus": Process(7, "/usr/bin/prometheus", ("/usr/bin/prometheus",))}
+    units = {"prometheus": {"ActiveState": "active", "UnitFileState": "enabled"}}
+    hosts = {"prom-2": Host(replace(BLANK, processes=theirs, units=units))}
+    for arguments, stage in ((["--dry"], False), ([], True)):
+        done = run(
+            "--limit",
+            "prometheus",
+            *arguments,
+            hosts=deepcopy(hosts),
+            deploy="prometheus",
+            yes=stage,
+            data="preflight = {'units': 'off', 'ports': 'off'}\n",
+        )
+        assert done.rc == 0, done.output
+        assert done.said[stage].busy[plan.as_one("prometheus")] == {"prom-1"}
+        assert done.said[stage].busy[plan.turn("prometheus", "prom-2")] == {"prom-2"}
 
 
 # --- Where members are ----------------------------------------------------------------------------
