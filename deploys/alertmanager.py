@@ -14,7 +14,7 @@ from deploys.lib.live import flag_value
 from deploys.lib.secrets import lacking, leaves
 from deploys.lib.service import daemons, data_directories, installed
 from deploys.lib.site import Member, Site
-from facts.look import State
+from facts.reports.look import State
 
 READ_AT_RELOAD = {
     "alert_source_token_file",

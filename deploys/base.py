@@ -12,7 +12,7 @@ from deploys.lib import packages, rollout, topology
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
-from facts.look import State
+from facts.reports.look import State
 
 # command -> package, of the same name on Debian and the RHEL family
 PACKAGES = {

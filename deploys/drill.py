@@ -46,10 +46,10 @@ from deploys.lib.ask import script
 from deploys.lib.rollout import Gate, Progress
 from deploys.lib.settings import go_seconds, seconds
 from deploys.lib.site import Member, Site
-from facts import alertmanager
 from facts.http import NO_ANSWER, Call, split
-from facts.look import sections
 from facts.probe import probe
+from facts.reports import alertmanager
+from facts.reports.look import sections
 
 UNIT = topology.COMPONENTS["prometheus"].unit
 SAFETY_NET = "monitoring-drill"

@@ -13,7 +13,7 @@ from deploys.lib import rollout, topology
 from deploys.lib.component import Component, File, Service
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
-from facts.look import State
+from facts.reports.look import State
 
 UNIT = topology.FIREWALL_UNIT
 

@@ -8,7 +8,7 @@ from deploys.lib import kernel, rollout
 from deploys.lib.component import Component, File
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
-from facts.look import State
+from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:

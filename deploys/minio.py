@@ -15,7 +15,7 @@ from deploys.lib.component import Component, Directory, File
 from deploys.lib.service import daemons, data_directories
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
-from facts.look import State
+from facts.reports.look import State
 
 COMPONENT = "minio"
 

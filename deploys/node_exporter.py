@@ -7,7 +7,7 @@ from deploys import preflight, software, web
 from deploys.lib import gates, rollout
 from deploys.lib.service import daemons
 from deploys.lib.site import Member, Site
-from facts.look import State
+from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State):

@@ -18,7 +18,7 @@ from pyinfra.context import ctx_state
 from deploys.lib import preflight, rollout
 from deploys.lib.findings import SettingsErrors, refusal
 from deploys.lib.results import Result
-from facts import survey
+from facts.reports import survey
 
 COLOURS = {"fail": "red", "warn": "yellow"}
 

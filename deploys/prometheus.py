@@ -17,7 +17,7 @@ from deploys.lib.component import Change, Component, Directory, File
 from deploys.lib.service import daemons, data_directories, installed
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
-from facts.look import State
+from facts.reports.look import State
 
 DIRECTORIES = {
     **{

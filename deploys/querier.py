@@ -11,7 +11,7 @@ from deploys.lib.component import Component, Directory
 from deploys.lib.service import daemons
 from deploys.lib.site import Member, Site
 from deploys.prometheus import PROMETHEUS
-from facts.look import State
+from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:

@@ -13,7 +13,7 @@ from deploys.lib.component import Component, Directory, File
 from deploys.lib.service import daemons, installed, thanos_directories
 from deploys.lib.site import Member, Site
 from deploys.querier import QUERIER
-from facts.look import State
+from facts.reports.look import State
 
 
 def files(site: Site, member: Member) -> dict[str, File]:

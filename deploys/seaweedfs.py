@@ -23,7 +23,7 @@ from deploys.lib.component import Component, Directory, File
 from deploys.lib.secrets import lacking
 from deploys.lib.service import daemons, data_directories
 from deploys.lib.site import Member, Site
-from facts.look import State
+from facts.reports.look import State
 
 COMPONENT = "seaweedfs"
 

@@ -10,7 +10,7 @@ from deploys.lib import gates, rollout
 from deploys.lib.component import Component
 from deploys.lib.service import daemons, thanos_directories
 from deploys.lib.site import Member, Site
-from facts.look import State
+from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:

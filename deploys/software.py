@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from deploys import preflight
 from deploys.lib import fetch, rollout, topology
 from deploys.lib.secrets import resolve
-from facts.look import Installed, State
+from facts.reports.look import Installed, State
 
 
 def archives(found: State) -> Iterator:

@@ -15,7 +15,7 @@ from deploys.lib.settings import when
 from deploys.lib.site import Member, Site
 from deploys.minio import MINIO
 from deploys.seaweedfs import SEAWEEDFS
-from facts.look import State
+from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:

@@ -15,7 +15,7 @@ from deploys.lib.preflight import severe
 from deploys.lib.results import Result
 from deploys.lib.rollout import Gate, Progress
 from facts import timesync
-from facts.look import State
+from facts.reports.look import State
 
 
 def clock(found: State) -> Iterator:

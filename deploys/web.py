@@ -11,7 +11,7 @@ from deploys.lib.secrets import resolve
 from deploys.lib.service import installed
 from deploys.lib.site import Member, Site
 from deploys.lib.topology import WEB_DIR
-from facts.look import State
+from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:

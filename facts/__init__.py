@@ -68,9 +68,10 @@ def guarded(parse: Callable[[list[str]], T]) -> Callable[[Iterable[str]], T]:
         except FactProcessError:
             raise
         except _PARSE_TROUBLE as error:
+            fact = parse.__module__.replace(".reports.", ".")
             text = " | ".join(line for line in found if line.strip())
             raise FactProcessError(
-                f"{parse.__module__}: not understood ({type(error).__name__}: {error}), "
+                f"{fact}: not understood ({type(error).__name__}: {error}), "
                 f"found: {text[:300] or 'nothing'}"
             ) from error
 

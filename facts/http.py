@@ -196,16 +196,3 @@ def metric(samples: Iterable[Sample], name: str, **labels: str) -> float | None:
 def only_metrics(*names: str) -> str:
     """A filter for a ``Call`` of a metrics page: these metrics, and what ``split`` needs."""
     return f"grep -E '^(==\\[|curl: |({'|'.join(names)})[ {{])'"
-
-
-def of_host(
-    components: Sequence[str], calls: Sequence[Call], url: str | None, extra: Sequence[str]
-) -> str:
-    """The command of a fact: ``calls`` to ``url``, else to that one of ``components`` which its host runs, where the
-    host's settings say that it listens, with their scheme and credentials."""
-    if url is not None:
-        return script(url, calls, extra)
-    # Not at the top: the settings are no part of what a parser needs.
-    from deploys.lib.ask import of_current_host
-
-    return of_current_host(components, calls, extra)

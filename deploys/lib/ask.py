@@ -16,7 +16,7 @@ from deploys.lib.site import Member, Site, load_site
 from deploys.lib.topology import Endpoint
 from facts import http
 from facts.http import Call
-from facts.look import MARK
+from facts.reports.look import MARK
 
 AT_ONCE = 16
 """How many questions a host asks side by side."""
@@ -102,6 +102,16 @@ def at_once(scripts: Sequence[str]) -> str:
 def side_by_side(scripts: Mapping[str, str]) -> str:
     """The same, with a mark before the output of each, by which `facts.look.sections` takes it apart."""
     return at_once([f"echo {shlex.quote(MARK + name)}\n{one}" for name, one in scripts.items()])
+
+
+def of_host(
+    components: Sequence[str], calls: Sequence[Call], url: str | None, extra: Sequence[str]
+) -> str:
+    """The command of a fact: `calls` to `url`, else to that one of `components` which its host runs, where the host's
+    settings say that it listens, with their scheme and credentials."""
+    return (
+        of_current_host(components, calls, extra) if url is None else http.script(url, calls, extra)
+    )
 
 
 def of_current_host(components: Sequence[str], calls: Sequence[Call], extra: Sequence[str]) -> str:

@@ -26,8 +26,9 @@ from deploys.lib.settings import (
     seconds,
 )
 from deploys.lib.topology import COMPONENTS
-from facts import http, prometheus
-from facts.survey import Host
+from facts import http
+from facts.reports import prometheus
+from facts.reports.survey import Host
 
 if TYPE_CHECKING:
     from deploys.lib.preflight import View

@@ -21,7 +21,7 @@ from deploys.lib.results import Result, aligned, listed_results, some
 from deploys.lib.settings import Capacity, seconds
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
-from facts.look import State
+from facts.reports.look import State
 
 MEASURED = {
     "prometheus": 1300,

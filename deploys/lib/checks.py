@@ -39,9 +39,10 @@ from deploys.lib.results import Daemon, Result, aligned, listed_results, some
 from deploys.lib.service import installed
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
 from deploys.lib.site import Member, Site
-from facts import alertmanager, look, prometheus, thanos, timesync
+from facts import timesync
 from facts.http import NO_ANSWER, TIMED_OUT, Answer, Call, metrics, only_metrics, split
-from facts.look import MARK, sections
+from facts.reports import alertmanager, look, prometheus, thanos
+from facts.reports.look import MARK, sections
 
 CLOCK_OFFSET = 0.05
 """Seconds that a clock may be off: upstream's NodeClockSkewDetected fires above it."""

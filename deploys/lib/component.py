@@ -24,7 +24,7 @@ from pathlib import PurePosixPath
 from deploys.lib.secrets import lacking
 from deploys.lib.topology import INSTALL_DIR, STAMPS, STATE
 from deploys.lib.topology import UNIT_DIR as UNITS
-from facts.look import Path, Process, State
+from facts.reports.look import Path, Process, State
 
 SAVED = f"{STATE}/replaced"
 """Where files of somebody else are kept, that ours took the place of."""

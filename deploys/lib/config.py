@@ -20,12 +20,12 @@ from deploys.lib import flags, releases, routing, topology, web
 from deploys.lib.component import File
 from deploys.lib.secrets import resolve
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, STARTER_RULES, seconds
-from facts import thanos
+from facts.reports import thanos
 
 if TYPE_CHECKING:
     from deploys.lib.settings import Settings
     from deploys.lib.site import Member, Site
-    from facts.look import State
+    from facts.reports.look import State
 
 Data = dict[str, Any]
 

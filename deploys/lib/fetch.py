@@ -14,7 +14,7 @@ from deploys.lib.releases import Archive
 
 if TYPE_CHECKING:
     from deploys.lib.site import Member
-    from facts.look import State
+    from facts.reports.look import State
 
 
 class FetchError(ValueError):

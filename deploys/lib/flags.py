@@ -22,7 +22,7 @@ from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, go_seconds, secon
 if TYPE_CHECKING:
     from deploys.lib.settings import Settings
     from deploys.lib.site import Member, Site
-    from facts.look import State
+    from facts.reports.look import State
 
 Value = str | int | float | bool | Sequence[str] | None
 """True is a bare flag, None or False no flag, a sequence repeats the flag, others are `=value`."""

@@ -15,9 +15,10 @@ from deploys.lib.ask import at_once, script
 from deploys.lib.rollout import PATIENCE, Gate, Progress
 from deploys.lib.settings import seconds
 from deploys.lib.site import Member, Site
-from facts import alertmanager, http, thanos
+from facts import http
 from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
-from facts.prometheus import read_wal_replay
+from facts.reports import alertmanager, thanos
+from facts.reports.prometheus import read_wal_replay
 
 _INTERVALS = "prometheus_target_interval_length_seconds_count"
 _TARGETS = "prometheus_target_scrape_pool_targets"

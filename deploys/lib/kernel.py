@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from deploys.lib import flags, topology
 from deploys.lib.site import Member
 from deploys.lib.topology import COMPONENTS, PORT_RANGE, PORTS_FILE, RESERVED_PORTS
-from facts.look import State
+from facts.reports.look import State
 
 
 def ports(member: Member) -> set[int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deploys.lib import flags, topology
-from facts.look import State
+from facts.reports.look import State
 
 if TYPE_CHECKING:
     from deploys.lib.site import Member, Site

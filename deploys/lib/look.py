@@ -5,111 +5,21 @@ pyinfra itself remembers no fact, and runs the facts of an operation again when 
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from pyinfra import host, state
 from pyinfra.context import ctx_host, ctx_state
 
-from deploys.lib import releases, topology
-from deploys.lib.settings import CLUSTER_LABEL, HIDDEN, REPLICA_LABEL, SYSCTL, sysctl_name
-from facts import look, timesync
+from deploys.lib.look_script import default_script
+from facts.look import Look
 from facts.probe import piped
-
-COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd")
-FOREIGN_UNITS = ("rsyslog", topology.FIREWALL_UNIT, *topology.REPLACED)
-
-FIREWALL = f"[ ! -x {topology.FIREWALL} ] || {topology.FIREWALL} status"
-"""Says what of the host's firewall is not open as it should be."""
-
-LABELS = (
-    f"[ ! -f {topology.PROMETHEUS_CONFIG} ] || "
-    f"grep -E '^    ({CLUSTER_LABEL}|{REPLICA_LABEL}): ' {topology.PROMETHEUS_CONFIG}"
-)
-"""The external labels of the Prometheus of the host, as its file has them."""
+from facts.reports.look import State
 
 
-def default_script(sysctls=None, extra=None) -> str:
-    """The look's script for a host of the platform, whatever its roles; `extra` are more sections."""
-    components = topology.COMPONENTS.values()
-    binaries = {
-        binary
-        for info in components
-        for name in info.archives
-        for binary in releases.PROJECTS[name].binaries
-    }
-    data = {
-        str(place)
-        for info in components
-        if info.data_dir
-        for place in (info.data_dir, *_parent(info.data_dir))
-    }
-    logs = (topology.LOG_DIR, topology.ATTACHED_LOG_DIR)
-    leaves = {*data, topology.SOFTWARE_DIR, *logs, topology.STATE}
-    ours = {*topology.directories(topology.COMPONENTS), *logs}
-    return look.script(
-        roots=sorted(
-            outermost({topology.WEB_DIR, *(c.config_dir or "" for c in components)} - {""})
-        ),
-        paths=[
-            *sorted(data),
-            *(
-                f"{topology.UNIT_DIR}/{unit}.service"
-                for unit in (*topology.UNITS, topology.FIREWALL_UNIT)
-            ),
-            *(f"{topology.BIN_DIR}/{name}" for name in sorted(binaries)),
-            *(topology.SOFTWARE_DIR, *logs, topology.SYSCTL_FILE),
-            *(
-                topology.PORTS_FILE,
-                topology.LIMITS_FILE,
-                topology.LOGROTATE_FILE,
-                topology.ATTACHED_LOGROTATE_FILE,
-                topology.RSYSLOG_FILE,
-                topology.RSYSLOG_DROP_IN,
-            ),
-            *(topology.STATE, topology.ADDRESS, str(PurePosixPath(topology.STAMP).parent)),
-        ],
-        units=[
-            *(f"{unit}.service" for unit in (*topology.UNITS, *FOREIGN_UNITS)),
-            *timesync.UNITS,
-        ],
-        commands=COMMANDS,
-        sysctls=dict.fromkeys(
-            [
-                *map(sysctl_name, SYSCTL if sysctls is None else sysctls),
-                *(topology.PORT_RANGE, topology.RESERVED_PORTS),
-            ]
-        ),
-        users=[topology.USER, *topology.BUCKET_GROUPS],
-        leaves=sorted(leaves),
-        places=sorted({*ours, *topology.SHARED_DIRECTORIES, *HIDDEN} - leaves),
-        ours=topology.UNITS,
-        extra={
-            "timesync": timesync.SERVICE_SCRIPT,
-            "firewall": FIREWALL,
-            "labels": LABELS,
-            **(extra or {}),
-        },
-    )
-
-
-def outermost(paths: set[str]) -> set[str]:
-    """Those that are in no other one of them."""
-    return {
-        path for path in paths if not any(path.startswith(f"{other}/") for other in paths - {path})
-    }
-
-
-def _parent(path: str) -> list[str]:
-    """`/var/lib/prometheus` of `/var/lib/prometheus/data`: ours as well."""
-    return [str(PurePosixPath(path).parent)]
-
-
-def _memory() -> dict[bool, look.State]:
+def _memory() -> dict[bool, State]:
     """What this run saw of the current host, kept on pyinfra's own host object so that it ends with the run."""
     return ctx_host.get().__dict__.setdefault("_monitoring_look", {})
 
 
-def looks() -> dict[str, look.State]:
+def looks() -> dict[str, State]:
     """Host -> the last look at it in this run, forgotten or not: what the others have to know of it."""
     return ctx_state.get().__dict__.setdefault("_monitoring_looks", {})
 
@@ -119,7 +29,7 @@ def parts() -> dict[str, frozenset[str]]:
     return ctx_state.get().__dict__.setdefault("_monitoring_parts", {})
 
 
-def look_at_host(extra: dict[str, str] | None = None) -> look.State | None:
+def look_at_host(extra: dict[str, str] | None = None) -> State | None:
     """The current host as last seen in this stage of the run; `None` where the look failed.
 
     `extra` (name -> script) has it look again, with more sections in the same command. What was seen before a
@@ -129,16 +39,12 @@ def look_at_host(extra: dict[str, str] | None = None) -> look.State | None:
     if extra or state.is_executing not in memory:
         script = default_script(sysctls=host.data.get("sysctl"), extra=extra)
         # Not failed by pyinfra itself, which ends in a traceback where no other host is left.
-        found = host.get_fact(look.Look, sent=True, _stdin=piped(script), _ignore_errors=True)
+        found = host.get_fact(Look, sent=True, _stdin=piped(script), _ignore_errors=True)
         if found is None:
             return None
         memory[state.is_executing] = looks()[host.name] = found
         parts()[host.name] = frozenset(found.manifests)
     return memory[state.is_executing]
-
-
-ROOT_HELP = '"_sudo": True for this host in the inventory, where its user has sudo; or root logs in: "ssh_user": "root"'
-"""What to do where commands are not run as root."""
 
 
 def forget() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from deploys.lib.results import some
-from facts import alertmanager
 from facts.http import NO_ANSWER, Call, metrics, only_metrics, split
+from facts.reports import alertmanager
 
 SENT = Call("sent", "/metrics", only_metrics("alertmanager_notifications_total"))
 DRILL_ALERT = "DrillTestAlert"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploys.lib.look import FOREIGN_UNITS
+from deploys.lib.look_script import FOREIGN_UNITS
 from deploys.lib.rollout import run, say
-from facts.look import Process, State
+from facts.reports.look import Process, State
 
 DEBIAN = ("debian", "ubuntu")
 

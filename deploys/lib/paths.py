@@ -14,8 +14,8 @@ from deploys.lib import flags, releases, topology
 from deploys.lib.results import Result, some
 from deploys.lib.service import installed
 from deploys.lib.settings import HIDDEN
-from facts.look import State
-from facts.survey import Host
+from facts.reports.look import State
+from facts.reports.survey import Host
 
 if TYPE_CHECKING:
     from deploys.lib.preflight import View

@@ -13,17 +13,17 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from deploys.lib import attached, kernel, paths, releases, source, topology, uploads
-from deploys.lib.look import ROOT_HELP
+from deploys.lib.look_script import ROOT_HELP
 from deploys.lib.results import Result, aligned, merged, some
 from deploys.lib.service import running_version
 from deploys.lib.settings import Settings
 from deploys.lib.topology import COMPONENTS, DISTRIBUTION
-from facts import survey
-from facts.survey import Host
+from facts.reports import survey
+from facts.reports.survey import Host
 
 if TYPE_CHECKING:
     from deploys.lib.site import Member, Site
-    from facts.look import State
+    from facts.reports.look import State
 
 CHECKS: dict[str, tuple[str, str]] = {
     "root": ("fail", "commands are run as root; otherwise nothing else is judged"),

@@ -38,8 +38,8 @@ from deploys.lib.findings import printable
 from deploys.lib.look import forget, look_at_host, looks, parts
 from deploys.lib.site import Member, Site, load_site
 from facts.http import Call, split
-from facts.look import State, sections
 from facts.probe import probe
+from facts.reports.look import State, sections
 
 PATIENCE = 90.0
 """Seconds a gate waits without any progress before it fails: longer than Alertmanager's

@@ -30,8 +30,8 @@ from deploys.lib import faults, lock, plan, topology
 from deploys.lib.secrets import redact
 from deploys.lib.service import running_version
 from deploys.lib.site import Site
-from facts.look import State
 from facts.probe import probe
+from facts.reports.look import State
 
 DIRECTORY = ".runs"
 KEPT = 200

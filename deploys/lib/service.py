@@ -10,7 +10,7 @@ from deploys.lib import bucket, config, releases, topology
 from deploys.lib.component import Component, Directory, File, Service
 from deploys.lib.site import Member, Site
 from deploys.lib.units import unit
-from facts.look import State
+from facts.reports.look import State
 
 
 def installed(member: Member, found: State, archive: str) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from deploys.lib import flags, topology, uploads
 from deploys.lib.results import Result
-from facts import thanos
 from facts.http import NO_ANSWER
+from facts.reports import thanos
 
 if TYPE_CHECKING:
     from deploys.lib.checks import View

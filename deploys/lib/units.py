@@ -18,7 +18,7 @@ from deploys.lib.templates import template
 
 if TYPE_CHECKING:
     from deploys.lib.site import Member, Site
-    from facts.look import State
+    from facts.reports.look import State
 
 
 @dataclass(frozen=True)

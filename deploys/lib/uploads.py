@@ -16,7 +16,7 @@ from deploys.lib import flags
 from deploys.lib.ask import script
 from deploys.lib.results import Result
 from deploys.lib.settings import PROVEN_RETENTION, seconds
-from facts import thanos
+from facts.reports import thanos
 
 if TYPE_CHECKING:
     from deploys.lib.preflight import View

@@ -12,9 +12,9 @@ import pytest
 
 from deploys.lib import faults, flags, releases, topology
 from deploys.lib.live import Live
-from deploys.lib.look import default_script
+from deploys.lib.look_script import default_script
 from deploys.lib.site import Member, Site
-from facts.look import parse
+from facts.reports.look import parse
 from tests.site.ask import eventually, get, listing, metrics
 from tests.site.inventory import connect, only
 

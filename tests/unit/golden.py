@@ -22,11 +22,11 @@ import pytest
 from deploys.lib import ROOT, bucket, checks, preflight, rollout
 from deploys.lib.component import Component, compare, stage_script, swap_script
 from deploys.lib.lock import LOCK
-from deploys.lib.look import default_script
+from deploys.lib.look_script import default_script
 from deploys.lib.releases import RELEASES
 from deploys.lib.settings import Settings
 from deploys.lib.site import Member, Site
-from facts.look import State
+from facts.reports.look import State
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site
 

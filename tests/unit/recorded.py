@@ -27,8 +27,8 @@ from pyinfra_cli.util import PYTHON_CODES
 from deploys.lib import plan, rollout, topology
 from deploys.lib.lock import LOCK
 from deploys.lib.topology import STAMPS, STATE
-from facts.look import MARK, State
 from facts.probe import BEGIN, END
+from facts.reports.look import MARK, State
 from tests.unit.simulated import Host
 
 ROOT = Path(__file__).resolve().parents[2]

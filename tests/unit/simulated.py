@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import cache
 
 from deploys.lib.topology import PORTS_FILE, PROMETHEUS_CONFIG, STAMP, STAMPS, STATE, UNIT_DIR
-from facts.look import Installed, Path, Process, State
+from facts.reports.look import Installed, Path, Process, State
 
 IGNORED = {"set", "export", "[", "install", "unshare", "{", "}", "exit", "trap"}
 HEREDOC = re.compile(r"<<'(\w+)'")

@@ -13,8 +13,8 @@ from deploys.lib.attached import DELAY, MAX_BLOCK, MIN_BLOCK
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.settings import Settings
 from deploys.lib.site import site_from_dicts
-from facts import prometheus, thanos
-from facts.survey import Holder
+from facts.reports import prometheus, thanos
+from facts.reports.survey import Holder
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site
 from tests.unit.test_gates import answer, gate, refused

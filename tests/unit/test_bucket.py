@@ -18,7 +18,7 @@ from deploys.lib.findings import SettingsErrors
 from deploys.lib.preflight import View
 from deploys.lib.settings import Settings
 from deploys.lib.site import Member, site_from_dicts
-from facts import survey, thanos
+from facts.reports import survey, thanos
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK
 from tests.unit.test_gates import answer, gate, refused

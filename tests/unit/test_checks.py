@@ -14,9 +14,9 @@ from deploys.lib.flags import argv
 from deploys.lib.notifications import Mailbox
 from deploys.lib.results import Result
 from deploys.lib.site import Site, site_from_dicts
-from facts import alertmanager, prometheus, thanos
 from facts.http import Answer
-from facts.look import MARK, Process, State
+from facts.reports import alertmanager, prometheus, thanos
+from facts.reports.look import MARK, Process, State
 
 ADDRESSES = {
     "prom-1": "10.0.0.11",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from deploys.lib import component as c
-from facts.look import Path, Process, State
+from facts.reports.look import Path, Process, State
 
 CONFIG = "/etc/prometheus/prometheus.yml"
 RULE = "/etc/prometheus/rules/a.yml"

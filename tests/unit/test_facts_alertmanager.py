@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from facts.alertmanager import Alertmanager, Sent, parse
+from facts.alertmanager import Alertmanager
+from facts.reports.alertmanager import Sent, parse
 
 DATA = Path(__file__).parent / "data/facts"
 

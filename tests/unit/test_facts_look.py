@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib.look import default_script
+from deploys.lib.look_script import default_script
 from facts import timesync
-from facts.look import SECTIONS, parse, sections
+from facts.reports.look import SECTIONS, parse, sections
 from tests.unit.recorded import BLANK, print_look
 
 DATA = Path(__file__).parent / "data" / "facts"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from facts.prometheus import CALLS, Prometheus, RemoteWrite, parse, unix_time
+from facts.prometheus import Prometheus
+from facts.reports.prometheus import CALLS, RemoteWrite, parse, unix_time
 
 DATA = Path(__file__).parent / "data/facts"
 

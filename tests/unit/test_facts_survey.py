@@ -11,7 +11,7 @@ import pytest
 from pyinfra.api.exceptions import FactProcessError
 
 from deploys.lib.preflight import default_script
-from facts.survey import AT_ONCE, Host, parse, script
+from facts.reports.survey import AT_ONCE, Host, parse, script
 
 DATA = Path(__file__).parent / "data" / "facts"
 RELEASES = ("debian11", "debian12", "debian13")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from facts.thanos import Querier, Sidecar, parse_querier, parse_sidecar
+from facts.reports.thanos import parse_querier, parse_sidecar
+from facts.thanos import Querier, Sidecar
 
 DATA = Path(__file__).parent / "data/facts"
 

@@ -15,7 +15,7 @@ from deploys.lib.findings import SettingsErrors
 from deploys.lib.site import Site, site_from_dicts
 from deploys.lib.site_checks import _check_firewall
 from deploys.lib.topology import FIREWALL
-from facts.look import Path
+from facts.reports.look import Path
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site
 

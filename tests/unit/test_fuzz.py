@@ -40,8 +40,9 @@ from deploys.lib.secrets import SecretError, read_secret
 from deploys.lib.settings import Settings
 from deploys.lib.site import site_from_dicts
 from deploys.lib.topology import GROUPS
-from facts import alertmanager, kernel, listeners, look, prometheus, survey, thanos, timesync
+from facts import kernel, listeners, timesync
 from facts.http import Sample, metrics, split
+from facts.reports import alertmanager, look, prometheus, survey, thanos
 from tests.unit.recorded import BLANK, run_site
 
 MARK, WRITTEN = "s3cr3t-0f-the-fuzz", "wr1tten-0ut-secret"

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from deploys.lib import kernel, topology
-from deploys.lib.look import default_script
+from deploys.lib.look_script import default_script
 from deploys.lib.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
-from facts.look import parse
+from facts.reports.look import parse
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, print_look, run_site
 from tests.unit.simulated import Host

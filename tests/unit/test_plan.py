@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from deploys.lib import component as c
-from facts.look import Path, Process
+from facts.reports.look import Path, Process
 from tests.unit.recorded import BLANK, INVENTORY, run_site
 from tests.unit.simulated import Host
 from tests.unit.test_component import converged, wanted

@@ -15,7 +15,7 @@ from deploys.lib import preflight, releases
 from deploys.lib.preflight import CHECKS, View, judge, table
 from deploys.lib.site import Site, site_from_dicts
 from deploys.lib.topology import join
-from facts.survey import Chain, Directory, Holder, Room, UnitFile
+from facts.reports.survey import Chain, Directory, Holder, Room, UnitFile
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, ROOT, print_survey, run_site
 from tests.unit.test_facts_survey import recorded

@@ -15,7 +15,7 @@ from deploys.lib.checks import Seen, View
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.rollout import Gate, Progress
 from deploys.lib.site import site_from_dicts
-from facts import thanos
+from facts.reports import thanos
 from tests.unit import example_site as example
 from tests.unit.recorded import BLANK
 from tests.unit.test_flags import given

@@ -12,7 +12,7 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.context import ctx_state
 
 from deploys.lib import plan
-from facts.look import Path, Process
+from facts.reports.look import Path, Process
 from tests.unit.recorded import BLANK, ROOT, run_site
 
 ROLE_OF = {"prom": "prometheus", "am": "alertmanager", "query": "querier"}

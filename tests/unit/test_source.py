@@ -10,8 +10,8 @@ import pytest
 
 from deploys.lib import fetch, releases, source, topology
 from deploys.lib.preflight import View
-from facts.look import Installed
-from facts.survey import Host
+from facts.reports.look import Installed
+from facts.reports.survey import Host
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK
 from tests.unit.test_fetch import Mirror, served  # noqa: F401

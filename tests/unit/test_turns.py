@@ -15,7 +15,7 @@ from deploys.lib import flags, plan, rollout
 from deploys.lib.ask import AT_ONCE, at_once, script, side_by_side
 from deploys.lib.live import ARGV, Live
 from facts.http import Call
-from facts.look import Process, State, sections
+from facts.reports.look import Process, State, sections
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, INVENTORY, run_site
 from tests.unit.simulated import Host

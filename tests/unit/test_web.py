@@ -25,8 +25,8 @@ from deploys.lib.findings import SettingsErrors
 from deploys.lib.secrets import resolve
 from deploys.lib.site import Member, Site, site_from_dicts
 from facts.http import Call, split
-from facts.look import Path as Seen
-from facts.look import Process, State
+from facts.reports.look import Path as Seen
+from facts.reports.look import Process, State
 
 HASH = bcrypt.hashpw(b"correct", bcrypt.gensalt(4)).decode()
 TLS = {"cert_file": "host.pem", "key_file": "host.pem"}
