@@ -28,9 +28,9 @@ from pyinfra_cli.util import parse_cli_arg
 
 from deploys.lib import ROOT, ends, plan, secrets
 from deploys.lib.findings import SettingsErrors, describe, python_error, refusal
+from deploys.lib.load import check_limit, chosen, load_site
 from deploys.lib.open_files import make_room
 from deploys.lib.secrets import Redacting
-from deploys.lib.site import check_limit, chosen, load_site
 from facts.probe import between, piped
 
 _setup = ConfigParser()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pyinfra.api import FactBase
 from pyinfra.api.exceptions import FactProcessError, FactValueError
 
+from deploys.lib.settings import Settings
 from facts import Reading, guarded
 
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$")
@@ -34,9 +35,6 @@ class Entry(Reading):
 
 def default_names() -> list[str]:
     """The names of the ``sysctl`` setting's default."""
-    # Not at the top: the settings are no part of what a parser needs.
-    from deploys.lib.settings import Settings
-
     return list(Settings.model_fields["sysctl"].get_default(call_default_factory=True))
 
 

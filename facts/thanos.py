@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pyinfra.api import FactBase
 
 from deploys.lib import topology
-from deploys.lib.ask import of_host
+from deploys.lib.here import of_host
 from facts.reports.thanos import (
     BLOCKS_FAILED,
     BLOCKS_LOADED,

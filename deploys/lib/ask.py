@@ -6,13 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pyinfra import host, inventory
-from pyinfra.api.exceptions import FactValueError, PyinfraError
-
-from deploys.lib import topology, web
-from deploys.lib.findings import SettingsErrors, refusal
-from deploys.lib.settings import Settings
-from deploys.lib.site import Member, Site, load_site
+from deploys.lib import web
+from deploys.lib.site import Member, Site
 from deploys.lib.topology import Endpoint
 from facts import http
 from facts.http import Call
@@ -49,7 +44,7 @@ def script(
     endpoint = site.endpoint(component, member)
     if not either:
         return _script(endpoint, member, calls, extra)
-    first, *more = site.live.ports(site, component, member)
+    first, *more = site.ports(component, member)
     found = _as_it_speaks(replace(endpoint, port=first), member, calls, extra)
     for port in more:
         other = _as_it_speaks(replace(endpoint, port=port), member, calls, extra)
@@ -58,7 +53,7 @@ def script(
 
 
 def _script(endpoint: Endpoint, member: Member, calls: Sequence[Call], extra: Sequence[str]) -> str:
-    url, options = web.curl(endpoint, member)
+    url, options = web.curl(endpoint, member.settings)
     return http.script(url, calls, (*options, *extra))
 
 
@@ -102,36 +97,3 @@ def at_once(scripts: Sequence[str]) -> str:
 def side_by_side(scripts: Mapping[str, str]) -> str:
     """The same, with a mark before the output of each, by which `facts.look.sections` takes it apart."""
     return at_once([f"echo {shlex.quote(MARK + name)}\n{one}" for name, one in scripts.items()])
-
-
-def of_host(
-    components: Sequence[str], calls: Sequence[Call], url: str | None, extra: Sequence[str]
-) -> str:
-    """The command of a fact: `calls` to `url`, else to that one of `components` which its host runs, where the host's
-    settings say that it listens, with their scheme and credentials."""
-    return (
-        of_current_host(components, calls, extra) if url is None else http.script(url, calls, extra)
-    )
-
-
-def of_current_host(components: Sequence[str], calls: Sequence[Call], extra: Sequence[str]) -> str:
-    """The same for a fact: asks that one of `components` which the current host runs, where its settings say. A host
-    that has no part in a site is asked where the first of them listens by default.
-
-    Raises FactValueError where the host runs several of them, and PyinfraError where its site cannot be read.
-    """
-    try:
-        site = load_site(inventory, check_secrets=False)
-    except SettingsErrors as error:
-        if set(host.groups) & set(topology.GROUPS):
-            raise PyinfraError(f"{refusal(error)}\n(a fact's url=... asks all the same)") from None
-        port = getattr(Settings(), topology.COMPONENTS[components[0]].ports["http"])
-        return http.script(f"http://127.0.0.1:{port}", calls, extra)
-    member = site.hosts[host.name]
-    here = [name for name in components if name in member.components]
-    if "thanos-sidecar-attached" in member.components and "prometheus" in components:
-        return http.script(member.settings.attached_url, calls, extra)
-    if len(here) > 1:
-        urls = ", ".join(f"url={site.local(name, member).url} ({name})" for name in here)
-        raise FactValueError(f"{host.name} runs {len(here)} of them, one is to be named: {urls}")
-    return script(site, member, (here or components)[0], calls, extra)

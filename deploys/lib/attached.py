@@ -10,11 +10,11 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from pyinfra.api.exceptions import FactProcessError
 
 from deploys.lib import config, flags, releases
+from deploys.lib.preflight_view import View
 from deploys.lib.results import Result
 from deploys.lib.settings import (
     CLUSTER_LABEL,
@@ -25,14 +25,11 @@ from deploys.lib.settings import (
     become,
     seconds,
 )
+from deploys.lib.site import Member, Site
 from deploys.lib.topology import COMPONENTS
 from facts import http
 from facts.reports import prometheus
 from facts.reports.survey import Host
-
-if TYPE_CHECKING:
-    from deploys.lib.preflight import View
-    from deploys.lib.site import Member, Site
 
 COMPONENT = "thanos-sidecar-attached"
 OLDEST = "2.2.1"

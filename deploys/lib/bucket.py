@@ -9,28 +9,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from deploys.lib import topology
+from deploys.lib.rights import ADMIN, DELETE, LIST, READ, RIGHTS, WRITE
 from deploys.lib.secrets import resolve
 from deploys.lib.settings import account_of, become
-
-if TYPE_CHECKING:
-    from deploys.lib.site import Member
-
-LIST, READ, WRITE, DELETE = "list", "read", "write", "delete"
-
-RIGHTS: dict[str, tuple[str, ...]] = {
-    "thanos-sidecar": (LIST, READ, WRITE),
-    "thanos-sidecar-attached": (LIST, READ, WRITE),
-    "thanos-store": (LIST, READ),
-    "thanos-compactor": (LIST, READ, WRITE, DELETE),
-    "thanos-rule": (LIST, READ, WRITE),
-    "thanos-receive": (LIST, READ, WRITE),
-    "thanos-bucket-web": (LIST, READ),
-}
-"""Component -> what it does in the bucket (upstream's storage.md), and so what its key may do."""
+from deploys.lib.site import Member
 
 # Not SeaweedFS' own actions: of those, Write deletes as well.
 _ACTIONS = {
@@ -39,9 +25,6 @@ _ACTIONS = {
     WRITE: ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
     DELETE: ("s3:DeleteObject",),
 }
-
-ADMIN = "admin"
-"""Name in `bucket_keys` of the key that makes the bucket. It stays on the control machine."""
 
 VALID_SECONDS = 900
 """How long a presigned URL is good for: long enough for a host that is slow, and a clock that is off."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 from deploys.lib import bucket, flags, releases
 from deploys.lib.findings import Finding, host_finding
 from deploys.lib.settings import SHORTEST_RETENTION, Settings, seconds, written
+from deploys.lib.site import Member, Site
 from deploys.lib.topology import OBJECT_STORES
-
-if TYPE_CHECKING:
-    from deploys.lib.site import Member, Site
 
 VERTICAL_SINCE = "0.36.0"
 """First Thanos that merges overlapping blocks without halting at them (upstream's #7225), and leaves copies of lower

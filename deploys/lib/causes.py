@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploys.lib import topology
 from deploys.lib.results import Daemon, Result, some
-
-if TYPE_CHECKING:
-    from deploys.lib.site import Site
+from deploys.lib.site import Site
 
 STANDS_ON = {"thanos-sidecar": "prometheus"}
 """Component -> the one on the same host without which it does not do its job."""

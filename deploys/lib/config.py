@@ -12,20 +12,17 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from deploys.lib import flags, releases, routing, topology, web
 from deploys.lib.component import File
 from deploys.lib.secrets import resolve
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, STARTER_RULES, seconds
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, STARTER_RULES, Settings, seconds
+from deploys.lib.site import Member, Site
 from facts.reports import thanos
-
-if TYPE_CHECKING:
-    from deploys.lib.settings import Settings
-    from deploys.lib.site import Member, Site
-    from facts.reports.look import State
+from facts.reports.look import State
 
 Data = dict[str, Any]
 
@@ -231,7 +228,7 @@ def _ways(
     for member in members:
         endpoint = site.endpoint(component, member)
         how = {"scheme": endpoint.scheme} if endpoint.scheme != "http" else {}
-        how |= web.http_config([member] if topology.COMPONENTS[component].web else [])
+        how |= web.http_config([member.settings] if topology.COMPONENTS[component].web else [])
         known = next((endpoints for other, endpoints in ways if other == how), None)
         if known is None:
             ways.append((how, [endpoint]))
@@ -270,7 +267,7 @@ def _watched_jobs(site: Site, member: Member) -> list[Data]:
 
 def sidecar_client_yml(site: Site, member: Member) -> Data:
     """How the sidecar asks its Prometheus, for `--prometheus.http-client-file`; empty where it needs nothing."""
-    return web.http_config([member])
+    return web.http_config([member.settings])
 
 
 # --- Rules ----------------------------------------------------------------------------------------
@@ -1020,7 +1017,7 @@ def frontend_client_yml(site: Site, member: Member) -> Data:
     """
     queriers = site.running("thanos-querier")
     asked = [m for m in queriers if m.name == member.name] or queriers
-    tls = web.http_config(asked).get("tls_config")
+    tls = web.http_config(m.settings for m in asked).get("tls_config")
     # Upstream keeps two idle connections, and opens one for each further query that goes on.
     return {"max_idle_conns_per_host": 100, **({"tls_config": tls} if tls else {})}
 
@@ -1043,7 +1040,7 @@ def rule_query_yml(site: Site) -> list[Data]:
     """Whom a ruler asks, for `--query.config-file`: one querier after another, until one answers."""
     return [
         {
-            **({"http_config": how} if (how := web.http_config([m])) else {}),
+            **({"http_config": how} if (how := web.http_config([m.settings])) else {}),
             "static_configs": [endpoint.target],
             "scheme": endpoint.scheme,
         }
@@ -1057,7 +1054,7 @@ def rule_alertmanagers_yml(site: Site) -> Data:
     return {
         "alertmanagers": [
             {
-                **({"http_config": how} if (how := web.http_config([m])) else {}),
+                **({"http_config": how} if (how := web.http_config([m.settings])) else {}),
                 "static_configs": [endpoint.target],
                 "scheme": endpoint.scheme,
                 "api_version": "v2",

@@ -7,14 +7,11 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deploys.lib import releases, topology
 from deploys.lib.releases import Archive
-
-if TYPE_CHECKING:
-    from deploys.lib.site import Member
-    from facts.reports.look import State
+from deploys.lib.site import Member
+from facts.reports.look import State
 
 
 class FetchError(ValueError):

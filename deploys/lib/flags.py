@@ -13,16 +13,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from deploys.lib import releases, topology, web
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, go_seconds, seconds
-
-if TYPE_CHECKING:
-    from deploys.lib.settings import Settings
-    from deploys.lib.site import Member, Site
-    from facts.reports.look import State
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, Settings, go_seconds, seconds
+from deploys.lib.site import Member, Site
+from facts.reports.look import State
 
 Value = str | int | float | bool | Sequence[str] | None
 """True is a bare flag, None or False no flag, a sequence repeats the flag, others are `=value`."""
@@ -155,7 +152,7 @@ def _web_config(site: Site, member: Member) -> Value:
 
 
 def _sidecar_client(site: Site, member: Member) -> Value:
-    return topology.SIDECAR_CLIENT if web.http_config([member]) else None
+    return topology.SIDECAR_CLIENT if web.http_config([member.settings]) else None
 
 
 def _peers(site: Site, member: Member) -> list[str]:
@@ -188,7 +185,7 @@ def gossip_label(site: Site, member: Member) -> str | None:
     have, else `GOSSIP_LABEL`."""
     label = member.settings.alertmanager_cluster_label
     if label is None:
-        label = site.live.gossip_label(site)
+        label = site.live.gossip_label(site.hosts)
     return (GOSSIP_LABEL if label is None else label) or None
 
 
@@ -1125,14 +1122,6 @@ SUBCOMMAND: dict[str, tuple[str, ...]] = {
     "minio": ("server", topology.MINIO_DATA),
 }
 """Component -> first arguments, where the binary is several daemons in one."""
-
-
-def port_flag(component: str, kind: str) -> str | None:
-    """The flag that says where a port of `component` is; None where there is none."""
-    for flag in TABLE[component]:
-        if isinstance(flag.value, _Listen | _Port) and flag.value.port == kind:
-            return flag.name
-    return None
 
 
 DASHES: dict[str, str] = {"seaweedfs": "-"}

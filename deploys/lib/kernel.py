@@ -25,13 +25,13 @@ def ports(member: Member) -> set[int]:
     found: set[int] = set()
     for name in member.components:
         info = COMPONENTS[name]
-        for kind, setting in info.ports.items():
-            port = getattr(member.settings, setting)
-            found |= {port, port + info.twins.get(kind, 0)}
+        for one in info.ports.values():
+            port = getattr(member.settings, one.setting)
+            found |= {port, port + one.twin}
         found |= set(info.internal)
         for flag, value in getattr(member.settings, flags.EXTRA[name]).items():
             if flag.lower().endswith("port") and str(value).isdigit():
-                found |= {int(value), *(int(value) + more for more in info.twins.values())}
+                found |= {int(value), *(int(value) + one.twin for one in info.ports.values())}
         if name == "thanos-sidecar-attached":
             found |= {urlsplit(member.settings.attached_url).port or 0}
     return {port for port in found if 0 < port <= 65535}

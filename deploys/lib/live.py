@@ -7,14 +7,11 @@ beside it, goes by that.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from deploys.lib import flags, topology
+from deploys.lib import topology
 from facts.reports.look import State
-
-if TYPE_CHECKING:
-    from deploys.lib.site import Member, Site
 
 GOSSIP_LABEL = "cluster.label"
 """Alertmanager's flag: members with another one do not hear each other."""
@@ -53,28 +50,15 @@ class Live:
 
     def port(self, component: str, host: str, kind: str = "http") -> int | None:
         """Where a running daemon listens; None where that is not known."""
-        flag = flags.port_flag(component, kind)
-        value = flag_value(self.argv(component, host) or (), flag) if flag else None
+        flag = topology.COMPONENTS[component].ports[kind].flag
+        value = flag_value(self.argv(component, host) or (), flag)
         port = (value or "").rpartition(":")[2]
         return int(port) if port.isdecimal() else None
 
-    def ports(self, site: Site, component: str, member: Member, kind: str = "http") -> list[int]:
-        """Where to ask `component` on `member`, in this order, while its turn may still have to come."""
-        known = self.port(component, member.name, kind)
-        if known is not None:
-            return [known]
-        wanted = site.endpoint(component, member, kind).port
-        # Not looked at (`--limit`): most likely it still listens where those do that were.
-        before = (self.port(component, other.name, kind) for other in site.running(component))
-        return list(dict.fromkeys([wanted, *(port for port in before if port)]))
-
-    def gossip_label(self, site: Site) -> str | None:
+    def gossip_label(self, hosts: Iterable[str]) -> str | None:
         """The label under which the living Alertmanagers gossip: that of most of them, empty for none at all; None
         where none is known to run."""
-        lines = [
-            self.argv("alertmanager", member.name) or self.heard.get(member.name)
-            for member in site.hosts.values()
-        ]
+        lines = [self.argv("alertmanager", host) or self.heard.get(host) for host in hosts]
         labels = Counter(flag_value(line, GOSSIP_LABEL) or "" for line in lines if line)
         return max(labels, key=labels.__getitem__, default=None)
 

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from deploys.lib import flags, releases, topology
+from deploys.lib.preflight_view import View
 from deploys.lib.results import Result, some
 from deploys.lib.service import installed
 from deploys.lib.settings import HIDDEN
+from deploys.lib.site import Member
 from facts.reports.look import State
 from facts.reports.survey import Host
-
-if TYPE_CHECKING:
-    from deploys.lib.preflight import View
-    from deploys.lib.site import Member
 
 FLEETING = ("/run", "/dev", "/proc", "/sys")
 """What does not outlive a restart of the host."""

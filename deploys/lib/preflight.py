@@ -8,59 +8,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from deploys.lib import attached, kernel, paths, releases, source, topology, uploads
 from deploys.lib.look_script import ROOT_HELP
+from deploys.lib.preflight_view import View
 from deploys.lib.results import Result, aligned, merged, some
 from deploys.lib.service import running_version
 from deploys.lib.settings import Settings
-from deploys.lib.topology import COMPONENTS, DISTRIBUTION
+from deploys.lib.severities import CHECKS
+from deploys.lib.site import Member, Site
+from deploys.lib.topology import COMPONENTS, DISTRIBUTION, Port
 from facts.reports import survey
+from facts.reports.look import State
 from facts.reports.survey import Host
-
-if TYPE_CHECKING:
-    from deploys.lib.site import Member, Site
-    from facts.reports.look import State
-
-CHECKS: dict[str, tuple[str, str]] = {
-    "root": ("fail", "commands are run as root; otherwise nothing else is judged"),
-    "os": ("fail", "the operating system is one that was run; from documentation only: warns"),
-    "arch": ("fail", "the architecture has releases: amd64 was run, arm64 is from documentation"),
-    "systemd": ("fail", "systemd is new enough for the units"),
-    "sysctl": ("fail", "the kernel has every value of the setting sysctl"),
-    "cpu": ("warn", "4 CPUs or more (spec/000 1.1)"),
-    "memory": ("warn", "16 GB or more on a Prometheus host (spec/000 1.1)"),
-    "disk-kind": ("warn", "no rotating disk below Prometheus (spec/000 1.1)"),
-    "disk-space": ("fail", "room for what is unpacked and stored, in bytes and inodes"),
-    "read-only": ("fail", "the directories that are written to are on file systems mounted rw"),
-    "noexec": ("fail", "programs can be run from /opt and /usr/local"),
-    "source": ("fail", "what a host has yet to fetch can be fetched from base_url"),
-    "release": ("fail", "what runs may be changed to the release that is wanted, host by host"),
-    "ports": ("fail", "our ports are free, or held by our own units"),
-    "reach": (
-        "fail",
-        "peers can be dialled: refused is fine, silence is not; in a running site: warns",
-    ),
-    "firewall": ("warn", "no firewall of the host's own stands before ports that others dial"),
-    "selinux": ("warn", "SELinux does not enforce; where it does, contexts are restored"),
-    "address": ("fail", "an address that changed is one of this host's own"),
-    "user": ("fail", f"an existing account {topology.USER} is one for services"),
-    "links": ("fail", "our directories are no links, or such as lead to a place of root's"),
-    "units": ("fail", "no unit of a package or of somebody else has the name of ours"),
-    "drop-ins": ("fail", "drop-ins of others leave our units what they are"),
-    "data": ("fail", "data directories are empty, or the service user's"),
-    "attached": (
-        "fail",
-        "a Prometheus that is not ours has what a sidecar needs: labels, blocks of one length, data within reach",
-    ),
-    "uploads": ("warn", "where local blocks are dropped soon, their uploads succeed"),
-    "zones": ("warn", "the members of a tier do not all stand in one zone"),
-    "clock": ("fail", "the clock is synchronised, once the time service is set up"),
-}
-"""Check -> severity unless the setting `preflight` says otherwise, and what holds where it finds nothing."""
 
 RUN = {"debian": ("11", "12", "13")}
 """Systems that are run by the tests."""
@@ -97,20 +59,6 @@ DATA_FREE = 0.05, GIGABYTE
 INODES = 1000
 SYSTEM_UIDS = 1000
 NOEXEC = (topology.INSTALL_DIR, "/usr/local")
-
-
-@dataclass(frozen=True)
-class View:
-    """The site, and what was seen of it. Hosts in neither `seen` nor `dead` are not in this run."""
-
-    site: Site
-    seen: Mapping[str, Host]
-    looks: Mapping[str, State] = field(default_factory=dict)
-    dead: Collection[str] = ()
-
-    def members(self) -> Iterator[tuple[Member, Host]]:
-        for name, host in self.seen.items():
-            yield self.site.hosts[name], host
 
 
 # --- Asking ---------------------------------------------------------------------------------------
@@ -164,16 +112,20 @@ def questions(site: Site, member: Member) -> str:
 def default_script() -> str:
     """The survey of a host, whatever its part, with the ports as they are by default."""
     defaults = Settings()
-    ports = [getattr(defaults, s) for info in COMPONENTS.values() for s in info.ports.values()]
+    ports = [
+        getattr(defaults, port.setting)
+        for info in COMPONENTS.values()
+        for port in info.ports.values()
+    ]
     return _questions(list(COMPONENTS), ports)
 
 
-def _ports(member: Member) -> dict[int, tuple[str, str]]:
-    """Port -> component and setting."""
+def _ports(member: Member) -> dict[int, tuple[str, Port]]:
+    """Number -> component and port."""
     return {
-        getattr(member.settings, setting): (name, setting)
+        getattr(member.settings, port.setting): (name, port)
         for name in member.components
-        for setting in COMPONENTS[name].ports.values()
+        for port in COMPONENTS[name].ports.values()
     }
 
 
@@ -341,10 +293,9 @@ def _holders(view: View) -> Iterator[Result]:
             found, advice = "no ss: who listens was not seen", "install iproute2 (iproute on RHEL)"
             yield Result(member.name, "ports", found, "ss", advice, "warn")
         for holder in host.holders:
-            component, setting = ports[holder.port]
+            component, port = ports[holder.port]
             info = COMPONENTS[component]
-            kind = next(k for k, s in info.ports.items() if s == setting)
-            if holder.proto not in info.protocols.get(kind, ("tcp",)) or holder.ours:
+            if holder.proto not in port.transports or holder.ours:
                 continue
             who = holder.process or "a process that cannot be seen"
             parts = [f"pid {holder.pid}"] if holder.pid else []
@@ -358,7 +309,7 @@ def _holders(view: View) -> Iterator[Result]:
                 "ports",
                 found,
                 f"free for {component}",
-                f"stop it (systemctl disable --now {holder.unit or '...'}), or another {setting}",
+                f"stop it (systemctl disable --now {holder.unit or '...'}), or another {port.setting}",
                 taken,
             )
 

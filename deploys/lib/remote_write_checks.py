@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from deploys.lib import releases, topology
 from deploys.lib.findings import Finding, host_finding
+from deploys.lib.site import Member, Site
 from deploys.lib.topology import COMPONENTS
-
-if TYPE_CHECKING:
-    from deploys.lib.site import Member, Site
 
 VERSION_2 = "io.prometheus.write.v2.Request"
 """Upstream's name of the message of remote write 2.0; its default is that of 1.0."""
@@ -47,7 +45,7 @@ def receiver(site: Site, url: Any) -> tuple[str, Member] | None:
     address = topology.ip(host)
     for component, kind in _RECEIVERS.items():
         for member in site.running(component):
-            if port != getattr(member.settings, COMPONENTS[component].ports[kind]):
+            if port != getattr(member.settings, COMPONENTS[component].ports[kind].setting):
                 continue
             names = (member.address, member.management, member.name)
             if host in [name.lower().rstrip(".") for name in names if name] or (

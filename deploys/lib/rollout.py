@@ -35,8 +35,9 @@ from deploys.lib.component import (
     swap_script,
 )
 from deploys.lib.findings import printable
+from deploys.lib.load import load_site
 from deploys.lib.look import forget, look_at_host, looks, parts
-from deploys.lib.site import Member, Site, load_site
+from deploys.lib.site import Member, Site
 from facts.http import Call, split
 from facts.probe import probe
 from facts.reports.look import State, sections

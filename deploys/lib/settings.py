@@ -18,7 +18,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from deploys.lib import releases, topology
 from deploys.lib.findings import nearest
+from deploys.lib.rights import ADMIN, RIGHTS
 from deploys.lib.secrets import is_secret
+from deploys.lib.severities import CHECKS
 from deploys.lib.topology import COMPONENTS, ComponentInfo
 
 CLUSTER_LABEL = "cluster"
@@ -420,8 +422,6 @@ def _bucket(value: dict) -> dict:
 
 
 def _bucket_keys(value: dict) -> dict:
-    from deploys.lib.bucket import ADMIN, RIGHTS
-
     for name in value:
         _one_of((*RIGHTS, ADMIN))(name)
     return value
@@ -515,8 +515,6 @@ def _flags(value: dict) -> dict:
 
 
 def _preflight(value: dict) -> dict:
-    from deploys.lib.preflight import CHECKS
-
     for name in value:
         _one_of(CHECKS)(name)
     return value

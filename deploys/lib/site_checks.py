@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploys.lib import (
     ROOT,
@@ -48,10 +48,8 @@ from deploys.lib.settings import (
     seconds,
     written,
 )
+from deploys.lib.site import InventoryHost, Member, Site
 from deploys.lib.topology import COMPONENTS, GROUPS
-
-if TYPE_CHECKING:
-    from deploys.lib.site import Member, Site, _Host
 
 # --- Checks of one host ---------------------------------------------------------------------------
 
@@ -62,7 +60,7 @@ def known_group(group: str) -> str:
     return f"{', '.join(GROUPS)}{hint}; groups of your own begin with x_"
 
 
-def check_groups(host: _Host, groups: tuple[str, ...]) -> Iterator[Finding]:
+def check_groups(host: InventoryHost, groups: tuple[str, ...]) -> Iterator[Finding]:
     for group in groups:
         if group not in GROUPS and not group.startswith("x_"):
             yield Finding(host.name, f"group {group}", "an unknown group", known_group(group))
@@ -71,7 +69,7 @@ def check_groups(host: _Host, groups: tuple[str, ...]) -> Iterator[Finding]:
         yield Finding(host.name, "groups", "none that gives it a part", allowed)
 
 
-def service_address_of(host: _Host, settings: Settings) -> tuple[str, list[Finding]]:
+def service_address_of(host: InventoryHost, settings: Settings) -> tuple[str, list[Finding]]:
     key, address = "service_address", settings.service_address
     if address is None:
         key = "ssh_hostname" if "ssh_hostname" in host.data else "service_address"
@@ -166,7 +164,8 @@ def _check_versions(site: Site, member: Member) -> Iterator[Finding]:
 def _check_ports(site: Site, member: Member) -> Iterator[Finding]:
     used: dict[int, str] = {}
     for name in member.components:
-        for setting in COMPONENTS[name].ports.values():
+        for one in COMPONENTS[name].ports.values():
+            setting = one.setting
             port = getattr(member.settings, setting)
             if used.get(port, setting) != setting:
                 found = f"{port}, which is {used[port]} too"
@@ -544,7 +543,7 @@ def _check_rule(site: Site, member: Member) -> Iterator[Finding]:
 # --- Checks of the site ---------------------------------------------------------------------------
 
 
-def check_ssh(hosts: list[_Host]) -> Iterator[Finding]:
+def check_ssh(hosts: list[InventoryHost]) -> Iterator[Finding]:
     seen: dict[tuple, str] = {}
     for host in hosts:
         name, port = host.data.get("ssh_hostname"), host.data.get("ssh_port", 22)
@@ -564,7 +563,7 @@ def check_ssh(hosts: list[_Host]) -> Iterator[Finding]:
         seen.setdefault(place, host.name)
 
 
-def check_keys(hosts: list[_Host]) -> Iterator[Finding]:
+def check_keys(hosts: list[InventoryHost]) -> Iterator[Finding]:
     for host in hosts:
         key = host.data.get("ssh_key")
         if isinstance(key, str) and not (ROOT / os.path.expanduser(key)).is_file():

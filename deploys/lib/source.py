@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deploys.lib import fetch, topology
+from deploys.lib.preflight_view import View
 from deploys.lib.results import Result
 from deploys.lib.secrets import SecretError, is_secret, read_secret
-
-if TYPE_CHECKING:
-    from deploys.lib.preflight import View
-    from deploys.lib.settings import Settings
-    from deploys.lib.site import Member
+from deploys.lib.settings import Settings
+from deploys.lib.site import Member
 
 MACHINES = ("x86_64", "aarch64")
 """As the kernel says them, of those that releases are made for."""

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from deploys.lib import flags, topology, uploads
 from deploys.lib.results import Result
+from deploys.lib.verify_view import View
 from facts.http import NO_ANSWER
 from facts.reports import thanos
-
-if TYPE_CHECKING:
-    from deploys.lib.checks import View
 
 
 def _journal(component: str) -> str:

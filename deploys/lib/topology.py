@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 USER = "prometheus"
@@ -137,6 +137,19 @@ GROUPS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
+class Port:
+    """A port on which a daemon listens."""
+
+    setting: str
+    """Setting that holds its number."""
+    flag: str
+    """Flag, without dashes, by which the daemon is told of it."""
+    transports: tuple[str, ...] = ("tcp",)
+    twin: int = 0
+    """How much higher another one lies that it opens beside; 0 where it opens none."""
+
+
+@dataclass(frozen=True)
 class ComponentInfo:
     """One daemon: where it belongs, what it is called and where it listens."""
 
@@ -151,8 +164,8 @@ class ComponentInfo:
     """Component in `releases`."""
     binary: str
     """Name of the executable below `BIN_DIR`."""
-    ports: dict[str, str]
-    """Kind of port (http, grpc, cluster) -> setting that holds its number."""
+    ports: dict[str, Port]
+    """Kind of port (http, grpc, cluster) -> the port."""
     config_dir: str | None = None
     data_dir: str | None = None
     ready_path: str = "/-/ready"
@@ -172,12 +185,8 @@ class ComponentInfo:
     """Whether its HTTP port takes the web configuration: TLS and passwords."""
     build_info: str = ""
     """Metric with its version; where empty, `<archive>_build_info`."""
-    protocols: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Kind of port -> transports, where not only TCP."""
     internal: tuple[int, ...] = ()
     """Ports that it opens for itself, and that no setting of ours holds."""
-    twins: dict[str, int] = field(default_factory=dict)
-    """Kind of port -> how much higher another one lies that it opens beside."""
 
     @property
     def service(self) -> str:
@@ -213,7 +222,7 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="prometheus",
             archive="prometheus",
             binary="prometheus",
-            ports={"http": "prometheus_port"},
+            ports={"http": Port("prometheus_port", "web.listen-address")},
             config_dir=PROMETHEUS_DIR,
             data_dir=PROMETHEUS_DATA,
             listen_address="prometheus_listen_address",
@@ -225,7 +234,10 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="thanos-sidecar",
             archive="thanos",
             binary="thanos",
-            ports={"http": "sidecar_http_port", "grpc": "sidecar_grpc_port"},
+            ports={
+                "http": Port("sidecar_http_port", "http-address"),
+                "grpc": Port("sidecar_grpc_port", "grpc-address"),
+            },
             config_dir=PROMETHEUS_DIR,
             data_dir=PROMETHEUS_DATA,
             bucket=BUCKET_CONFIG,
@@ -238,7 +250,10 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="thanos-sidecar-attached",
             archive="thanos",
             binary="thanos",
-            ports={"http": "sidecar_http_port", "grpc": "sidecar_grpc_port"},
+            ports={
+                "http": Port("sidecar_http_port", "http-address"),
+                "grpc": Port("sidecar_grpc_port", "grpc-address"),
+            },
             config_dir=ATTACHED_DIR,
             bucket=f"{ATTACHED_DIR}/bucket.yml",
             account="attached_user",
@@ -250,11 +265,15 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="alertmanager",
             archive="alertmanager",
             binary="alertmanager",
-            ports={"http": "alertmanager_port", "cluster": "alertmanager_cluster_port"},
+            ports={
+                "http": Port("alertmanager_port", "web.listen-address"),
+                "cluster": Port(
+                    "alertmanager_cluster_port", "cluster.listen-address", ("tcp", "udp")
+                ),
+            },
             config_dir=ALERTMANAGER_DIR,
             data_dir=ALERTMANAGER_DATA,
             listen_address="alertmanager_listen_address",
-            protocols={"cluster": ("tcp", "udp")},
         ),
         ComponentInfo(
             name="thanos-querier",
@@ -263,7 +282,10 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="thanos-query",
             archive="thanos",
             binary="thanos",
-            ports={"http": "querier_port", "grpc": "querier_grpc_port"},
+            ports={
+                "http": Port("querier_port", "http-address"),
+                "grpc": Port("querier_grpc_port", "grpc-address"),
+            },
             config_dir=THANOS_DIR,
         ),
         ComponentInfo(
@@ -273,7 +295,7 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="thanos-query-frontend",
             archive="thanos",
             binary="thanos",
-            ports={"http": "frontend_port"},
+            ports={"http": Port("frontend_port", "http-address")},
             config_dir=FRONTEND_DIR,
             # It is never ready where its querier asks for a password (facts/thanos.py).
             ready_path="/-/healthy",
@@ -285,7 +307,10 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="thanos-store",
             archive="thanos",
             binary="thanos",
-            ports={"http": "store_http_port", "grpc": "store_grpc_port"},
+            ports={
+                "http": Port("store_http_port", "http-address"),
+                "grpc": Port("store_grpc_port", "grpc-address"),
+            },
             config_dir=STORE_DIR,
             data_dir=STORE_DATA,
             bucket=f"{STORE_DIR}/bucket.yml",
@@ -297,7 +322,7 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="thanos-compact",
             archive="thanos",
             binary="thanos",
-            ports={"http": "compactor_port"},
+            ports={"http": Port("compactor_port", "http-address")},
             config_dir=COMPACTOR_DIR,
             data_dir=COMPACTOR_DATA,
             bucket=f"{COMPACTOR_DIR}/bucket.yml",
@@ -309,7 +334,10 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="thanos-rule",
             archive="thanos",
             binary="thanos",
-            ports={"http": "rule_http_port", "grpc": "rule_grpc_port"},
+            ports={
+                "http": Port("rule_http_port", "http-address"),
+                "grpc": Port("rule_grpc_port", "grpc-address"),
+            },
             config_dir=RULE_DIR,
             data_dir=RULE_DATA,
             bucket=f"{RULE_DIR}/bucket.yml",
@@ -322,9 +350,9 @@ COMPONENTS: dict[str, ComponentInfo] = {
             archive="thanos",
             binary="thanos",
             ports={
-                "http": "receive_http_port",
-                "grpc": "receive_grpc_port",
-                "remote_write": "receive_remote_write_port",
+                "http": Port("receive_http_port", "http-address"),
+                "grpc": Port("receive_grpc_port", "grpc-address"),
+                "remote_write": Port("receive_remote_write_port", "remote-write.address"),
             },
             config_dir=RECEIVE_DIR,
             data_dir=RECEIVE_DATA,
@@ -338,7 +366,7 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="thanos-bucket-web",
             archive="thanos",
             binary="thanos",
-            ports={"http": "bucket_web_port"},
+            ports={"http": Port("bucket_web_port", "http-address")},
             config_dir=BUCKET_WEB_DIR,
             bucket=f"{BUCKET_WEB_DIR}/bucket.yml",
         ),
@@ -349,10 +377,12 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="seaweedfs",
             archive="seaweedfs",
             binary="weed",
-            ports={"http": "seaweedfs_metrics_port", "s3": "seaweedfs_port"},
+            ports={
+                "http": Port("seaweedfs_metrics_port", "metricsPort"),
+                "s3": Port("seaweedfs_port", "s3.port", twin=10000),
+            },
             # Master, volume server and filer, and the gRPC port of each.
             internal=(9333, 19333, 8080, 18080, 8888, 18888),
-            twins={"s3": 10000},
             config_dir=SEAWEEDFS_DIR,
             data_dir=SEAWEEDFS_DATA,
             keys=SEAWEEDFS_KEYS,
@@ -370,7 +400,10 @@ COMPONENTS: dict[str, ComponentInfo] = {
             archive="minio",
             binary="minio",
             tools=("mc",),
-            ports={"http": "minio_port", "console": "minio_console_port"},
+            ports={
+                "http": Port("minio_port", "address"),
+                "console": Port("minio_console_port", "console-address"),
+            },
             config_dir=MINIO_DIR,
             data_dir=MINIO_DATA,
             keys=MINIO_ENV,
@@ -388,7 +421,7 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="prometheus-upper",
             archive="prometheus",
             binary="prometheus",
-            ports={"http": "prometheus_port"},
+            ports={"http": Port("prometheus_port", "web.listen-address")},
             config_dir=PROMETHEUS_DIR,
             data_dir=PROMETHEUS_DATA,
             listen_address="prometheus_listen_address",
@@ -400,7 +433,7 @@ COMPONENTS: dict[str, ComponentInfo] = {
             job_name="node_exporter",
             archive="node_exporter",
             binary="node_exporter",
-            ports={"http": "node_exporter_port"},
+            ports={"http": Port("node_exporter_port", "web.listen-address")},
             # It has neither endpoint; answering at all is its health.
             ready_path="/metrics",
             healthy_path="/metrics",

@@ -10,15 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from deploys.lib import bucket, flags, topology, web
 from deploys.lib.settings import HOMES, account_of
+from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
-
-if TYPE_CHECKING:
-    from deploys.lib.site import Member, Site
-    from facts.reports.look import State
+from facts.reports.look import State
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from pyinfra.api.exceptions import FactProcessError
 
 from deploys.lib import flags
 from deploys.lib.ask import script
+from deploys.lib.preflight_view import View
 from deploys.lib.results import Result
 from deploys.lib.settings import PROVEN_RETENTION, seconds
+from deploys.lib.site import Member, Site
 from facts.reports import thanos
-
-if TYPE_CHECKING:
-    from deploys.lib.preflight import View
-    from deploys.lib.site import Member, Site
 
 LOCAL = {"thanos-sidecar": "prometheus_retention_time", "thanos-receive": "receive_retention"}
 """Component that uploads -> setting that says how long the local blocks stay. How long somebody else's Prometheus keeps

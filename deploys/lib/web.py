@@ -12,13 +12,10 @@ Nothing here needs pyinfra, a host or the network.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from deploys.lib.settings import Settings
 from deploys.lib.topology import COMPONENTS, WEB_DIR, Endpoint
-
-if TYPE_CHECKING:
-    from deploys.lib.settings import Settings
-    from deploys.lib.site import Member
 
 Data = dict[str, Any]
 
@@ -73,17 +70,17 @@ def _path(name: str) -> str:
     return name if name.startswith("/") else f"{WEB_DIR}/{name}"
 
 
-def http_config(members: Iterable[Member]) -> Data:
-    """How to ask `members`, in the keys of upstream's HTTP clients; secrets are references.
+def http_config(asked: Iterable[Settings]) -> Data:
+    """How to ask hosts with these settings, in the keys of upstream's HTTP clients; secrets are references.
 
     What none of them asks for is left out: a password goes to nobody who does not want one.
     """
     config: Data = {}
-    for member in members:
-        client = member.settings.web_client
-        if asks_password(member.settings) and client.get("basic_auth"):
+    for settings in asked:
+        client = settings.web_client
+        if asks_password(settings) and client.get("basic_auth"):
             config["basic_auth"] = dict(client["basic_auth"])
-        if tls(member.settings) and client.get("tls_config"):
+        if tls(settings) and client.get("tls_config"):
             config["tls_config"] = {
                 key: _path(value) if key.endswith("_file") else value
                 for key, value in client["tls_config"].items()
@@ -94,15 +91,15 @@ def http_config(members: Iterable[Member]) -> Data:
 # --- curl -----------------------------------------------------------------------------------------
 
 
-def curl(endpoint: Endpoint, member: Member) -> tuple[str, tuple[str, ...]]:
-    """The base URL, and the options, with which curl on any host of the site asks a port of `member`."""
-    client, url, options = member.settings.web_client, endpoint.url, ()
+def curl(endpoint: Endpoint, settings: Settings) -> tuple[str, tuple[str, ...]]:
+    """The base URL, and the options, with which curl asks a port of a host with these settings."""
+    client, url, options = settings.web_client, endpoint.url, ()
     if endpoint.scheme == "https" and client.get("tls_config"):
         options += ("--config", CURL_TLS)
         if name := client["tls_config"].get("server_name"):
             url = f"https://{name}:{endpoint.port}"
             options += ("--connect-to", f"::{endpoint.target}")
-    asked = COMPONENTS[endpoint.component].web and asks_password(member.settings)
+    asked = COMPONENTS[endpoint.component].web and asks_password(settings)
     if asked and client.get("basic_auth"):
         options += ("--config", CURL_USER)
     return url, options

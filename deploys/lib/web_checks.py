@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from deploys.lib import releases, topology, web
 from deploys.lib.findings import Finding, host_finding, nearest
 from deploys.lib.secrets import SecretError, is_secret, resolve
+from deploys.lib.site import Member, Site
 from deploys.lib.topology import COMPONENTS
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # it takes a tenth of a second, and most sites have no certificate
     from cryptography.x509 import Certificate
-
-    from deploys.lib.site import Member, Site
 
 Keys = dict[str, dict[str, type] | None]
 

@@ -24,9 +24,10 @@ from urllib.parse import urlsplit
 import requests
 
 from deploys.lib import topology
+from deploys.lib.load import site_from_dicts
 from deploys.lib.secrets import resolve
 from deploys.lib.settings import seconds
-from deploys.lib.site import Member, Site, site_from_dicts
+from deploys.lib.site import Member, Site
 from tests.lab import hosts as lab_hosts
 from tests.lab import plan
 

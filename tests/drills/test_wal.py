@@ -39,7 +39,7 @@ echo $(($(date +%s) - began)) >{PLACE}/took
 def brake(site: Site, stop: float, go: float) -> Iterator[None]:
     """The next Prometheus that starts on the host stops for `stop` seconds, goes for `go`, and so on, till ready."""
     member = site.hosts[HOST]
-    url, options = web.curl(site.local("prometheus", member), member)
+    url, options = web.curl(site.local("prometheus", member), member.settings)
     script = _BRAKE.replace("STOP;", f"{stop};").replace("GO;", f"{go};")
     script = script.replace("OPTIONS", shlex.join([*options, url]))
     shell(HOST, f"mkdir -m 700 {PLACE}; cat >{PLACE}/brake <<'END'\n{script}END\n")

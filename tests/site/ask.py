@@ -31,7 +31,7 @@ def listing(member: Member, *paths: str) -> dict[str, str]:
 
 def get(member: Member, component: str, path: str, **parameters: str) -> str:
     """The body of a 200 answer of a daemon to its own host; AssertionError with the other ones."""
-    base, options = web.curl(site().local(component, member), member)
+    base, options = web.curl(site().local(component, member), member.settings)
     url = base + path
     data = "".join(f" --data-urlencode {shlex.quote(f'{k}={v}')}" for k, v in parameters.items())
     status = r"-w '\n%{http_code}'"

@@ -129,9 +129,9 @@ def expected_listeners(site: Site, member: Member, component: str) -> set[tuple[
     info = topology.COMPONENTS[component]
     return {
         (transport, site.endpoint(component, member, kind).port)
-        for kind in info.ports
+        for kind, port in info.ports.items()
         if kind != "cluster" or flags.clustered(site)
-        for transport in info.protocols.get(kind, ("tcp",))
+        for transport in port.transports
     }
 
 

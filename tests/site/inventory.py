@@ -21,7 +21,8 @@ from testinfra.host import Host
 
 from deploys.lib import ROOT, checks, config, topology
 from deploys.lib.findings import SettingsErrors
-from deploys.lib.site import Member, Site, site_from_dicts
+from deploys.lib.load import site_from_dicts
+from deploys.lib.site import Member, Site
 
 T = TypeVar("T")
 

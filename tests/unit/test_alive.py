@@ -8,8 +8,8 @@ import pytest
 
 from deploys.lib import alive, faults, rollout
 from deploys.lib.alive import Unit
+from deploys.lib.load import site_from_dicts
 from deploys.lib.rollout import Gate, Progress
-from deploys.lib.site import site_from_dicts
 from facts.probe import Probe
 
 UP, AWAY, BETWEEN, FAILED = (

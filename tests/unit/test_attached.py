@@ -11,8 +11,8 @@ from deploys import base, logrotate, sidecar
 from deploys.lib import checks, flags, gates, preflight, topology, units
 from deploys.lib.attached import DELAY, MAX_BLOCK, MIN_BLOCK
 from deploys.lib.findings import SettingsErrors
+from deploys.lib.load import site_from_dicts
 from deploys.lib.settings import Settings
-from deploys.lib.site import site_from_dicts
 from facts.reports import prometheus, thanos
 from facts.reports.survey import Holder
 from tests.unit.example_site import example_site

@@ -15,9 +15,10 @@ import pytest
 
 from deploys.lib import bucket, checks, flags, gates, preflight, uploads
 from deploys.lib.findings import SettingsErrors
+from deploys.lib.load import site_from_dicts
 from deploys.lib.preflight import View
 from deploys.lib.settings import Settings
-from deploys.lib.site import Member, site_from_dicts
+from deploys.lib.site import Member
 from facts.reports import survey, thanos
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK

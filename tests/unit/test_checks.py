@@ -11,9 +11,10 @@ import pytest
 from deploys.lib import checks, config, faults, kernel, notifications, topology
 from deploys.lib.checks import Plain, Seen, View
 from deploys.lib.flags import argv
+from deploys.lib.load import site_from_dicts
 from deploys.lib.notifications import Mailbox
 from deploys.lib.results import Result
-from deploys.lib.site import Site, site_from_dicts
+from deploys.lib.site import Site
 from facts.http import Answer
 from facts.reports import alertmanager, prometheus, thanos
 from facts.reports.look import MARK, Process, State

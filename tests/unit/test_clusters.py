@@ -9,7 +9,8 @@ from test_checks import answer
 
 from deploys.lib import capacity, checks, config, topology
 from deploys.lib.findings import SettingsErrors
-from deploys.lib.site import Site, site_from_dicts
+from deploys.lib.load import site_from_dicts
+from deploys.lib.site import Site
 
 SHARED = {
     **{f"am-{i}": (("alertmanager",), {}) for i in (1, 2)},

@@ -12,7 +12,8 @@ import pytest
 from deploys import firewall
 from deploys.lib.component import compare
 from deploys.lib.findings import SettingsErrors
-from deploys.lib.site import Site, site_from_dicts
+from deploys.lib.load import site_from_dicts
+from deploys.lib.site import Site
 from deploys.lib.site_checks import _check_firewall
 from deploys.lib.topology import FIREWALL
 from facts.reports.look import Path

@@ -46,9 +46,9 @@ def test_runs_of_ports_are_written_as_the_kernel_prints_them():
 def test_every_port_of_every_component_is_reserved():
     for member in SITE.hosts.values():
         wanted = {
-            getattr(member.settings, setting)
+            getattr(member.settings, port.setting)
             for name in member.components
-            for setting in topology.COMPONENTS[name].ports.values()
+            for port in topology.COMPONENTS[name].ports.values()
         }
         assert wanted and wanted <= kernel.ports(member), member.name
 

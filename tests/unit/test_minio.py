@@ -13,7 +13,7 @@ from deploys import minio
 from deploys.lib import bucket, checks, gates, topology
 from deploys.lib.component import Component
 from deploys.lib.findings import SettingsErrors
-from deploys.lib.site import site_from_dicts
+from deploys.lib.load import site_from_dicts
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK
 

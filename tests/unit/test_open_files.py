@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from deploys.lib.load import chosen
 from deploys.lib.open_files import PER_HOST, SPARE
-from deploys.lib.site import chosen
 from tests.unit.recorded import ROOT
 
 INVENTORY = 'node_exporter = [(f"h-{i}", {"ssh_hostname": "127.0.0.1"}) for i in range(100)]\n'

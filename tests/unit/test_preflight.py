@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from deploys.lib import preflight, releases
+from deploys.lib.load import site_from_dicts
 from deploys.lib.preflight import CHECKS, View, judge, table
-from deploys.lib.site import Site, site_from_dicts
+from deploys.lib.site import Site
 from deploys.lib.topology import join
 from facts.reports.survey import Chain, Directory, Holder, Room, UnitFile
 from tests.unit.example_site import example_site

@@ -7,9 +7,9 @@ import pytest
 
 from deploys.lib import secrets
 from deploys.lib.findings import SettingsErrors
+from deploys.lib.load import site_from_dicts
 from deploys.lib.secrets import HOLDS_SECRETS, misplaced
 from deploys.lib.settings import Settings
-from deploys.lib.site import site_from_dicts
 from tests.unit.test_fuzz import BLANK, RIGHT, ROLES, SECURE, places
 from tests.unit.test_fuzz import SITE as EVERY_GROUP
 

@@ -13,8 +13,8 @@ from deploys import rule as rule_role
 from deploys.lib import checks, config, flags, gates, rollout, units
 from deploys.lib.checks import Seen, View
 from deploys.lib.findings import SettingsErrors
+from deploys.lib.load import site_from_dicts
 from deploys.lib.rollout import Gate, Progress
-from deploys.lib.site import site_from_dicts
 from facts.reports import thanos
 from tests.unit import example_site as example
 from tests.unit.recorded import BLANK

@@ -24,8 +24,10 @@ import requests
 
 from deploys import seaweedfs
 from deploys.lib import bucket, config, flags, gates, releases, topology, web
+from deploys.lib.findings import SettingsErrors
+from deploys.lib.load import site_from_dicts
 from deploys.lib.settings import Settings
-from deploys.lib.site import Member, SettingsErrors, Site, site_from_dicts
+from deploys.lib.site import Member, Site
 from tests.lab import archives
 from tests.unit.recorded import BLANK, INVENTORY, run_site
 from tests.unit.simulated import Host
@@ -449,5 +451,5 @@ def test_its_metrics_are_asked_without_tls_and_password(component):
     asked = component != "seaweedfs"
     job = jobs[topology.COMPONENTS[component].job_name]
     assert (job.get("scheme") == "https", "basic_auth" in job) == (asked, asked)
-    url, options = web.curl(site.endpoint(component, only), only)
+    url, options = web.curl(site.endpoint(component, only), only.settings)
     assert (url.startswith("https"), bool(options)) == (asked, asked)

@@ -22,8 +22,9 @@ import deploys.web
 from deploys.lib import ask, config, flags, topology, units, web
 from deploys.lib.component import Change, Component, compare, swap_script
 from deploys.lib.findings import SettingsErrors
+from deploys.lib.load import site_from_dicts
 from deploys.lib.secrets import resolve
-from deploys.lib.site import Member, Site, site_from_dicts
+from deploys.lib.site import Member, Site
 from facts.http import Call, split
 from facts.reports.look import Path as Seen
 from facts.reports.look import Process, State

@@ -1,0 +1,50 @@
+"""Who imports whom: downwards only, late imports and those for types too."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+
+from tests.unit.recorded import ROOT
+
+FILES = {
+    str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path
+    for top in ("deploys", "facts")
+    for path in (ROOT / top).rglob("*.py")
+}
+
+
+def imports(module: str) -> set[str]:
+    """The modules of ours that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: imports are written in full"
+            inner = {f"{node.module}.{name.name}" for name in node.names}
+            found |= {name if name in FILES else node.module for name in inner}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+    return found & set(FILES) - {module}
+
+
+def test_no_circle():
+    graph = {module: imports(module) for module in FILES}
+    assert len(graph) > 80
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_imports_stand_at_the_top():
+    """A late one hides a circle, or what a module needs."""
+    late = [
+        f"{module}: {text}"
+        for module, path in FILES.items()
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        if "deploys" in (text := ast.unparse(node)) or "facts" in text
+    ]
+    assert not late
