@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from deploys import preflight
 from deploys.lib import packages, rollout, topology
 from deploys.lib.component import Component, Directory, File
+from deploys.lib.role import Role
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
 from facts.reports.look import State
@@ -74,7 +75,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-BASE = rollout.Role("base", None, component)
+BASE = Role("base", None, component)
 
 
 def deploy() -> None:

@@ -41,8 +41,9 @@ from pyinfra.api.exceptions import FactProcessError
 from pyinfra.context import ctx_state
 
 from deploys import preflight
-from deploys.lib import checks, gates, notifications, rollout, topology
+from deploys.lib import checks, notifications, rollout, topology
 from deploys.lib.ask import script
+from deploys.lib.roles import prometheus as prometheus_role
 from deploys.lib.rollout import Gate, Progress
 from deploys.lib.settings import go_seconds, seconds
 from deploys.lib.site import Member, Site
@@ -113,7 +114,7 @@ def _unfit(site: Site, me: Member) -> str:
 
 
 def _does_its_job(site: Site, member: Member, asked_by: Member) -> bool:
-    progress = rollout.see(host, gates.prometheus(site, member, asked_by))
+    progress = rollout.see(host, prometheus_role.gate(site, member, asked_by))
     if not progress.ok:
         rollout.say(f"{member.name}: {progress.says}")
     return progress.ok
@@ -449,7 +450,7 @@ def _outage(state, host, site: Site, me: Member) -> bool:
         probe(host, f"systemctl stop --no-block {UNIT}.service; true")
         watched = rollout.wait(state, host, queries, purpose="queries without this replica")
     finally:
-        again = gates.prometheus(site, me, me)
+        again = prometheus_role.gate(site, me, me)
         back = _start(state, host) and rollout.wait(
             state, host, again, purpose="Prometheus does its job again"
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from deploys import preflight
 from deploys.lib import rollout, topology
 from deploys.lib.component import Component, File, Service
+from deploys.lib.role import Role
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
 from facts.reports.look import State
@@ -57,7 +58,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-FIREWALL = rollout.Role("firewall", None, component)
+FIREWALL = Role("firewall", None, component)
 
 
 def live(found: State) -> Iterator:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from deploys import preflight
 from deploys.lib import kernel, rollout
 from deploys.lib.component import Component, File
+from deploys.lib.role import Role
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
 from facts.reports.look import State
@@ -19,7 +20,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     return Component("kernel", files=files)
 
 
-KERNEL = rollout.Role("kernel", None, component)
+KERNEL = Role("kernel", None, component)
 
 
 def live(found: State) -> Iterator:

@@ -7,6 +7,7 @@ rsyslog is not ours, but gets the same stamp from a drop-in, so that a run kille
 from deploys import preflight
 from deploys.lib import rollout, topology
 from deploys.lib.component import Component, File, Service
+from deploys.lib.role import Role
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
 from facts.reports.look import State
@@ -41,7 +42,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-LOGROTATE = rollout.Role("logrotate", None, component)
+LOGROTATE = Role("logrotate", None, component)
 
 
 def deploy() -> None:

@@ -1,22 +1,8 @@
-"""node_exporter on every host. It gates nobody: a host without its metrics is still a host that works.
-
-A new flag or release goes to one living host first, and stops there where it does not answer with its metrics.
-"""
+"""As a run of its own: deploys/lib/roles/node_exporter.py is the role."""
 
 from deploys import preflight, software, web
-from deploys.lib import gates, rollout
-from deploys.lib.service import daemons
-from deploys.lib.site import Member, Site
-from facts.reports.look import State
-
-
-def component(site: Site, member: Member, found: State):
-    return daemons("node_exporter", site, member, found, "node_exporter")
-
-
-NODE_EXPORTER = rollout.Role(
-    "node_exporter", None, component, gates.node_exporter, stands_in=rollout.nobody
-)
+from deploys.lib import rollout
+from deploys.lib.roles.node_exporter import NODE_EXPORTER
 
 
 def deploy() -> None:

@@ -1,72 +1,8 @@
-"""The rulers: rules over what several Prometheus have (upstream's rule.md).
-
-Where one Prometheus has all the series of a rule, the rule belongs there (`prometheus_rules`): a ruler needs a querier,
-and that its stores. Every ruler evaluates every rule and sends every alert to every Alertmanager, without the label in
-which they differ. A new rule is a reload; a new flag, release, key, querier or Alertmanager a restart, one ruler at a
-time. It keeps blocks, serves and uploads them, or sends what it records by remote write (`rule_remote_write`). Back up
-means: ready, and every group of rules evaluated without failure.
-"""
+"""As a run of its own: deploys/lib/roles/rule.py is the role."""
 
 from deploys import alone
-from deploys.lib import config, flags, gates, rollout, topology
-from deploys.lib.component import Component, Directory, File
-from deploys.lib.service import daemons, installed, thanos_directories
-from deploys.lib.site import Member, Site
-from deploys.querier import QUERIER
-from facts.reports.look import State
-
-
-def files(site: Site, member: Member) -> dict[str, File]:
-    """What a ruler reads, with the secrets in it."""
-    secrets = member.settings.rule_secret_files
-    found = config.secret_files(topology.RULE_SECRETS_DIR, secrets, "rule_secret_files")
-    found[topology.RULE_QUERY] = config.file(config.rule_query_yml(site), "web_client")
-    if site.running("alertmanager"):
-        alertmanagers = config.rule_alertmanagers_yml(site)
-        found[topology.RULE_ALERTMANAGERS] = config.file(alertmanagers, "web_client")
-    if flags.stateless(member):
-        remote_write = {"remote_write": member.settings.rule_remote_write}
-        found[topology.RULE_REMOTE_WRITE] = config.file(remote_write, "rule_remote_write")
-    for name, rules in config.ruler_files(member).items():
-        found[f"{topology.RULE_RULES_DIR}/{name}"] = config.file(rules)
-    return found
-
-
-def checks(member: Member, found: State) -> tuple[str, ...]:
-    """The new version's own judgement of the rules; it takes none at all for a mistake."""
-    if not member.settings.rule_rules:
-        return ()
-    thanos = f"{installed(member, found, 'thanos')}/thanos"
-    return (f"{thanos} tools rules-check --rules='{topology.RULE_RULES_DIR}/*.yml'",)
-
-
-def component(site: Site, member: Member, found: State) -> Component:
-    return daemons(
-        "rule",
-        *(site, member, found, "thanos-rule"),
-        files=files(site, member),
-        directories={
-            **thanos_directories("thanos-rule"),
-            topology.RULE_RULES_DIR: Directory("750", managed=True),
-            topology.RULE_SECRETS_DIR: Directory("750", managed=True),
-        },
-        checks=checks(member, found),
-    )
-
-
-def reloaded(site: Site, member: Member) -> rollout.Gate:
-    return gates.loaded(site, member, "thanos-rule", "thanos_rule")
-
-
-RULE = rollout.Role(
-    "rule",
-    "rule",
-    component,
-    gates.rule,
-    reloaded,
-    needs=(QUERIER,),
-    stands_in=rollout.alike(lambda member: member.settings.rule_rules),
-)
+from deploys.lib import rollout
+from deploys.lib.roles.rule import RULE
 
 
 def deploy() -> None:

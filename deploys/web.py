@@ -7,6 +7,7 @@ another one, its own turns do that, host by host, and what the running ones stil
 from deploys import preflight, software
 from deploys.lib import config, rollout, web
 from deploys.lib.component import Component, Directory, File
+from deploys.lib.role import Role
 from deploys.lib.secrets import resolve
 from deploys.lib.service import installed
 from deploys.lib.site import Member, Site
@@ -41,7 +42,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-WEB = rollout.Role("web", None, component)
+WEB = Role("web", None, component)
 
 
 def deploy() -> None:

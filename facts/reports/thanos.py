@@ -33,6 +33,8 @@ BUCKET_FAILURES = "thanos_objstore_bucket_operation_failures_total"
 """Not `thanos_shipper_upload_failures_total`: a sidecar first asks whether a block is there, and counts no upload where
 nobody answers."""
 
+PROMETHEUS_UP = "thanos_sidecar_prometheus_up"
+
 SIDECAR_CALLS = (
     Call("ready", "/-/ready"),
     Call(
@@ -40,7 +42,7 @@ SIDECAR_CALLS = (
         "/metrics",
         only_metrics(
             "thanos_build_info",
-            "thanos_sidecar_prometheus_up",
+            PROMETHEUS_UP,
             "thanos_shipper_uploads_total",
             "thanos_shipper_upload_failures_total",
             BUCKET_FAILURES,
@@ -232,7 +234,7 @@ def parse_sidecar(lines: Iterable[str]) -> SidecarReport:
     if not ready.status:
         return SidecarReport(ready=False, errors=errors)
     samples = _samples(answers, errors)
-    connected = metric(samples, "thanos_sidecar_prometheus_up")
+    connected = metric(samples, PROMETHEUS_UP)
     return SidecarReport(
         ready=ready.ok,
         version=_version(samples),

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 import pyinfra_cli  # noqa: F401  first: it patches gevent in
 import pytest
 
-from deploys.lib import ROOT, bucket, checks, preflight, rollout
+from deploys.lib import ROOT, bucket, checks, preflight, roles, rollout
 from deploys.lib.component import Component, compare, stage_script, swap_script
 from deploys.lib.lock import LOCK
 from deploys.lib.look_script import default_script
@@ -31,8 +31,9 @@ from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site
 
 for _path in sorted(Path(ROOT, "deploys").glob("*.py")):
-    if "Role(" in _path.read_text():
+    if "Role(" in _path.read_text():  # those of every host
         import_module(f"deploys.{_path.stem}")
+assert roles
 
 RECORD = Path(__file__).parent / "data/golden.txt"
 KEYS = {name: f"KEY_{number}" for number, name in enumerate((bucket.ADMIN, *bucket.RIGHTS))}

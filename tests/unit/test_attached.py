@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from deploys import base, logrotate, sidecar
-from deploys.lib import checks, flags, gates, preflight, topology, units
+from deploys import base, logrotate
+from deploys.lib import checks, flags, preflight, roles, topology, units
 from deploys.lib.attached import DELAY, MAX_BLOCK, MIN_BLOCK
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
+from deploys.lib.roles import sidecar
 from deploys.lib.settings import Settings
 from facts.reports import prometheus, thanos
 from facts.reports.survey import Holder
@@ -170,7 +171,7 @@ def test_queriers_ask_it_and_every_prometheus_scrapes_it():
 
 
 def test_it_does_its_job_once_it_sees_its_prometheus():
-    judge = gate(member()[0], gates.attached, HOST).judge
+    judge = gate(member()[0], roles.sidecar.gate, HOST).judge
     assert judge([*answer("ready"), *answer("metrics", "thanos_sidecar_prometheus_up 1")]).ok
     blind = judge([*answer("ready"), *answer("metrics", "thanos_sidecar_prometheus_up 0")])
     assert not blind.ok and "does not see" in blind.says

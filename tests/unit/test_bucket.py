@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from deploys.lib import bucket, checks, flags, gates, preflight, uploads
+from deploys.lib import bucket, checks, flags, preflight, roles, uploads
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
 from deploys.lib.preflight import View
@@ -54,7 +54,7 @@ def test_each_component_has_its_own_key_over_what_all_share():
 
 
 def test_a_host_gets_no_key_but_its_components(monkeypatch):
-    from deploys import store
+    from deploys.lib.roles import store
     from tests.unit.recorded import BLANK
 
     for name in bucket.RIGHTS:
@@ -348,7 +348,7 @@ def test_unknown_names_of_keys():
 
 def test_gates_of_long_term_storage():
     given = example_site(storage=True)
-    store = gate(given, gates.store, "block-1").judge
+    store = gate(given, roles.store.gate, "block-1").judge
     assert store([*answer("ready"), *answer("metrics", "thanos_bucket_store_blocks_loaded 3")]).ok
     loading = [
         *answer("ready", status=503),
@@ -356,11 +356,11 @@ def test_gates_of_long_term_storage():
     ]
     more = [*answer("ready", status=503), *answer("metrics", "thanos_bucket_store_blocks_loaded 4")]
     assert not store(loading).ok and store(loading).measure != store(more).measure
-    compactor = gate(given, gates.compactor, "block-1").judge
+    compactor = gate(given, roles.compactor.gate, "block-1").judge
     assert compactor([*answer("ready"), *answer("metrics", "thanos_compact_halted 0")]).ok
     halted = compactor([*answer("ready"), *answer("metrics", "thanos_compact_halted 1")])
     assert not halted.ok and "halted" in halted.says
-    frontend = gate(given, gates.frontend, "front-1").judge
+    frontend = gate(given, roles.query_frontend.gate, "front-1").judge
     assert frontend([*answer("ready"), *answer("metrics"), *answer("query", "{}")]).ok
     alone = frontend([*answer("ready"), *answer("metrics"), *answer("query", "", 502)])
     assert not alone.ok and "502" in alone.says

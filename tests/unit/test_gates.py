@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deploys.lib import gates, rollout
+from deploys.lib import gates, roles, rollout
 from deploys.lib.rollout import Gate, Progress
 from tests.unit.example_site import example_site
 
@@ -50,7 +50,7 @@ def prometheus(scraped=10.0, up=1, ready=200, replay=(0, 9, 9)):
 
 
 def test_prometheus_is_back_when_it_scraped_twice_and_its_sidecar_sees_it(site):
-    judge = gate(site, gates.prometheus, "prom-1").judge
+    judge = gate(site, roles.prometheus.gate, "prom-1").judge
     assert judge(prometheus()).ok
     assert not judge(prometheus(scraped=9)).ok
     assert "9 of 10 intervals of 5s" in judge(prometheus(scraped=9)).says
@@ -69,7 +69,7 @@ def test_one_that_waits_for_its_turn_scrapes_at_the_interval_of_before(site):
         *answer("sidecar", "thanos_sidecar_prometheus_up 1"),
     ]
     own, other = (
-        gates.prometheus(site, site.hosts["prom-2"], site.hosts[asked_by])
+        roles.prometheus.gate(site, site.hosts["prom-2"], site.hosts[asked_by])
         for asked_by in ("prom-2", "prom-1")
     )
     assert not own.judge(lines).ok
@@ -83,21 +83,21 @@ def test_an_upper_prometheus_is_back_when_it_scraped_itself(site):
         'prometheus_target_scrape_pool_targets{scrape_job="prometheus-upper"} 1\n'
         'prometheus_target_scrape_pool_targets{scrape_job="federate-main"} 2'
     )
-    upper = gate(site, gates.upper, "upper-1")
+    upper = gate(site, roles.upper.gate, "upper-1")
     assert "10.0.0.51:9090" in upper.script and "10902" not in upper.script
     assert upper.judge([*answer("ready"), *answer("metrics", page % 1)]).ok
     assert not upper.judge([*answer("ready"), *answer("metrics", page % 0)]).ok
 
 
 def test_a_replaying_log_is_progress(site):
-    judge = gate(site, gates.prometheus, "prom-1").judge
+    judge = gate(site, roles.prometheus.gate, "prom-1").judge
     one, two = (judge(prometheus(ready=503, replay=(0, 9, n))) for n in (3, 4))
     assert not one.ok and one.measure != two.measure
     assert one.says == "write-ahead log replayed to segment 3 of 9"
 
 
 def test_what_was_read_from_disk_is_progress_within_a_segment(site):
-    judge = gate(site, gates.prometheus, "prom-1").judge
+    judge = gate(site, roles.prometheus.gate, "prom-1").judge
     one, two, same = (
         judge([f"rchar {mebibytes << 20}", *prometheus(ready=503, replay=(0, 9, 3))])
         for mebibytes in (100, 101, 101)
@@ -106,7 +106,7 @@ def test_what_was_read_from_disk_is_progress_within_a_segment(site):
 
 
 def test_a_prometheus_that_does_not_answer_is_no_progress(site):
-    judge = gate(site, gates.prometheus, "prom-1").judge
+    judge = gate(site, roles.prometheus.gate, "prom-1").judge
     seen = judge([*refused("ready"), *refused("sidecar")])
     assert not seen.ok and seen.measure is None
 
@@ -134,7 +134,7 @@ def alertmanager(peers, status="ready", alive=("am-2", "am-3")):
 
 
 def test_alertmanager_is_back_when_gossip_settled_with_every_living_peer(site):
-    judge = gate(site, gates.alertmanagers, "am-1").judge
+    judge = gate(site, roles.alertmanager.gate, "am-1").judge
     assert judge(alertmanager(["am-1", "am-2", "am-3"])).ok
     assert not judge(alertmanager(["am-1", "am-2", "am-3"], status="settling")).ok
     missing = judge(alertmanager(["am-1", "am-2"]))
@@ -159,7 +159,7 @@ def querier(stores, alive=("prom-1", "prom-2"), error=None):
 
 
 def test_a_querier_is_back_when_it_lists_every_living_store(site):
-    judge = gate(site, gates.querier, "query-1").judge
+    judge = gate(site, roles.querier.gate, "query-1").judge
     assert judge(querier(["prom-1", "prom-2"])).ok
     assert not judge(querier([])).ok
     assert judge(querier(["prom-1"])).says == "does not list thanos-sidecar on prom-2"
@@ -171,7 +171,7 @@ def test_a_querier_is_back_when_it_lists_every_living_store(site):
 def test_gateways_are_listed_by_themselves_or_in_a_group_whatever_is_wanted(setting):
     """One that waits for its turn has the list of before, and does its job by it."""
     site = example_site(storage=True, store_group=setting)
-    judge = gate(site, gates.querier, "query-1").judge
+    judge = gate(site, roles.querier.gate, "query-1").judge
 
     def lines(*names):
         listed = [{"name": n, "lastError": None, "minTime": 0, "maxTime": 1} for n in names]
@@ -261,7 +261,7 @@ def test_no_answer_is_no_progress(monkeypatch):
 def test_an_answer_that_cannot_be_read_is_waited_over(monkeypatch, site):
     Clock(monkeypatch)
     host, said, _ = polled(monkeypatch, [Progress(True, "unused")])
-    gate_ = gate(site, gates.alertmanagers, "am-1")  # the host answers with nothing at all
+    gate_ = gate(site, roles.alertmanager.gate, "am-1")  # the host answers with nothing at all
     assert not rollout.wait(None, host, gate_, "it works")
     assert "no answers in" in said[-1]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from deploys import minio
-from deploys.lib import bucket, checks, gates, topology
+from deploys.lib import bucket, checks, roles, topology
 from deploys.lib.component import Component
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
+from deploys.lib.roles import minio
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK
 
@@ -116,7 +116,7 @@ def test_the_tool_is_a_shell_script():
 def test_the_gate_asks_whether_it_can_store():
     site = example_site(storage=True, bucket_keys=KEYS)
     member = site.running("minio")[0]
-    gate = gates.minio(site, member, member)
+    gate = roles.minio.gate(site, member, member)
     assert "/minio/health/cluster" in gate.script
 
     def judged(status: str) -> bool:

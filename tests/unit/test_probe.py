@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import gates
+from deploys.lib import roles
 from facts.look import Look
 from facts.probe import BEGIN, END, SHELL, Probe, between, piped, probe
 from tests.unit.example_site import example_site
@@ -69,7 +69,7 @@ def test_no_script_is_an_argument():
     site = example_site(storage=True)
     stores = [("thanos-store", site.hosts["block-1"])] * 300
     object.__setattr__(site, "stores", lambda: stores)
-    gate = gates.querier(site, site.hosts["query-1"], site.hosts["query-2"])
+    gate = roles.querier.gate(site, site.hosts["query-1"], site.hosts["query-2"])
     assert len(gate.script) > LONGEST
     assert probe(SimpleNamespace(get_fact=get_fact), gate.script) == []
     assert asked["command"] == SHELL and asked["stdin"].count(gate.script) == 1

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from deploys import receive as receive_role
-from deploys import rule as rule_role
-from deploys.lib import checks, config, flags, gates, rollout, units
+from deploys.lib import checks, config, flags, roles, rollout, units
 from deploys.lib.checks import Seen, View
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
+from deploys.lib.roles import receive as receive_role
+from deploys.lib.roles import rule as rule_role
 from deploys.lib.rollout import Gate, Progress
 from facts.reports import thanos
 from tests.unit import example_site as example
@@ -206,20 +206,22 @@ def judge(kind, lines, name="ring-1", asked_by="ring-1", **data) -> Progress:
 
 
 def test_a_ruler_is_back_when_every_rule_was_evaluated():
-    assert judge(gates.rule, rule_answers()).ok
-    assert judge(gates.rule, rule_answers("ok", "ok")).ok
-    waiting = judge(gates.rule, rule_answers("ok", "unknown"))
+    assert judge(roles.rule.gate, rule_answers()).ok
+    assert judge(roles.rule.gate, rule_answers("ok", "ok")).ok
+    waiting = judge(roles.rule.gate, rule_answers("ok", "unknown"))
     assert not waiting.ok and "1 of 2 rules not evaluated yet" in waiting.says
-    failing = judge(gates.rule, rule_answers("ok", "err", error="no query API server reachable"))
+    failing = judge(
+        roles.rule.gate, rule_answers("ok", "err", error="no query API server reachable")
+    )
     assert not failing.ok and "shop/r1: no query API server reachable" in failing.says
-    assert not judge(gates.rule, rule_answers("ok", ready=503)).ok
-    assert judge(gates.rule, refused("ready")).measure is None
+    assert not judge(roles.rule.gate, rule_answers("ok", ready=503)).ok
+    assert judge(roles.rule.gate, refused("ready")).measure is None
 
 
 def test_a_ruler_is_waited_for_as_long_as_its_longest_interval():
     def patience(**group):
         site = example_site(rule_rules={"a.yml": {"groups": [{**GROUP, **group}]}})
-        return gates.rule(site, site.hosts["ring-1"], site.hosts["ring-1"]).patience
+        return roles.rule.gate(site, site.hosts["ring-1"], site.hosts["ring-1"]).patience
 
     assert patience(interval="5m") == patience() + 300 - 15
     assert patience(interval="nonsense") == patience()
@@ -232,21 +234,21 @@ def receive_answers(nodes, ready=200, ring=42, copies=3):
 
 
 def test_a_receiver_is_back_when_it_has_the_ring():
-    assert judge(gates.receive, receive_answers(3)).ok
-    assert not judge(gates.receive, receive_answers(2)).ok
-    assert not judge(gates.receive, receive_answers(None)).ok
-    assert not judge(gates.receive, receive_answers(3, ready=503)).ok
+    assert judge(roles.receive.gate, receive_answers(3)).ok
+    assert not judge(roles.receive.gate, receive_answers(2)).ok
+    assert not judge(roles.receive.gate, receive_answers(None)).ok
+    assert not judge(roles.receive.gate, receive_answers(3, ready=503)).ok
     # The turn of another one may not have come yet.
-    assert judge(gates.receive, ["1000", *receive_answers(2)], asked_by="ring-2").ok
+    assert judge(roles.receive.gate, ["1000", *receive_answers(2)], asked_by="ring-2").ok
 
 
 def test_another_receiver_may_go_once_what_was_on_its_way_to_this_one_has_come():
     def asked(age):
         page = "thanos_receive_hashring_nodes 3\nprocess_start_time_seconds 1.79e+09"
         lines = [str(1790000000 + age), *answer("ready"), *answer("metrics", page)]
-        return judge(gates.receive, lines, asked_by="ring-2")
+        return judge(roles.receive.gate, lines, asked_by="ring-2")
 
-    assert asked(gates.SETTLED).ok
+    assert asked(roles.receive.SETTLED).ok
     young, older = asked(3), asked(9)
     assert not young.ok and not older.ok
     assert young.measure and young.measure != older.measure  # progress, that is followed

@@ -22,10 +22,10 @@ import pyinfra_cli  # noqa: F401 - it patches ssl: before requests
 import pytest
 import requests
 
-from deploys import seaweedfs
-from deploys.lib import bucket, config, flags, gates, releases, topology, web
+from deploys.lib import bucket, config, flags, releases, roles, topology, web
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
+from deploys.lib.roles import seaweedfs
 from deploys.lib.settings import Settings
 from deploys.lib.site import Member, Site
 from tests.lab import archives
@@ -426,7 +426,7 @@ def test_it_stands_after_one_run_and_another_changes_nothing(tmp_path, monkeypat
 )
 def test_the_gate_opens_once_it_can_store(lines, says):
     only = member()
-    gate = gates.seaweedfs(Site({only.name: only}), only, only)
+    gate = roles.seaweedfs.gate(Site({only.name: only}), only, only)
     assert "http://127.0.0.1:8333/healthz" in gate.script
     seen = gate.judge(lines)
     assert seen.ok == (says is None)

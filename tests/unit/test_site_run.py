@@ -332,7 +332,12 @@ def test_a_role_run_alone_brings_what_its_daemons_are_started_with(run, deploy, 
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in (ROOT / "deploys").glob("*.py") if "Role(" in path.read_text()]
+    "path",
+    [
+        path
+        for path in (ROOT / "deploys").glob("*.py")
+        if re.search(r"Role\(|lib.roles\.\w+ import", path.read_text())
+    ],
 )
 def test_every_role_can_be_run_alone(path):
     """In turns where it is rolled out so, and at once where no other host waits for it."""

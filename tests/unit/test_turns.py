@@ -9,9 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-import deploys.receive
-import deploys.store
-from deploys.lib import flags, plan, rollout
+from deploys.lib import flags, plan, roles, rollout
 from deploys.lib.ask import AT_ONCE, at_once, script, side_by_side
 from deploys.lib.live import ARGV, Live
 from facts.http import Call
@@ -115,14 +113,14 @@ def test_who_serves_what_another_store_serves():
     whole, young = store(), store(store_min_time="-2w")
     dated = store(store_min_time="2001-01-01T00:00:00Z")
     some = store(store_flags={"selector.relabel-config": "- action: keep"})
-    assert deploys.store.serves(whole, young) and deploys.store.serves(
+    assert roles.store.serves(whole, young) and roles.store.serves(
         young, store(**young.settings.model_dump(include={"store_min_time"}))
     )
-    assert not deploys.store.serves(young, whole)
-    assert deploys.store.serves(dated, young) and not deploys.store.serves(young, dated)
-    assert not deploys.store.serves(some, whole) and not deploys.store.serves(whole, some)
+    assert not roles.store.serves(young, whole)
+    assert roles.store.serves(dated, young) and not roles.store.serves(young, dated)
+    assert not roles.store.serves(some, whole) and not roles.store.serves(whole, some)
     old = store(store_max_time="-2w")
-    assert not deploys.store.serves(old, young) and not deploys.store.serves(young, old)
+    assert not roles.store.serves(old, young) and not roles.store.serves(young, old)
 
 
 # --- Who waits for whom ---------------------------------------------------------------------------
@@ -143,9 +141,9 @@ def test_the_ring_does_not_start_beside_an_object_store_that_failed(run, monkeyp
 
 def test_what_a_role_needs_is_a_role_and_its_group_exists():
     with pytest.raises(TypeError, match="'objectstore', which is no role"):
-        replace(deploys.receive.RECEIVE, needs=("objectstore",))
+        replace(roles.receive.RECEIVE, needs=("objectstore",))
     with pytest.raises(ValueError, match="no group objectstore"):
-        replace(deploys.receive.RECEIVE, group="objectstore")
+        replace(roles.receive.RECEIVE, group="objectstore")
     with pytest.raises(KeyError):
         example_site().members("objectstore")
 

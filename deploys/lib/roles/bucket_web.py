@@ -1,0 +1,41 @@
+"""Thanos bucket web: the blocks of the bucket on a page, for people. Optional, and read-only.
+
+Nobody waits for it. A new flag, release or key is a restart.
+"""
+
+from __future__ import annotations
+
+from deploys.lib import gates
+from deploys.lib.component import Component
+from deploys.lib.role import Gate, Progress, Role, nobody
+from deploys.lib.roles.minio import MINIO
+from deploys.lib.roles.seaweedfs import SEAWEEDFS
+from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.site import Member, Site
+from facts.reports import thanos
+from facts.reports.look import State
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    return daemons(
+        "bucket-web",
+        *(site, member, found, "thanos-bucket-web"),
+        directories=thanos_directories("thanos-bucket-web"),
+    )
+
+
+def gate(site: Site, member: Member, asked_by: Member) -> Gate:
+    """Ready."""
+    ready = Progress(True, "ready", "ok")
+    calls = thanos.calls()
+    return gates.thanos_gate(site, member, asked_by, "thanos-bucket-web", calls, lambda _: ready)
+
+
+BUCKET_WEB = Role(
+    "bucket-web",
+    "bucket_web",
+    component,
+    gate,
+    needs=(SEAWEEDFS, MINIO),
+    stands_in=nobody,
+)

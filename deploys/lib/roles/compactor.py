@@ -1,0 +1,50 @@
+"""The Thanos compactor: merges blocks, makes the copies of lower resolution, and deletes what is older than wanted.
+
+One for a bucket, anywhere: Thanos has no lock in the bucket, and two of them spoil it. Blocks that overlap halt it; it
+then goes on answering as a healthy one does, so its gate, verify and an alert ask for just that. Queries do not need
+it: while it is down, blocks wait. Its data directory is scratch, and can be lost between two passes. A new flag,
+release or key is a restart. Back up means: ready, and not halted.
+"""
+
+from __future__ import annotations
+
+from deploys.lib import gates
+from deploys.lib.component import Component
+from deploys.lib.role import Gate, Progress, Role, nobody
+from deploys.lib.roles.minio import MINIO
+from deploys.lib.roles.seaweedfs import SEAWEEDFS
+from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.site import Member, Site
+from facts.reports import thanos
+from facts.reports.look import State
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    return daemons(
+        "compactor",
+        *(site, member, found, "thanos-compactor"),
+        directories=thanos_directories("thanos-compactor"),
+    )
+
+
+def gate(site: Site, member: Member, asked_by: Member) -> Gate:
+    """Ready, and not halted: a compactor that has halted answers as a healthy one does."""
+
+    def judged(report: thanos.Report) -> Progress:
+        if report.values.get(thanos.HALTED):
+            return Progress(False, "halted: see its journal, and docs/storage.md", "halted")
+        return Progress(True, "ready, not halted", "ok")
+
+    return gates.thanos_gate(
+        site, member, asked_by, "thanos-compactor", thanos.COMPACTOR_CALLS, judged
+    )
+
+
+COMPACTOR = Role(
+    "compactor",
+    "compactor",
+    component,
+    gate,
+    needs=(SEAWEEDFS, MINIO),
+    stands_in=nobody,
+)

@@ -1,0 +1,187 @@
+"""A Prometheus replica and its Thanos sidecar (spec/000 5).
+
+Files: prometheus.yml, rules, targets, secrets, and the bucket's configuration, checked by the new version's promtool.
+A new rule, scrape job or retention is a reload; targets are watched by Prometheus itself, and secrets read whenever
+they are needed; a new flag, release or bucket is a restart, one replica at a time, and only while another replica does
+its job. The sidecar starts after Prometheus and survives its restarts. Back up means: log replayed, two intervals
+scraped, and seen by its sidecar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import yaml
+
+from deploys.lib import config, gates, topology
+from deploys.lib.ask import script
+from deploys.lib.component import Change, Component, Directory, File
+from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
+from deploys.lib.service import daemons, data_directories, installed
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from deploys.lib.site import Member, Site
+from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
+from facts.reports import thanos
+from facts.reports.look import State
+from facts.reports.prometheus import read_wal_replay
+
+DIRECTORIES = {
+    **{
+        path: Directory("750", managed=True)
+        for path in (
+            topology.PROMETHEUS_DIR,
+            topology.RULES_DIR,
+            topology.TARGETS_DIR,
+            topology.SECRETS_DIR,
+        )
+    },
+    **data_directories(topology.PROMETHEUS_DATA),
+}
+
+
+def files(site: Site, member: Member, found: State, prometheus_yml: config.Data) -> dict[str, File]:
+    """What a Prometheus reads, with the secrets in it."""
+    settings = member.settings
+    prometheus_yml = config.with_retention(prometheus_yml, member, found)
+    tree = {topology.PROMETHEUS_CONFIG: config.file(prometheus_yml, "prometheus_config")}
+    for name, rules in config.rule_files(site, member).items():
+        tree[f"{topology.RULES_DIR}/{name}"] = config.file(rules)
+    for job, groups in settings.prometheus_targets.items():
+        tree[f"{topology.TARGETS_DIR}/{job}.yml"] = config.file(groups)
+    secrets = settings.prometheus_secret_files
+    return tree | config.secret_files(topology.SECRETS_DIR, secrets, "prometheus_secret_files")
+
+
+def checks(member: Member, found: State) -> tuple[str, ...]:
+    """The new version's own judgement of all that."""
+    promtool = f"{installed(member, found, 'prometheus')}/promtool"
+    return (f"{promtool} check config {topology.PROMETHEUS_CONFIG}",)
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    tree = files(site, member, found, config.prometheus_yml(site, member))
+    if client := config.sidecar_client_yml(site, member):
+        tree[topology.SIDECAR_CLIENT] = config.file(client, "web_client")
+    return daemons(
+        "prometheus",
+        *(site, member, found, "prometheus", "thanos-sidecar"),
+        files=tree,
+        directories=DIRECTORIES,
+        checks=checks(member, found),
+    )
+
+
+def reloaded(site: Site, member: Member) -> Gate:
+    return gates.loaded(site, member, "prometheus", "prometheus")
+
+
+def means(member: Member, found: State, change: Change) -> Iterator[str]:
+    """Other external labels are other series: what asks for the old ones finds nothing new."""
+    labels = yaml.safe_load("\n".join(found.extra.get("labels", []))) or {}
+    for name in (CLUSTER_LABEL, REPLICA_LABEL):
+        before, after = labels.get(name), getattr(member.settings, name)
+        if name in labels and str(before) != after:
+            yield (
+                f"external label {name} {before!r} becomes {after!r}: all series of this replica begin anew, "
+                "and queries, silences and dashboards that name the old label do not find them"
+            )
+
+
+_INTERVALS = "prometheus_target_interval_length_seconds_count"
+
+
+_TARGETS = "prometheus_target_scrape_pool_targets"
+
+
+_READ = """p=$(systemctl show -p MainPID prometheus | cut -d= -f2)
+echo "rchar $(sed -n 's/^rchar: //p' /proc/$p/io 2>/dev/null)\"
+"""
+
+
+SCRAPES = 2
+"""Scrape intervals that a Prometheus must have scraped before the next one may go (deckhouse#11694)."""
+
+
+def gate(site: Site, member: Member, asked_by: Member) -> Gate:
+    """Ready, its write-ahead log replayed, two intervals scraped since its start, and seen by its sidecar."""
+    jobs = {info.job_name for info in topology.COMPONENTS.values()}
+    return scraping(site, member, asked_by, "prometheus", jobs, SCRAPES, sidecar=True)
+
+
+def scraping(
+    site: Site,
+    member: Member,
+    asked_by: Member,
+    component: str,
+    jobs: set[str],
+    scrapes: int,
+    sidecar: bool,
+) -> Gate:
+    questions = "\n".join(
+        [
+            # Segments are large, and a checkpoint is not even counted: what was read from disk moves all the time.
+            *([_READ] if member.name == asked_by.name else []),
+            script(
+                *(site, member, component),
+                [
+                    Call("ready", "/-/ready"),
+                    Call("walreplay", "/api/v1/status/walreplay"),
+                    Call("metrics", "/metrics", only_metrics(_INTERVALS, _TARGETS)),
+                ],
+                either=member.name != asked_by.name,
+            ),
+            *([_sidecar(site, member, asked_by)] if sidecar else []),
+        ]
+    )
+    interval = member.settings.scrape_interval
+
+    def judge(lines: list[str]) -> Progress:
+        answers = split(lines)
+        ready = answers.get("ready", NO_ANSWER)
+        if not ready.ok:
+            # In mebibytes: what questions like this one make it read is not progress.
+            read = next(
+                (int(line[6:] or 0) >> 20 for line in lines if line.startswith("rchar ")), 0
+            )
+            replay = read_wal_replay(answers, {})
+            if replay and not replay.done:
+                says = f"write-ahead log replayed to segment {replay.current} of {replay.last}"
+                return Progress(False, says, (replay.current, read))
+            return Progress(False, f"not ready: {ready.problem}", ready.status or None)
+        samples = metrics(answers.get("metrics", NO_ANSWER).body)
+        targets = sum(
+            s.value for s in samples if s.name == _TARGETS and s.labels.get("scrape_job") in jobs
+        )
+        counts = {
+            seconds(s.labels.get("interval", "0")): s.value for s in samples if s.name == _INTERVALS
+        }
+        # One that waits for its turn may still scrape at the interval of before.
+        waits = member.name != asked_by.name
+        scraped = max(counts.values(), default=0) if waits else counts.get(seconds(interval), 0)
+        if not targets or scraped < scrapes * targets:
+            says = f"ready, scraping ({scraped:.0f} of {scrapes * targets:.0f} intervals of {interval})"
+            return Progress(False, says, ("scraping", scraped))
+        says = f"ready, {scraped:.0f} intervals scraped"
+        if not sidecar:
+            return Progress(True, says, "ok")
+        if metric(metrics(answers.get("sidecar", NO_ANSWER).body), thanos.PROMETHEUS_UP) != 1:
+            return Progress(False, "its sidecar does not see it yet", "sidecar")
+        return Progress(True, f"{says}, seen by its sidecar", "ok")
+
+    return Gate(questions, judge, patience=max(PATIENCE, 3 * seconds(interval)))
+
+
+def _sidecar(site: Site, member: Member, asked_by: Member) -> str:
+    calls = [Call("sidecar", "/metrics", only_metrics(thanos.PROMETHEUS_UP))]
+    return script(*(site, member, "thanos-sidecar"), calls, either=member.name != asked_by.name)
+
+
+PROMETHEUS = Role(
+    "prometheus",
+    "prometheus",
+    component,
+    gate,
+    reloaded,
+    stands_in=alike(lambda member: member.settings.cluster),
+    means=means,
+)

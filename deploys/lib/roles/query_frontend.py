@@ -1,0 +1,54 @@
+"""Thanos query frontends: they split long ranges by the day, and keep what was answered.
+
+Before a querier of the same host, else one of the site's. A partial answer is never kept. A new flag, release or cache
+is a restart, one frontend at a time. Back up means: a query through it is answered.
+"""
+
+from __future__ import annotations
+
+from deploys.lib import config, gates, topology
+from deploys.lib.component import Component
+from deploys.lib.role import Gate, Progress, Role, alike
+from deploys.lib.roles.querier import QUERIER
+from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.site import Member, Site
+from facts.http import NO_ANSWER
+from facts.reports import thanos
+from facts.reports.look import State
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    client = config.frontend_client_yml(site, member)
+    files = {topology.FRONTEND_CLIENT: config.file(client, "web_client")}
+    if cache := member.settings.frontend_cache:
+        files[topology.FRONTEND_CACHE] = config.file(cache, "frontend_cache")
+    return daemons(
+        "query-frontend",
+        *(site, member, found, "thanos-query-frontend"),
+        files=files,
+        directories=thanos_directories("thanos-query-frontend"),
+    )
+
+
+def gate(site: Site, member: Member, asked_by: Member) -> Gate:
+    """A query through it is answered: before 0.39 it calls itself ready, whatever its querier does."""
+
+    def judged(report: thanos.Report) -> Progress:
+        answer = report.answers.get("query", NO_ANSWER)
+        if not answer.ok:
+            return Progress(False, f"no query is answered: {answer.problem}", answer.status or None)
+        return Progress(True, "a query through it is answered", "ok")
+
+    return gates.thanos_gate(
+        site, member, asked_by, "thanos-query-frontend", thanos.FRONTEND_CALLS, judged
+    )
+
+
+FRONTEND = Role(
+    "query-frontend",
+    "query_frontend",
+    component,
+    gate,
+    needs=(QUERIER,),
+    stands_in=alike(lambda member: member.settings.frontend_downstream),
+)

@@ -1,0 +1,114 @@
+"""The rulers: rules over what several Prometheus have (upstream's rule.md).
+
+Where one Prometheus has all the series of a rule, the rule belongs there (`prometheus_rules`): a ruler needs a querier,
+and that its stores. Every ruler evaluates every rule and sends every alert to every Alertmanager, without the label in
+which they differ. A new rule is a reload; a new flag, release, key, querier or Alertmanager a restart, one ruler at a
+time. It keeps blocks, serves and uploads them, or sends what it records by remote write (`rule_remote_write`). Back up
+means: ready, and every group of rules evaluated without failure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from deploys.lib import config, flags, gates, topology
+from deploys.lib.component import Component, Directory, File
+from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
+from deploys.lib.roles.querier import QUERIER
+from deploys.lib.service import daemons, installed, thanos_directories
+from deploys.lib.settings import seconds
+from deploys.lib.site import Member, Site
+from facts.reports import thanos
+from facts.reports.look import State
+
+
+def files(site: Site, member: Member) -> dict[str, File]:
+    """What a ruler reads, with the secrets in it."""
+    secrets = member.settings.rule_secret_files
+    found = config.secret_files(topology.RULE_SECRETS_DIR, secrets, "rule_secret_files")
+    found[topology.RULE_QUERY] = config.file(config.rule_query_yml(site), "web_client")
+    if site.running("alertmanager"):
+        alertmanagers = config.rule_alertmanagers_yml(site)
+        found[topology.RULE_ALERTMANAGERS] = config.file(alertmanagers, "web_client")
+    if flags.stateless(member):
+        remote_write = {"remote_write": member.settings.rule_remote_write}
+        found[topology.RULE_REMOTE_WRITE] = config.file(remote_write, "rule_remote_write")
+    for name, rules in config.ruler_files(member).items():
+        found[f"{topology.RULE_RULES_DIR}/{name}"] = config.file(rules)
+    return found
+
+
+def checks(member: Member, found: State) -> tuple[str, ...]:
+    """The new version's own judgement of the rules; it takes none at all for a mistake."""
+    if not member.settings.rule_rules:
+        return ()
+    thanos = f"{installed(member, found, 'thanos')}/thanos"
+    return (f"{thanos} tools rules-check --rules='{topology.RULE_RULES_DIR}/*.yml'",)
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    return daemons(
+        "rule",
+        *(site, member, found, "thanos-rule"),
+        files=files(site, member),
+        directories={
+            **thanos_directories("thanos-rule"),
+            topology.RULE_RULES_DIR: Directory("750", managed=True),
+            topology.RULE_SECRETS_DIR: Directory("750", managed=True),
+        },
+        checks=checks(member, found),
+    )
+
+
+def reloaded(site: Site, member: Member) -> Gate:
+    return gates.loaded(site, member, "thanos-rule", "thanos_rule")
+
+
+def gate(site: Site, member: Member, asked_by: Member) -> Gate:
+    """Ready, and every rule that it has was evaluated since its start, without failure."""
+
+    def judged(report: thanos.Report) -> Progress:
+        rules = thanos.rules(report)
+        if isinstance(rules, str):
+            return Progress(False, f"does not tell its rules: {rules}")
+        failing = [one for one in rules if one.health == "err"]
+        waiting = sum(one.health == "unknown" for one in rules)
+        if failing:
+            first = failing[0]
+            says = f"{len(failing)} rules fail, as {first.group}/{first.name}: {first.last_error}"
+            return Progress(False, says, (len(failing), waiting))
+        if waiting:
+            says = f"ready, {waiting} of {len(rules)} rules not evaluated yet"
+            return Progress(False, says, (0, waiting))
+        return Progress(True, f"ready, {len(rules)} rules evaluated", "ok")
+
+    # A group is first evaluated within one of its intervals.
+    intervals = [member.settings.evaluation_interval]
+    intervals += [
+        group["interval"]
+        for rules in member.settings.rule_rules.values()
+        for group in rules["groups"]
+        if "interval" in group
+    ]
+    gate = gates.thanos_gate(site, member, asked_by, "thanos-rule", thanos.RULE_CALLS, judged)
+    return replace(gate, patience=PATIENCE + max(map(_seconds, intervals)))
+
+
+def _seconds(duration: Any) -> float:
+    """A duration of the user's, which upstream's checker judges and not we."""
+    try:
+        return seconds(str(duration))
+    except ValueError:
+        return 0.0
+
+
+RULE = Role(
+    "rule",
+    "rule",
+    component,
+    gate,
+    reloaded,
+    needs=(QUERIER,),
+    stands_in=alike(lambda member: member.settings.rule_rules),
+)

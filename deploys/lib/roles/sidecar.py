@@ -1,0 +1,42 @@
+"""A Thanos sidecar beside a Prometheus that somebody else runs (spec/003 1 and 2): attached to it, and no more.
+
+Any version from 2.2.1, in a container or under a hand-written unit. Nothing of it is touched: its files, its data and
+its unit stay as they are, and what it lacks is a finding of the preflight. The sidecar runs as the account that owns
+the data, as it reads the blocks and writes thanos.shipper.json there. Back up means: ready, and it sees its Prometheus.
+"""
+
+from __future__ import annotations
+
+from deploys.lib import gates
+from deploys.lib.component import Component
+from deploys.lib.role import Gate, Progress, Role, nobody
+from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.site import Member, Site
+from facts.reports import thanos
+from facts.reports.look import State
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    return daemons(
+        "sidecar",
+        *(site, member, found, "thanos-sidecar-attached"),
+        directories=thanos_directories("thanos-sidecar-attached"),
+    )
+
+
+# Whether another one has the same series is its owner's to know.
+
+
+def gate(site: Site, member: Member, asked_by: Member) -> Gate:
+    """Ready, and it sees its Prometheus, which is somebody else's."""
+
+    def judged(report: thanos.Report) -> Progress:
+        if report.values.get(thanos.PROMETHEUS_UP) != 1:
+            return Progress(False, "it does not see its Prometheus yet", "sidecar")
+        return Progress(True, "ready, and sees its Prometheus", "ok")
+
+    calls = thanos.calls(thanos.PROMETHEUS_UP)
+    return gates.thanos_gate(site, member, asked_by, "thanos-sidecar-attached", calls, judged)
+
+
+SIDECAR = Role("sidecar", "sidecar", component, gate, stands_in=nobody)

@@ -1,0 +1,69 @@
+"""The Thanos store gateway (spec/003 4): series of blocks that are in the bucket and on no local disk any more.
+
+It keeps nothing but a cache: its data directory can be lost. Several may serve one bucket, all of it each or a part of
+the time each (`store_min_time`, `store_max_time`). Blocks that are new in the bucket are found by itself; a new flag,
+release or key is a restart, one gateway at a time. Back up means: ready, which it is once it has loaded the blocks.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from deploys.lib import config, gates, topology
+from deploys.lib.component import Component
+from deploys.lib.role import Gate, Progress, Role
+from deploys.lib.roles.minio import MINIO
+from deploys.lib.roles.seaweedfs import SEAWEEDFS
+from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.settings import when
+from deploys.lib.site import Member, Site
+from facts.reports import thanos
+from facts.reports.look import State
+
+
+def component(site: Site, member: Member, found: State) -> Component:
+    files = {}
+    if cache := member.settings.store_index_cache:
+        files[topology.STORE_INDEX_CACHE] = config.file(cache, "store_index_cache")
+    return daemons(
+        "store",
+        *(site, member, found, "thanos-store"),
+        files=files,
+        directories=thanos_directories("thanos-store"),
+    )
+
+
+def serves(other: Member, member: Member) -> bool:
+    """Whether a gateway has all that another one has: of the same bucket, by the same selection, at least its time."""
+    asked = ("selector.relabel-config", "selector.relabel-config-file")
+    selections = [[m.settings.store_flags.get(name) for name in asked] for m in (other, member)]
+    (begin, end), (wanted_begin, wanted_end) = (
+        (when(m.settings.store_min_time, -inf), when(m.settings.store_max_time, inf))
+        for m in (other, member)
+    )
+    return (
+        other.settings.bucket_config == member.settings.bucket_config
+        and selections[0] == selections[1]
+        and begin <= wanted_begin
+        and end >= wanted_end
+    )
+
+
+def gate(site: Site, member: Member, asked_by: Member) -> Gate:
+    """Ready, which it is once it has loaded the blocks of the bucket."""
+
+    def judged(report: thanos.Report) -> Progress:
+        blocks = report.values.get(thanos.BLOCKS_LOADED, 0)
+        return Progress(True, f"ready with {blocks:.0f} blocks", "ok")
+
+    return gates.thanos_gate(site, member, asked_by, "thanos-store", thanos.STORE_CALLS, judged)
+
+
+STORE = Role(
+    "store",
+    "store",
+    component,
+    gate,
+    needs=(SEAWEEDFS, MINIO),
+    stands_in=serves,
+)
