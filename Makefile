@@ -73,8 +73,8 @@ lab: $(VENV)/made archives
 	$(LAB) up
 
 ## What the lab is made from: minutes on a new machine, of which both say how many.
-archives:
-	$(PYTHON) tests/side_by_side.py archives="$(PYTHON) tests/lab/archives.py --release $(RELEASE)" trees="$(LAB) trees"
+archives: $(VENV)/made
+	$(PYTHON) tests/side_by_side.py archives="$(VENV)/bin/python tests/lab/archives.py --release $(RELEASE)" trees="$(LAB) trees"
 
 ## Failures on purpose that are too long for every run, and sites of other hosts.
 drills: export PROFILE = drill
@@ -89,7 +89,7 @@ bench: $(VENV)/made
 
 down:
 	if [ -d $(BESIDE) ]; then $(MAKE) -C $(BESIDE) down && rm -r $(BESIDE); fi
-	$(LAB) down
+	[ ! -e $(VENV)/made ] || $(LAB) down
 
 $(VENV)/made: setup.cfg
 	$(PYTHON) -m venv $(VENV) || { apt-get -qq update && apt-get -qq -y install python3-venv && $(PYTHON) -m venv $(VENV); }

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from deploys import preflight
 from deploys.lib import packages, rollout, topology
 from deploys.lib.component import Component, Directory, File
+from deploys.lib.daemons import BUCKET_GROUPS, logs
 from deploys.lib.role import Role
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
@@ -32,7 +33,7 @@ def accounts(found: State) -> Iterator:
         yield from packages.install(missing, found)
     user, own = topology.USER, topology.GROUP
     # One more for each component with a key to the bucket: the file of that key is for its members alone.
-    keys = [name for name in rollout.member().components if name in topology.BUCKET_GROUPS]
+    keys = [name for name in rollout.member().components if name in BUCKET_GROUPS]
     for group in (own, *keys):
         if group not in found.groups:
             rollout.say(f"group {group}")
@@ -53,7 +54,7 @@ def component(site: Site, member: Member, found: State) -> Component:
             str(PurePosixPath(topology.STAMP).parent): Directory("755", group="root"),
             topology.SOFTWARE_DIR: Directory("755", group="root"),
             # root's rsyslog writes here: were it the service user's, a planted link would aim those writes.
-            topology.logs(member.components)[0]: Directory("750"),
+            logs(member.components)[0]: Directory("750"),
         },
         files={
             # What the preflight holds another one against: a wrong one would be deployed to all who dial this host.

@@ -41,18 +41,19 @@ from pyinfra.api.exceptions import FactProcessError
 from pyinfra.context import ctx_state
 
 from deploys import preflight
-from deploys.lib import checks, notifications, rollout, topology
+from deploys.lib import checks, notifications, rollout
 from deploys.lib.ask import script
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.durations import go_seconds, seconds
 from deploys.lib.roles import prometheus as prometheus_role
 from deploys.lib.rollout import Gate, Progress
-from deploys.lib.settings import go_seconds, seconds
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, split
 from facts.probe import probe
 from facts.reports import alertmanager
 from facts.reports.look import sections
 
-UNIT = topology.COMPONENTS["prometheus"].unit
+UNIT = DAEMONS["prometheus"].unit
 SAFETY_NET = "monitoring-drill"
 SAFETY_MINUTES = 15
 """After this the host starts Prometheus by itself, if the run that stopped it is no more."""

@@ -7,6 +7,7 @@ rsyslog is not ours, but gets the same stamp from a drop-in, so that a run kille
 from deploys import preflight
 from deploys.lib import rollout, topology
 from deploys.lib.component import Component, File, Service
+from deploys.lib.daemons import UNITS, logs, of_groups
 from deploys.lib.role import Role
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
@@ -14,11 +15,11 @@ from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    log_dir, rotation = topology.logs(member.components)
-    daemons = list(topology.UNITS)
+    log_dir, rotation = logs(member.components)
+    daemons = list(UNITS)
     if log_dir != topology.LOG_DIR:
         # The lines of somebody else's daemon by a name of ours are not ours.
-        daemons = [info.unit for info in topology.of_groups(member.groups)]
+        daemons = [info.unit for info in of_groups(member.groups)]
     reads = (topology.RSYSLOG_FILE, topology.RSYSLOG_DROP_IN)
 
     def file(text: str) -> File:

@@ -18,11 +18,11 @@ from pyinfra.context import ctx_state
 
 from deploys import preflight
 from deploys.lib import checks, rollout
+from deploys.lib.durations import seconds
 from deploys.lib.look import look_at_host
 from deploys.lib.look_script import ROOT_HELP
 from deploys.lib.results import some
 from deploys.lib.rollout import Gate, Progress
-from deploys.lib.settings import seconds
 from facts.probe import probe
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from pyinfra.api import FactBase
 
-from deploys.lib import topology
+from deploys.lib import relations
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.here import of_host
 from facts.reports.thanos import (
     BLOCKS_FAILED,
@@ -26,8 +27,8 @@ from facts.reports.thanos import (
 
 OTHERS = tuple(
     name
-    for name, info in topology.COMPONENTS.items()
-    if info.archive == "thanos" and name not in (*topology.SIDECARS, "thanos-querier")
+    for name, info in DAEMONS.items()
+    if info.archive == "thanos" and name not in (*relations.SIDECARS, "thanos-querier")
 )
 """The components that have no fact of their own here."""
 
@@ -82,7 +83,7 @@ class Sidecar(FactBase[SidecarReport]):
         return SidecarReport(ready=False, errors={"ready": "no answer from the host"})
 
     def command(self, url: str | None = None, extra: Sequence[str] = ()) -> str:
-        return of_host(topology.SIDECARS, SIDECAR_CALLS, url, extra)
+        return of_host(relations.SIDECARS, SIDECAR_CALLS, url, extra)
 
     def process(self, output: list[str]) -> SidecarReport:
         return parse_sidecar(output)

@@ -13,7 +13,11 @@ from pathlib import PurePosixPath
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import config, flags, releases
+from deploys.lib import config, derived, releases
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons import prometheus as prometheus_daemons
+from deploys.lib.daemons import thanos as thanos_daemons
+from deploys.lib.durations import seconds
 from deploys.lib.preflight_view import View
 from deploys.lib.results import Result
 from deploys.lib.settings import (
@@ -23,10 +27,8 @@ from deploys.lib.settings import (
     SHORTEST_RETENTION,
     account_of,
     become,
-    seconds,
 )
 from deploys.lib.site import Member, Site
-from deploys.lib.topology import COMPONENTS
 from facts import http
 from facts.reports import prometheus
 from facts.reports.survey import Host
@@ -43,7 +45,7 @@ def questions(member: Member) -> str:
     settings = member.settings
     if COMPONENT not in member.components:
         return ""
-    user, group = account_of(COMPONENTS[COMPONENT], settings)
+    user, group = account_of(DAEMONS[COMPONENT], settings)
     path = shlex.quote(settings.attached_data_dir)
     lines = [
         f"stat -L -c 'owner %u %U' {path}",
@@ -191,14 +193,14 @@ def _blocks(member: Member, report: prometheus.Report) -> Iterator[Result]:
         )
         yield _result(member, f"it says that its data is in {path}", wanted, advice, "warn")
     shortest, longest = given.get(MIN_BLOCK, ""), given.get(MAX_BLOCK, "")
-    if not flags.uploads(member) or _same(shortest, longest):
+    if not derived.uploads(member) or _same(shortest, longest):
         return
-    waits = releases.at_least(member.settings.version("thanos"), releases.DELAY_THANOS)
-    if waits and PurePosixPath(given.get(DELAY) or "/") == path / flags.SHIPPER_META:
+    waits = releases.at_least(member.settings.version("thanos"), thanos_daemons.DELAY_SINCE)
+    if waits and PurePosixPath(given.get(DELAY) or "/") == path / derived.SHIPPER_META:
         return
     advice = f"start it with --{MIN_BLOCK}={SHORTEST_RETENTION} --{MAX_BLOCK}={SHORTEST_RETENTION}"
-    if waits and _at_least(report, releases.DELAY_PROMETHEUS):
-        advice += f"; or with --{DELAY}={path / flags.SHIPPER_META}"
+    if waits and _at_least(report, prometheus_daemons.DELAY_SINCE):
+        advice += f"; or with --{DELAY}={path / derived.SHIPPER_META}"
     found = f"{MIN_BLOCK} {shortest or 'unknown'}, {MAX_BLOCK} {longest or 'unknown'}"
     says = "both the same: blocks that it compacts are not uploaded, and the sidecar exits"
     yield _result(member, found, says, advice)
@@ -210,7 +212,7 @@ def _late(site: Site, member: Member, report: prometheus.Report) -> Iterator[Res
     compactors = site.running("thanos-compactor")
     if (
         window
-        and flags.uploads(member)
+        and derived.uploads(member)
         and not all(m.settings.compactor_vertical for m in compactors)
     ):
         found = f"samples out of order (storage.tsdb.out_of_order_time_window: {window})"

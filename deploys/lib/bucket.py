@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from deploys.lib import topology
-from deploys.lib.rights import ADMIN, DELETE, LIST, READ, RIGHTS, WRITE
+from deploys.lib.daemons import ADMIN, DAEMONS, RIGHTS
+from deploys.lib.daemons.declare import DELETE, LIST, READ, WRITE
 from deploys.lib.secrets import resolve
 from deploys.lib.settings import account_of, become
 from deploys.lib.site import Member
@@ -109,12 +109,10 @@ def trial(member: Member, component: str) -> str:
     """
     config = resolve(config_of(member, component), "bucket_config")
     if path := directory(member):
-        return _filesystem(
-            path, component, *account_of(topology.COMPONENTS[component], member.settings)
-        )
+        return _filesystem(path, component, *account_of(DAEMONS[component], member.settings))
     inner = config["config"]
     if kind(member) != "S3" or not _signs(inner):
-        thanos, file = topology.COMPONENTS[component], topology.COMPONENTS[component].bucket
+        thanos, file = DAEMONS[component], DAEMONS[component].bucket
         return f"{thanos.path} tools bucket ls --objstore.config-file={file} >/dev/null"
     admin = resolve(member.settings.bucket_keys.get(ADMIN, {}), f"bucket_keys.{ADMIN}")
     make = Signer({**config, "config": {**inner, **admin}}) if _signs(admin) else None

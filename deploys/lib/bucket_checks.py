@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from deploys.lib import bucket, flags, releases
+from deploys.lib import bucket, derived, releases
+from deploys.lib.durations import seconds, written
 from deploys.lib.findings import Finding, host_finding
-from deploys.lib.settings import SHORTEST_RETENTION, Settings, seconds, written
+from deploys.lib.relations import OBJECT_STORES
+from deploys.lib.settings import SHORTEST_RETENTION, Settings
 from deploys.lib.site import Member, Site
-from deploys.lib.topology import OBJECT_STORES
 
 VERTICAL_SINCE = "0.36.0"
 """First Thanos that merges overlapping blocks without halting at them (upstream's #7225), and leaves copies of lower
@@ -39,7 +40,7 @@ def check_member(site: Site, member: Member) -> Iterator[Finding]:
                 f"bucket_config: without a bucket there is nothing to do for the group {group}"
             )
             yield finding("bucket_config", "nothing", allowed)
-    if "query_frontend" in member.groups and not flags.frontend_downstream(site, member):
+    if "query_frontend" in member.groups and not derived.frontend_downstream(site, member):
         allowed = "a host in the group querier, or frontend_downstream"
         yield finding("frontend_downstream", "no querier", allowed)
     if "compactor" in member.groups:
@@ -196,7 +197,7 @@ def _check_ranges(site: Site) -> Iterator[Finding]:
     """A time that no store gateway serves any more, and that no local disk has: a hole without a word."""
     stores = site.running("thanos-store")
     ranges = [(m.settings.store_min_time, m.settings.store_max_time) for m in stores]
-    uploading = [m for m in site.running("thanos-sidecar") if flags.uploads(m)]
+    uploading = [m for m in site.running("thanos-sidecar") if derived.uploads(m)]
     if not stores or not uploading or any(young is None for _, young in ranges):
         return
     youngest = min((ago for _, young in ranges if (ago := _ago(young)) is not None), default=None)

@@ -14,39 +14,21 @@ from typing import Any
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import config, flags, topology
+from deploys.lib import config, derived, relations, topology
 from deploys.lib.ask import script
 from deploys.lib.checks import query_call, read_query, size
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.durations import seconds
 from deploys.lib.results import Result, aligned, listed_results, some
-from deploys.lib.settings import Capacity, seconds
+from deploys.lib.settings import Capacity
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
 from facts.reports.look import State
 
-MEASURED = {
-    "prometheus": 1300,
-    topology.WATCHED_JOB: 0,
-    "thanos-sidecar": 900,
-    "alertmanager": 600,
-    "thanos-query": 1300,
-    "thanos-query-frontend": 500,
-    "thanos-store": 1300,
-    "thanos-compact": 600,
-    "thanos-rule": 1000,
-    "thanos-receive": 1000,
-    "thanos-bucket-web": 600,
-    "seaweedfs": 500,
-    "node_exporter": 1200,
-}
-"""Samples of one scrape by job, measured with the current release (docs/measured.md) and rounded up; a node_exporter's
-grow with CPUs, disks and mounts, a Prometheus' with its jobs, SeaweedFS' with its buckets."""
-ESTIMATED = {
-    "prometheus-upper": MEASURED["prometheus"],
-    "thanos-sidecar-attached": MEASURED["thanos-sidecar"],
-    "minio": 1000,
-}
-"""The same where it was not measured: the same programs in another place, and a guess for MinIO."""
-SAMPLES = MEASURED | ESTIMATED
+SAMPLES = {daemon.job_name: daemon.samples for daemon in DAEMONS.values()}
+SAMPLES |= {relations.WATCHED_JOB: 0}
+"""Samples of one scrape by job; a node_exporter's grow with CPUs, disks and mounts, a Prometheus' with its jobs,
+SeaweedFS' with its buckets."""
 SAMPLES_UNKNOWN = 1000
 SAMPLES_ABOUT = 5
 """`up`, `scrape_duration_seconds` and three more: Prometheus adds them to each scrape."""
@@ -286,7 +268,7 @@ def _judge(site: Site, member: Member, seen: Mapping[str, Seen]) -> Iterator[Res
         found = f"{_bytes(has.look.memory)} of memory"
         advice = "more memory, or fewer series: drop what nobody asks for (metric_relabel_configs)"
         yield warn(found, f"{_bytes(needed.memory[1])} by the estimate", advice)
-    limit = flags.retention_size(member, has.look)
+    limit = derived.retention_size(member, has.look)
     room = size(limit) if limit else has.look.disk
     if not 0 < room < needed.blocks[1] + needed.wal:
         return
@@ -420,7 +402,7 @@ def _cluster(site: Site, members: list[Member], seen: Mapping[str, Seen]) -> lis
             "  dropped at",
             "",
             (
-                flags.retention_size(m, h) or "no limit" if h else "-"
+                derived.retention_size(m, h) or "no limit" if h else "-"
                 for m, h in zip(members, has, strict=True)
             ),
             f"prometheus_retention_size = {settings.prometheus_retention_size}",
@@ -496,7 +478,7 @@ class Storage:
 
 def _storage(site: Site, seen: Mapping[str, Seen]) -> list[Cells]:
     """What long-term storage needs for all replicas that upload: by the estimate, and by what they really scrape."""
-    uploading = [member for member in site.members("prometheus") if flags.uploads(member)]
+    uploading = [member for member in site.members("prometheus") if derived.uploads(member)]
     if not uploading:
         return [("object storage", "", "nothing is uploaded: no bucket_config")]
     reckoned = uploading[0].settings.capacity

@@ -10,12 +10,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.results import Daemon, Result, some
 from deploys.lib.site import Site
-
-STANDS_ON = {"thanos-sidecar": "prometheus"}
-"""Component -> the one on the same host without which it does not do its job."""
 
 
 def addresses(site: Site) -> dict[str, Daemon]:
@@ -24,7 +21,7 @@ def addresses(site: Site) -> dict[str, Daemon]:
         site.endpoint(name, member, kind).target: (member.name, name)
         for member in site.hosts.values()
         for name in member.components
-        for kind in topology.COMPONENTS[name].ports
+        for kind in DAEMONS[name].ports
     }
 
 
@@ -37,7 +34,8 @@ def broken(site: Site, seen: Mapping[str, Any], dead: Collection[str]) -> dict[D
         elif name in seen:
             down = {c for c in member.components if not _works(seen[name], c)}
             for one in member.components:
-                below = STANDS_ON.get(one)
+                stands_on = DAEMONS[one].stands_on
+                below = stands_on.name if stands_on else None
                 if below in down:
                     found[name, one] = name, below
                 elif one in down:
@@ -47,7 +45,7 @@ def broken(site: Site, seen: Mapping[str, Any], dead: Collection[str]) -> dict[D
 
 def _works(seen: Any, component: str) -> bool:
     report = seen.daemons.get(component)
-    unit = seen.look.units.get(topology.COMPONENTS[component].unit, {}) if seen.look else None
+    unit = seen.look.units.get(DAEMONS[component].unit, {}) if seen.look else None
     running = unit is None or unit.get("ActiveState") == "active"
     return running and report is not None and report.ready
 

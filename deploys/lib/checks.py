@@ -13,36 +13,42 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pyinfra.api.exceptions import FactProcessError
 
+import deploys.lib.roles  # noqa: F401  the flags that need a site are theirs
 from deploys.lib import (
     causes,
     config,
+    derived,
     faults,
     flags,
     kernel,
     paths,
+    relations,
     releases,
     storage_checks,
     topology,
     web,
 )
 from deploys.lib.ask import script
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.durations import seconds
 from deploys.lib.findings import printable
 from deploys.lib.results import Daemon, Result, aligned, listed_results, some
 from deploys.lib.service import installed
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
-from deploys.lib.verify_view import PROMETHEUS, Plain, Seen, View
+from deploys.lib.verify_view import PROMETHEUS, Seen, View
 from facts import timesync
-from facts.http import NO_ANSWER, TIMED_OUT, Answer, Call, metrics, only_metrics, split
+from facts.http import NO_ANSWER, TIMED_OUT, Answer, Call, split
 from facts.reports import alertmanager, look, prometheus, thanos
 from facts.reports.look import MARK, sections
+from facts.reports.plain import Plain
 
 CLOCK_OFFSET = 0.05
 """Seconds that a clock may be off: upstream's NodeClockSkewDetected fires above it."""
@@ -61,7 +67,7 @@ class Query:
 
 
 # What was scraped, not what came by remote write: a receiver can have the same series.
-SCRAPED = ",".join(f'{label}=""' for label in topology.REPLICA_LABELS.values())
+SCRAPED = ",".join(f'{label}=""' for label in relations.REPLICA_LABELS.values())
 
 
 def fresh(selector: str, site: Site) -> str:
@@ -89,7 +95,7 @@ def prometheus_up(site: Site) -> str:
     each once: a target of the user's may have the job's name, or be one of ours under more labels.
     """
     targets = [site.endpoint("prometheus", m).target for m in site.members("prometheus")]
-    ours = config.selected({topology.COMPONENTS["prometheus"].job_name: targets})
+    ours = config.selected({DAEMONS["prometheus"].job_name: targets})
     each = f"count by ({CLUSTER_LABEL}, instance) ({fresh(f'up{{{ours}}}', site)})"
     return f"count by ({CLUSTER_LABEL}) ({each})"
 
@@ -112,54 +118,6 @@ def queries(site: Site) -> tuple[Call, ...]:
     )
 
 
-def _plain_calls(component: str) -> tuple[Call, ...]:
-    info = topology.COMPONENTS[component]
-    return (Call("ready", info.metrics_path, only_metrics(info.version_metric)),)
-
-
-_CALLS: dict[str, tuple[Call, ...]] = {
-    "prometheus": prometheus.CALLS,
-    "prometheus-upper": prometheus.CALLS,
-    **dict.fromkeys(topology.SIDECARS, thanos.SIDECAR_CALLS),
-    "alertmanager": alertmanager.CALLS,
-    "thanos-querier": thanos.QUERIER_CALLS,
-    "thanos-query-frontend": thanos.FRONTEND_CALLS,
-    "thanos-store": thanos.STORE_CALLS,
-    "thanos-compactor": thanos.COMPACTOR_CALLS,
-    "thanos-rule": thanos.RULE_CALLS,
-    "thanos-receive": thanos.RECEIVE_CALLS,
-    "thanos-bucket-web": thanos.calls(),
-    "seaweedfs": _plain_calls("seaweedfs"),
-    "minio": _plain_calls("minio"),
-    "node_exporter": _plain_calls("node_exporter"),
-}
-
-
-def _plain(lines: list[str]) -> Plain:
-    answer = split(lines).get("ready", NO_ANSWER)
-    builds = [s for s in metrics(answer.body) if "version" in s.labels]
-    version = builds[0].labels.get("version") if builds else None
-    return Plain(answer.ok, version, {} if answer.ok else {"ready": answer.problem})
-
-
-_PARSERS: dict[str, Callable[[list[str]], Any]] = {
-    "prometheus": prometheus.parse,
-    "prometheus-upper": prometheus.parse,
-    **dict.fromkeys(topology.SIDECARS, thanos.parse_sidecar),
-    "alertmanager": alertmanager.parse,
-    "thanos-querier": thanos.parse_querier,
-    "thanos-query-frontend": thanos.parse,
-    "thanos-store": thanos.parse,
-    "thanos-compactor": thanos.parse,
-    "thanos-rule": thanos.parse,
-    "thanos-receive": thanos.parse,
-    "thanos-bucket-web": thanos.parse,
-    "seaweedfs": _plain,
-    "minio": _plain,
-    "node_exporter": _plain,
-}
-
-
 def sectioned(scripts: Mapping[str, str]) -> str:
     """Several scripts as one, whose output `facts.look.sections` takes apart again."""
     lines = [f"echo {shlex.quote(MARK + name)}\n{one}" for name, one in scripts.items()]
@@ -169,7 +127,7 @@ def sectioned(scripts: Mapping[str, str]) -> str:
 _CRASHES = "crashes"
 _FAILURES = "failed notifications"
 _FAILED_NOTIFICATIONS = (
-    f"journalctl -u {topology.COMPONENTS['alertmanager'].unit} -n 2000 -o short-iso --no-pager "
+    f"journalctl -u {DAEMONS['alertmanager'].unit} -n 2000 -o short-iso --no-pager "
     "2>/dev/null | grep -E 'Notify (for alerts|attempt) failed' | tail -n 20 | cut -c 1-2000"
 )
 
@@ -178,12 +136,12 @@ def questions(site: Site, member: Member) -> str:
     """The script that asks every daemon of a host, in one command."""
     more = {"thanos-querier": queries(site)} if "querier" in member.groups else {}
     scripts = {
-        name: script(site, member, name, (*_CALLS[name], *more.get(name, ())))
+        name: script(site, member, name, (*DAEMONS[name].calls, *more.get(name, ())))
         for name in member.components
     }
     if "alertmanager" in member.components:
         scripts[_FAILURES] = _FAILED_NOTIFICATIONS
-    units = dict.fromkeys(topology.COMPONENTS[name].unit for name in member.components)
+    units = dict.fromkeys(DAEMONS[name].unit for name in member.components)
     scripts[_CRASHES] = faults.script(member, units)
     return sectioned(scripts)
 
@@ -195,7 +153,7 @@ def read(member: Member, found: look.State | None, lines: Iterable[str]) -> Seen
     daemons: dict[str, Any] = {}
     for name in member.components:
         try:
-            daemons[name] = _PARSERS[name](parts.get(name, []))
+            daemons[name] = DAEMONS[name].parse(parts.get(name, []))
         except FactProcessError as error:
             daemons[name] = Plain(False, None, {"ready": str(error)})
     queries: Mapping[str, Answer] = {}
@@ -228,7 +186,7 @@ def read_query(answer: Answer) -> Query:
 def our_target(view: View, target: prometheus.Target) -> Daemon | None:
     """The daemon of the site that a target is; None for the user's own ones."""
     daemon = view.addresses.get(target.instance)
-    name = topology.COMPONENTS[daemon[1]].job_name if daemon else ""
+    name = DAEMONS[daemon[1]].job_name if daemon else ""
     ours = target.job == name or (target.job.startswith("federate-") and name == "prometheus")
     return daemon if ours else None
 
@@ -292,7 +250,7 @@ def _crashed(host: str, crashes: Mapping[str, faults.Crashes]) -> Iterator[Resul
 
 
 def _check_unit(member: Member, found: look.State, component: str, report: Any) -> Iterator[Result]:
-    info = topology.COMPONENTS[component]
+    info = DAEMONS[component]
     unit = found.units.get(info.unit, {})
 
     def result(found: str, wanted: str, advice: str) -> Result:
@@ -338,7 +296,7 @@ def _check_reloads(view: View) -> Iterator[Result]:
                     "A2",
                     f"{component} refused its files when it last loaded them",
                     "the last reload successful",
-                    _journal(topology.COMPONENTS[component].unit) + "; then deploy again",
+                    _journal(DAEMONS[component].unit) + "; then deploy again",
                 )
     for member, report in view.prometheus():
         broken = [f"{rule.group}/{rule.name}" for rule in report.rules if rule.health == "err"]
@@ -395,7 +353,7 @@ def _unanswered(member: Member, check: str, component: str, call: str, report: A
         check,
         f"{component} did not answer for its {call}: {report.errors[call]}",
         "an answer",
-        _journal(topology.COMPONENTS[component].unit),
+        _journal(DAEMONS[component].unit),
     )
 
 
@@ -473,7 +431,7 @@ def _check_retention(
 ) -> Iterator[Result]:
     """The limits that are in force, and not what the flags say: a file goes before them (3.8 and newer)."""
     settings = member.settings
-    limits = flags.retention(member, host)
+    limits = derived.retention(member, host)
     wanted = {"size": size(limits.get("size", "")), "percentage": limits.get("percentage", 0)}
     # Without any limit upstream has its default.
     if kept := seconds(settings.prometheus_retention_time):
@@ -484,7 +442,7 @@ def _check_retention(
     }
     reported = dict(report.retention)
     for limit, read in (("time", seconds), ("size", size)):
-        if flags.retention_in_file(member):
+        if derived.retention_in_file(member):
             break  # flags are none of ours, and say their default
         # Releases before 2.48 have no metric of the time.
         if given := report.flags.get(f"storage.tsdb.retention.{limit}"):
@@ -638,7 +596,7 @@ def _targets(pairs: Iterable[tuple[str, str]]) -> str:
 
 def _check_stores(view: View) -> Iterator[Result]:
     """A6: every querier lists every StoreAPI, without error and with its labels."""
-    wanted = {flags.store_target(view.site, name, m): (name, m) for name, m in view.site.stores()}
+    wanted = {derived.store_target(view.site, name, m): (name, m) for name, m in view.site.stores()}
     for member, report in view.reports("thanos-querier"):
         if not report.ready:
             continue
@@ -661,9 +619,9 @@ def _check_stores(view: View) -> Iterator[Result]:
                 )
         for target, (component, other) in wanted.items():
             store = stores.pop(target, None)
-            labels = flags.store_labels(component, other)
+            labels = derived.store_labels(component, other)
             what = f"{component} of {other.name} ({target})"
-            advice = f"on {other.name}: {_journal(topology.COMPONENTS[component].unit)}; "
+            advice = f"on {other.name}: {_journal(DAEMONS[component].unit)}; "
             advice += "is the port open from here?"
             if store is None:
                 found, wanted_of_it = f"{what} is not listed", "listed"
@@ -716,7 +674,7 @@ def _check_deduplication(view: View) -> Iterator[Result]:
         if daemon in view.broken
     }
     stores = {
-        flags.store_target(view.site, name, m): (m.name, name) for name, m in view.site.stores()
+        derived.store_target(view.site, name, m): (m.name, name) for name, m in view.site.stores()
     }
     gone = {target: daemon for target, daemon in stores.items() if daemon in view.broken}
     for member, report in view.reports("thanos-querier"):
@@ -938,7 +896,7 @@ def _check_sidecars(view: View) -> Iterator[Result]:
 
 def _check_rulers(view: View) -> Iterator[Result]:
     """A25: the rulers loaded what is on their disks, can evaluate it, and have lost no alert."""
-    unit = topology.COMPONENTS["thanos-rule"].unit
+    unit = DAEMONS["thanos-rule"].unit
     for member, report in view.reports("thanos-rule"):
         if not report.ready:
             continue
@@ -1134,7 +1092,7 @@ def rows(view: View) -> list[Row]:
 
 def _address(site: Site, member: Member, component: str) -> str:
     """Where a person opens it."""
-    return flags.external_url(component, member) or site.endpoint(component, member).url
+    return derived.external_url(component, member) or site.endpoint(component, member).url
 
 
 def _state(view: View, name: str, component: str) -> tuple[str, str]:
@@ -1142,7 +1100,7 @@ def _state(view: View, name: str, component: str) -> tuple[str, str]:
         return "-", "unreachable"
     seen = view.seen[name]
     report = seen.daemons.get(component)
-    unit = seen.look.units.get(topology.COMPONENTS[component].unit, {}) if seen.look else {}
+    unit = seen.look.units.get(DAEMONS[component].unit, {}) if seen.look else {}
     version = (report.version if report else None) or "-"
     if seen.look is not None and unit.get("ActiveState") != "active":
         return version, _activity(unit)

@@ -16,10 +16,12 @@ from typing import Any
 
 import yaml
 
-from deploys.lib import flags, releases, routing, topology, web
+from deploys.lib import derived, relations, releases, routing, topology, web
 from deploys.lib.component import File
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.durations import seconds
 from deploys.lib.secrets import resolve
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, STARTER_RULES, Settings, seconds
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, STARTER_RULES, Settings
 from deploys.lib.site import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
@@ -93,7 +95,7 @@ def prometheus_yml(site: Site, member: Member) -> Data:
     """
     ours = [
         job
-        for component, info in topology.COMPONENTS.items()
+        for component, info in DAEMONS.items()
         for job in _jobs(site, component, site.scraped(member, component), info.job_name)
     ]
     ours += _watched_jobs(site, member)
@@ -109,7 +111,7 @@ def upper_yml(site: Site, member: Member) -> Data:
     external labels of its origin; its own are for what it sends itself.
     """
     settings = member.settings
-    name = topology.COMPONENTS["prometheus-upper"].job_name
+    name = DAEMONS["prometheus-upper"].job_name
     ours = _jobs(site, "prometheus-upper", [member], name) + federation_jobs(site, member)
     labels = {CLUSTER_LABEL: settings.cluster}
     if settings.replica is not None:
@@ -166,20 +168,20 @@ def _prometheus_yml(site: Site, member: Member, jobs: list[Data], labels: Data) 
 
 def with_retention(config: Data, member: Member, found: State) -> Data:
     """prometheus.yml with the limits of local blocks, where this version reads them there."""
-    if not flags.retention_in_file(member):
+    if not derived.retention_in_file(member):
         return config
     storage = config.get("storage") or {}
     tsdb = storage.get("tsdb") or {}
     if not isinstance(tsdb, dict):
         return config  # promtool's to refuse
-    limits = flags.retention(member, found)
+    limits = derived.retention(member, found)
     return config | {"storage": {**storage, "tsdb": {**tsdb, "retention": limits}}}
 
 
 def _external(value: str | None, member: Member) -> str:
     """A value of an external label as the file must have it: Prometheus 3 expands `$` in them."""
     text = str(value or "")
-    return text.replace("$", "$$") if flags.expands_labels(member) else text
+    return text.replace("$", "$$") if derived.expands_labels(member) else text
 
 
 def _alerting(site: Site, user: Data) -> Data:
@@ -195,7 +197,7 @@ def _alerting(site: Site, user: Data) -> Data:
     ours: Data = {
         # Two replicas send every alert. Without their label it is one and the same.
         "alert_relabel_configs": [
-            {"action": "labeldrop", "regex": "|".join(flags.dropped_from_alerts(site))},
+            {"action": "labeldrop", "regex": "|".join(derived.dropped_from_alerts(site))},
             *(user.get("alert_relabel_configs") or []),
         ],
         "alertmanagers": [
@@ -228,7 +230,7 @@ def _ways(
     for member in members:
         endpoint = site.endpoint(component, member)
         how = {"scheme": endpoint.scheme} if endpoint.scheme != "http" else {}
-        how |= web.http_config([member.settings] if topology.COMPONENTS[component].web else [])
+        how |= web.http_config([member.settings] if DAEMONS[component].web else [])
         known = next((endpoints for other, endpoints in ways if other == how), None)
         if known is None:
             ways.append((how, [endpoint]))
@@ -239,7 +241,7 @@ def _ways(
 
 def _jobs(site: Site, component: str, members: list[Member], name: str) -> list[Data]:
     """The job `name` for `component` on `members`; one more for each further way of asking, with the same label."""
-    info, jobs = topology.COMPONENTS[component], []
+    info, jobs = DAEMONS[component], []
     for how, endpoints in _ways(site, component, members):
         job: Data = {"job_name": name}
         if jobs:
@@ -261,7 +263,7 @@ def _watched_jobs(site: Site, member: Member) -> list[Data]:
     """A job for the Prometheus of the next cluster, of which only `up` is kept: the rest is that cluster's own."""
     return [
         job | {"metric_relabel_configs": [{"action": "drop", "source_labels": ["__name__"]}]}
-        for job in _jobs(site, "prometheus", site.watched(member), topology.WATCHED_JOB)
+        for job in _jobs(site, "prometheus", site.watched(member), relations.WATCHED_JOB)
     ]
 
 
@@ -351,7 +353,7 @@ def _ours(site: Site, member: Member, *components: str) -> str:
     """`selected` for what this Prometheus scrapes of `components`."""
     return selected(
         {
-            topology.COMPONENTS[name].job_name: [site.endpoint(name, m).target for m in members]
+            DAEMONS[name].job_name: [site.endpoint(name, m).target for m in members]
             for name in components
             if (members := site.scraped(member, name))
         }
@@ -382,11 +384,11 @@ def _watchdog() -> Data:
 
 
 def _targets(site: Site, member: Member, for_: str) -> list[Data]:
-    prometheus = topology.COMPONENTS["prometheus"]
+    prometheus = DAEMONS["prometheus"]
     ours = elsewhere = _ours(site, member, "prometheus")
     if watched := site.watched(member):
         theirs = {
-            topology.WATCHED_JOB: [site.endpoint("prometheus", one).target for one in watched]
+            relations.WATCHED_JOB: [site.endpoint("prometheus", one).target for one in watched]
         }
         replicas = [site.endpoint("prometheus", one).target for one in site.replicas(member)]
         elsewhere = selected({prometheus.job_name: replicas} | theirs)
@@ -435,7 +437,7 @@ def _reloads(site: Site, member: Member, for_: str) -> list[Data]:
     for name, more in (("prometheus", ("prometheus-upper",)), ("alertmanager", ())):
         if not site.scraped(member, name):
             continue
-        info = topology.COMPONENTS[name]
+        info = DAEMONS[name]
         metric, title = f"{name}_config_last_reload_successful", name.capitalize()
         rules.append(
             _alert(
@@ -641,7 +643,7 @@ def _rulers_and_receivers(site: Site, member: Member, for_: str) -> list[Data]:
     rules = []
     window = _milliseconds(4 * seconds(member.settings.scrape_interval))
     if site.scraped(member, "thanos-rule"):
-        info = topology.COMPONENTS["thanos-rule"]
+        info = DAEMONS["thanos-rule"]
         job = _ours(site, member, info.name)
         ruler = site.running("thanos-rule")[0].settings
         evaluated = _window(member, *_intervals(ruler.rule_rules, ruler))
@@ -681,7 +683,7 @@ def _rulers_and_receivers(site: Site, member: Member, for_: str) -> list[Data]:
         ]
     members = site.running("thanos-receive")
     if site.scraped(member, "thanos-receive"):
-        info = topology.COMPONENTS["thanos-receive"]
+        info = DAEMONS["thanos-receive"]
         job = _ours(site, member, info.name)
         rules += [
             _alert(
@@ -749,7 +751,7 @@ UPLOAD_HOURS = 4
 def _storage(site: Site, member: Member, for_: str) -> list[Data]:
     rules = []
     uploading = [
-        name for name in topology.SIDECARS if any(map(flags.uploads, site.scraped(member, name)))
+        name for name in relations.SIDECARS if any(map(derived.uploads, site.scraped(member, name)))
     ]
     if uploading:
         job = _ours(site, member, *uploading)
@@ -809,7 +811,7 @@ def _object_store(site: Site, member: Member, for_: str) -> list[Data]:
             "critical",
             f"{name} on {{{{ or $labels.host $labels.instance }}}} can store nothing more",
             "Blocks wait on the local disks until it can, and are lost once retention drops them. "
-            f"Its disk is full or broken: see df and journalctl -u {topology.COMPONENTS[name].unit} "
+            f"Its disk is full or broken: see df and journalctl -u {DAEMONS[name].unit} "
             "on the host.",
             for_,
         )
@@ -823,9 +825,9 @@ _DISK_MARKS = (("warning", 0.15), ("critical", 0.05))
 
 
 def _disks(site: Site, member: Member, for_: str) -> list[Data]:
-    node = topology.COMPONENTS["node_exporter"].job_name
+    node = DAEMONS["node_exporter"].job_name
     owners: dict[str, dict[str, None]] = {}
-    for info in topology.COMPONENTS.values():
+    for info in DAEMONS.values():
         if info.data_dir and (members := site.scraped(member, info.name)):
             targets = [site.endpoint("node_exporter", one).target for one in members]
             owners.setdefault(info.data_dir, {}).update(dict.fromkeys(targets))
@@ -1004,7 +1006,7 @@ def _milliseconds(value: float) -> str:
 
 def endpoints_yml(site: Site, member: Member) -> Data:
     """Whom a querier asks, for `--endpoint.sd-config-file` (Thanos 0.38 and newer)."""
-    return {"endpoints": flags.endpoints(site, member)}
+    return {"endpoints": derived.endpoints(site, member)}
 
 
 # --- Long-term storage ----------------------------------------------------------------------------

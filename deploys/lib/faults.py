@@ -1,7 +1,7 @@
 """Faults of releases that upstream knows of: a crash of such a kind is told by its name, and any other stays unknown.
 
 systemd brings a daemon back in seconds, so that whoever asks only whether it does its job never hears of a crash. A
-gate, the end of a run, `verify` and tests/site tell it apart by this one table.
+gate, the end of a run, `verify` and tests/site tell it apart by the daemon's own declaration.
 """
 
 from __future__ import annotations
@@ -10,46 +10,18 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from deploys.lib import alive, releases, topology
+from deploys.lib import alive, releases
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons.declare import Fault
 from deploys.lib.site import Member
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A crash of a component in the releases from `since` on, and before `until` where upstream has mended it."""
-
-    component: str
-    since: str
-    until: str | None
-    words: str
-    """What the journal has of each such crash, and of nothing else: mostly a function of the stack trace."""
-    says: str
-    reference: str
-    """Upstream's issue or pull request."""
-
-    def __str__(self) -> str:
-        return f"{self.reference}, {self.says}"
-
-
-FAULTS: tuple[Fault, ...] = (
-    Fault(
-        "thanos-receive",
-        "0.42.0",
-        None,  # mended upstream, in no release yet
-        "(*tenant).shouldBeMarkedInactive(",
-        "a fault of Thanos: it prunes tenants before their database is open",
-        "thanos#8990",
-    ),
-)
 
 
 def of(component: str, version: str) -> list[Fault]:
     """What is known of a release of a component."""
     return [
         fault
-        for fault in FAULTS
-        if fault.component == component
-        and releases.at_least(version, fault.since)
+        for fault in DAEMONS[component].faults
+        if releases.at_least(version, fault.since)
         and not (fault.until and releases.at_least(version, fault.until))
     ]
 
@@ -59,7 +31,7 @@ def of_unit(member: Member, unit: str) -> list[Fault]:
     return [
         fault
         for name in member.components
-        if topology.COMPONENTS[name].unit == unit
+        if DAEMONS[name].unit == unit
         for fault in of(name, member.settings.version(name))
     ]
 

@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 from deploys.lib import releases, topology
+from deploys.lib.daemons import of_groups
 from deploys.lib.releases import Archive
 from deploys.lib.site import Member
 from facts.reports.look import State
@@ -21,7 +22,7 @@ class FetchError(ValueError):
 def wanted(member: Member, arch: str) -> list[tuple[Archive, str | None]]:
     """The archives that a host of this architecture needs, each with the sha256 that it is held to, if any."""
     settings, found = member.settings, []
-    infos = topology.of_groups(member.groups)
+    infos = of_groups(member.groups)
     for component in dict.fromkeys(name for info in infos for name in info.archives):
         archive = releases.archive(component, settings.version(component), arch)
         found.append((archive, releases.pinned(archive.name, settings.checksums)))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from deploys.lib import flags, topology
+from deploys.lib import topology
 from deploys.lib.ask import script
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons.prometheus import FLUSH_DEADLINE
+from deploys.lib.durations import seconds
 from deploys.lib.role import Gate, Progress
-from deploys.lib.settings import seconds
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
 from facts.reports import thanos
@@ -49,7 +51,7 @@ def thanos_gate(
 
 def loaded(site: Site, member: Member, component: str, prefix: str) -> Gate:
     """The daemon's last successful reload is younger than the stamp that its unit wrote just before the signal."""
-    stamp = f"{topology.STAMPS}/{topology.COMPONENTS[component].unit}.loaded"
+    stamp = f"{topology.STAMPS}/{DAEMONS[component].unit}.loaded"
     success = f"{prefix}_config_last_reload_successful"
     timestamp = f"{prefix}_config_last_reload_success_timestamp_seconds"
     questions = f'echo "$(date -r {stamp} +%s.%N)"\n' + script(
@@ -67,4 +69,4 @@ def loaded(site: Site, member: Member, component: str, prefix: str) -> Gate:
         return Progress(False, "not loaded yet", when)
 
     # Longer than Prometheus takes to give up on a remote_write queue that it stops.
-    return Gate(questions, judge, patience=20 + 2 * seconds(flags.FLUSH_DEADLINE))
+    return Gate(questions, judge, patience=20 + 2 * seconds(FLUSH_DEADLINE))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pyinfra import host, inventory
 from pyinfra.api.exceptions import FactValueError, PyinfraError
 
-from deploys.lib import topology
 from deploys.lib.ask import script
+from deploys.lib.daemons import DAEMONS, GROUPS
 from deploys.lib.findings import SettingsErrors, refusal
 from deploys.lib.load import load_site
 from deploys.lib.settings import Settings
@@ -35,9 +35,9 @@ def of_current_host(components: Sequence[str], calls: Sequence[Call], extra: Seq
     try:
         site = load_site(inventory, check_secrets=False)
     except SettingsErrors as error:
-        if set(host.groups) & set(topology.GROUPS):
+        if set(host.groups) & set(GROUPS):
             raise PyinfraError(f"{refusal(error)}\n(a fact's url=... asks all the same)") from None
-        port = getattr(Settings(), topology.COMPONENTS[components[0]].ports["http"].setting)
+        port = getattr(Settings(), DAEMONS[components[0]].ports["http"].setting)
         return http.script(f"http://127.0.0.1:{port}", calls, extra)
     member = site.hosts[host.name]
     here = [name for name in components if name in member.components]

@@ -13,9 +13,10 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from deploys.lib import flags, topology
+from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.site import Member
-from deploys.lib.topology import COMPONENTS, PORT_RANGE, PORTS_FILE, RESERVED_PORTS
+from deploys.lib.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
 from facts.reports.look import State
 
 
@@ -24,12 +25,12 @@ def ports(member: Member) -> set[int]:
     that of the Prometheus beside which a sidecar of ours stands."""
     found: set[int] = set()
     for name in member.components:
-        info = COMPONENTS[name]
+        info = DAEMONS[name]
         for one in info.ports.values():
             port = getattr(member.settings, one.setting)
             found |= {port, port + one.twin}
         found |= set(info.internal)
-        for flag, value in getattr(member.settings, flags.EXTRA[name]).items():
+        for flag, value in getattr(member.settings, DAEMONS[name].extra).items():
             if flag.lower().endswith("port") and str(value).isdigit():
                 found |= {int(value), *(int(value) + one.twin for one in info.ports.values())}
         if name == "thanos-sidecar-attached":

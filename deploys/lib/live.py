@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 from facts.reports.look import State
 
 GOSSIP_LABEL = "cluster.label"
@@ -37,20 +37,14 @@ class Live:
     def argv(self, component: str, host: str) -> tuple[str, ...] | None:
         """The command line with which a daemon of ours runs; None where it does not, or is not known to."""
         process = (
-            self.looks[host].processes.get(topology.COMPONENTS[component].unit)
-            if host in self.looks
-            else None
+            self.looks[host].processes.get(DAEMONS[component].unit) if host in self.looks else None
         )
         # Somebody else's daemon by our name is no member.
-        return (
-            process.argv
-            if process and process.argv[:1] == (topology.COMPONENTS[component].path,)
-            else None
-        )
+        return process.argv if process and process.argv[:1] == (DAEMONS[component].path,) else None
 
     def port(self, component: str, host: str, kind: str = "http") -> int | None:
         """Where a running daemon listens; None where that is not known."""
-        flag = topology.COMPONENTS[component].ports[kind].flag
+        flag = DAEMONS[component].ports[kind].flag
         value = flag_value(self.argv(component, host) or (), flag)
         port = (value or "").rpartition(":")[2]
         return int(port) if port.isdecimal() else None

@@ -18,11 +18,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from deploys.lib import ROOT, site_checks
+from deploys.lib.daemons import GROUPS
 from deploys.lib.findings import Finding, SettingsErrors, host_finding, nearest
 from deploys.lib.secrets import USERINFO, dotted, for_host
 from deploys.lib.settings import FREE_FORM, Settings
 from deploys.lib.site import InventoryHost, Member, Site
-from deploys.lib.topology import GROUPS
 
 # --- Reading an inventory -------------------------------------------------------------------------
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from deploys.lib import releases, topology
+from deploys.lib import topology
+from deploys.lib.daemons import BUCKET_GROUPS, DAEMONS, PRODUCTS, REPLACED, UNITS, directories
 from deploys.lib.settings import CLUSTER_LABEL, HIDDEN, REPLICA_LABEL, SYSCTL, sysctl_name
 from facts import timesync
 from facts.reports import look
 
 COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd")
-FOREIGN_UNITS = ("rsyslog", topology.FIREWALL_UNIT, *topology.REPLACED)
+FOREIGN_UNITS = ("rsyslog", topology.FIREWALL_UNIT, *REPLACED)
 
 FIREWALL = f"[ ! -x {topology.FIREWALL} ] || {topology.FIREWALL} status"
 """Says what of the host's firewall is not open as it should be."""
@@ -24,12 +25,12 @@ LABELS = (
 
 def default_script(sysctls=None, extra=None) -> str:
     """The look's script for a host of the platform, whatever its roles; `extra` are more sections."""
-    components = topology.COMPONENTS.values()
+    components = DAEMONS.values()
     binaries = {
         binary
         for info in components
         for name in info.archives
-        for binary in releases.PROJECTS[name].binaries
+        for binary in PRODUCTS[name].binaries
     }
     data = {
         str(place)
@@ -39,17 +40,14 @@ def default_script(sysctls=None, extra=None) -> str:
     }
     logs = (topology.LOG_DIR, topology.ATTACHED_LOG_DIR)
     leaves = {*data, topology.SOFTWARE_DIR, *logs, topology.STATE}
-    ours = {*topology.directories(topology.COMPONENTS), *logs}
+    ours = {*directories(DAEMONS), *logs}
     return look.script(
         roots=sorted(
             outermost({topology.WEB_DIR, *(c.config_dir or "" for c in components)} - {""})
         ),
         paths=[
             *sorted(data),
-            *(
-                f"{topology.UNIT_DIR}/{unit}.service"
-                for unit in (*topology.UNITS, topology.FIREWALL_UNIT)
-            ),
+            *(f"{topology.UNIT_DIR}/{unit}.service" for unit in (*UNITS, topology.FIREWALL_UNIT)),
             *(f"{topology.BIN_DIR}/{name}" for name in sorted(binaries)),
             *(topology.SOFTWARE_DIR, *logs, topology.SYSCTL_FILE),
             *(
@@ -63,7 +61,7 @@ def default_script(sysctls=None, extra=None) -> str:
             *(topology.STATE, topology.ADDRESS, str(PurePosixPath(topology.STAMP).parent)),
         ],
         units=[
-            *(f"{unit}.service" for unit in (*topology.UNITS, *FOREIGN_UNITS)),
+            *(f"{unit}.service" for unit in (*UNITS, *FOREIGN_UNITS)),
             *timesync.UNITS,
         ],
         commands=COMMANDS,
@@ -73,10 +71,10 @@ def default_script(sysctls=None, extra=None) -> str:
                 *(topology.PORT_RANGE, topology.RESERVED_PORTS),
             ]
         ),
-        users=[topology.USER, *topology.BUCKET_GROUPS],
+        users=[topology.USER, *BUCKET_GROUPS],
         leaves=sorted(leaves),
         places=sorted({*ours, *topology.SHARED_DIRECTORIES, *HIDDEN} - leaves),
-        ours=topology.UNITS,
+        ours=UNITS,
         extra={
             "timesync": timesync.SERVICE_SCRIPT,
             "firewall": FIREWALL,

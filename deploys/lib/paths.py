@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
-from deploys.lib import flags, releases, topology
+from deploys.lib import releases, topology
+from deploys.lib.daemons import DAEMONS, directories
 from deploys.lib.preflight_view import View
 from deploys.lib.results import Result, some
 from deploys.lib.service import installed
@@ -46,7 +47,7 @@ def judge_links(view: View) -> Iterator[Result]:
 
 def _unwatched(member: Member, host: Host, look: State) -> Iterator[Result]:
     """The alert about data directories knows a file system by the names of the directories above."""
-    for path in dict.fromkeys(topology.COMPONENTS[name].data_dir for name in member.components):
+    for path in dict.fromkeys(DAEMONS[name].data_dir for name in member.components):
         room = host.room.get(path or "")
         if path in look.links and room and not _inside(path, room.mount or "/"):
             found = f"{path} leads to {look.links[path]}, on {room.mount}"
@@ -56,9 +57,9 @@ def _unwatched(member: Member, host: Host, look: State) -> Iterator[Result]:
 
 
 def _directories(member: Member, look: State) -> list[str]:
-    own = [*topology.directories(member.components), *topology.SHARED_DIRECTORIES]
+    own = [*directories(member.components), *topology.SHARED_DIRECTORIES]
     if look.arch in releases.ARCHITECTURES:
-        archives = (a for c in member.components for a in topology.COMPONENTS[c].archives)
+        archives = (a for c in member.components for a in DAEMONS[c].archives)
         own += [installed(member, look, archive) for archive in dict.fromkeys(archives)]
     return own
 
@@ -81,16 +82,14 @@ def _unsound(member: Member, name: str, look: State) -> tuple[str, str]:
     for place in FLEETING:
         if _inside(real, place):
             return f"{link}: what is in {place} is gone after a restart of the host", move
-    own = topology.directories(member.components)
+    own = directories(member.components)
     for other in own:
         there = look.links.get(other, other)
         if real == "/" or (name in own and name != other and real == there):
             return f"{link}, which {'is all of the host' if real == '/' else f'is {other}'}", move
         if name in own and _inside(real, there) and not _inside(name, other):
             return f"{link}, which is inside {other}", move
-    data = {
-        path for component in member.components if (path := topology.COMPONENTS[component].data_dir)
-    }
+    data = {path for component in member.components if (path := DAEMONS[component].data_dir)}
     data |= {str(PurePosixPath(path).parent) for path in data}
     for place in (PurePosixPath(real), *PurePosixPath(real).parents):
         way = look.ways.get(str(place))
@@ -141,7 +140,7 @@ def foreign(settings: Iterable[str]) -> list[str]:
 def drop_ins(host: str, check: str, component: str, look: State) -> Iterator[Result]:
     """The drop-ins for a unit of ours: harmless, or not. One for all services is the system's and named only where it
     does harm."""
-    unit = topology.COMPONENTS[component].unit
+    unit = DAEMONS[component].unit
     for path, settings in look.drop_ins.get(unit, {}).items():
         if bad := foreign(settings):
             yield Result(
@@ -149,7 +148,7 @@ def drop_ins(host: str, check: str, component: str, look: State) -> Iterator[Res
                 check,
                 f"{path} sets {', '.join(bad)} for {unit}.service",
                 "a unit that runs what this site says",
-                f"take that out of it, and systemctl daemon-reload; flags go into {flags.EXTRA[component]}",
+                f"take that out of it, and systemctl daemon-reload; flags go into {DAEMONS[component].extra}",
             )
         elif settings and PurePosixPath(path).parent.name != "service.d":
             names = some(dict.fromkeys(one.partition("=")[0] for one in settings))

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from deploys.lib import attached, kernel, paths, releases, source, topology, uploads
+from deploys.lib.daemons import DAEMONS, PRODUCTS, logs, of_groups
+from deploys.lib.daemons.declare import Port
 from deploys.lib.look_script import ROOT_HELP
 from deploys.lib.preflight_view import View
 from deploys.lib.results import Result, aligned, merged, some
@@ -19,7 +21,6 @@ from deploys.lib.service import running_version
 from deploys.lib.settings import Settings
 from deploys.lib.severities import CHECKS
 from deploys.lib.site import Member, Site
-from deploys.lib.topology import COMPONENTS, DISTRIBUTION, Port
 from facts.reports import survey
 from facts.reports.look import State
 from facts.reports.survey import Host
@@ -38,19 +39,6 @@ MEMORY = 16 * 10**9
 """Bytes; as sold, of which the kernel shows a little less."""
 GIGABYTE = 10**9
 MEGABYTE = 10**6
-UNPACKED = {
-    "prometheus": 500,
-    "thanos": 250,
-    "alertmanager": 120,
-    "node_exporter": 40,
-    "blackbox_exporter": 60,
-    "seaweedfs": 250,
-    "minio": 260,
-    "mc": 80,
-}
-"""Megabytes of a release: its archive, and what is in it; of every one in `releases.PROJECTS`. Measured with the lab's
-of `current`, without a web interface: Prometheus 251, Thanos 132, Alertmanager 77, node_exporter 24, SeaweedFS 207; the
-rest is room for upstream's, which have one. Those of blackbox_exporter, MinIO and mc are estimates."""
 SPARE = {"/etc": 20, "/usr/local": 5}
 LOGS = 100
 """Megabytes that must be free for what is small, and for logs."""
@@ -76,8 +64,8 @@ def _address_script(address: str) -> str:
 
 
 def _places(components: Collection[str]) -> list[str]:
-    data = [info.data_dir for name in components if (info := COMPONENTS[name]).data_dir]
-    log_dir, _ = topology.logs(components)
+    data = [info.data_dir for name in components if (info := DAEMONS[name]).data_dir]
+    log_dir, _ = logs(components)
     return list(dict.fromkeys([topology.INSTALL_DIR, *SPARE, log_dir, *data]))
 
 
@@ -87,9 +75,9 @@ def _questions(
     peers: Iterable = (),
     asked: Mapping[str, str] | None = None,
 ) -> str:
-    units = [COMPONENTS[name].unit for name in components]
-    packaged = [DISTRIBUTION[name] for name in components if name in DISTRIBUTION]
-    data = [d for name in components if (d := COMPONENTS[name].data_dir)]
+    units = [DAEMONS[name].unit for name in components]
+    packaged = [unit for name in components if (unit := DAEMONS[name].distribution)]
+    data = [d for name in components if (d := DAEMONS[name].data_dir)]
     return survey.script(
         ports=ports,
         peers=peers,
@@ -113,11 +101,9 @@ def default_script() -> str:
     """The survey of a host, whatever its part, with the ports as they are by default."""
     defaults = Settings()
     ports = [
-        getattr(defaults, port.setting)
-        for info in COMPONENTS.values()
-        for port in info.ports.values()
+        getattr(defaults, port.setting) for info in DAEMONS.values() for port in info.ports.values()
     ]
-    return _questions(list(COMPONENTS), ports)
+    return _questions(list(DAEMONS), ports)
 
 
 def _ports(member: Member) -> dict[int, tuple[str, Port]]:
@@ -125,7 +111,7 @@ def _ports(member: Member) -> dict[int, tuple[str, Port]]:
     return {
         getattr(member.settings, port.setting): (name, port)
         for name in member.components
-        for port in COMPONENTS[name].ports.values()
+        for port in DAEMONS[name].ports.values()
     }
 
 
@@ -142,7 +128,7 @@ def _root(view: View) -> Iterator[Result]:
 def _releases(view: View) -> Iterator[Result]:
     for name, look in view.looks.items():
         member = view.site.hosts[name]
-        for info in topology.of_groups(member.groups):
+        for info in of_groups(member.groups):
             running, wanted = running_version(info, look), member.settings.version(info.archive)
             problems = releases.check_change(info.archive, running, wanted) if running else ()
             for problem in problems:
@@ -179,7 +165,7 @@ def _machine(view: View) -> Iterator[Result]:
         if 0 < host.cpus < CPUS:
             advice = "fine for a small site; more for many targets"
             yield Result(member.name, "cpu", f"{host.cpus} CPUs", f"{CPUS} or more", advice)
-        if not any(COMPONENTS[name].archive == "prometheus" for name in member.components):
+        if not any(DAEMONS[name].archive == "prometheus" for name in member.components):
             continue
         if 0 < host.memory < 0.95 * MEMORY:
             found = f"{host.memory / GIGABYTE:.1f} GB"
@@ -228,9 +214,9 @@ def _space(member: Member, host: Host, look: State | None) -> Iterator[Result]:
     for place, room in host.room.items():
         if room.free is None:
             continue
-        need = LOGS if place == topology.logs(member.components)[0] else SPARE.get(place, 0)
+        need = LOGS if place == logs(member.components)[0] else SPARE.get(place, 0)
         if place == topology.INSTALL_DIR:
-            need = sum(UNPACKED[name] for name in _missing(member, look))
+            need = sum(PRODUCTS[name].unpacked for name in _missing(member, look))
         needs.setdefault(room.mount, {})[place] = need
     for mount, places in needs.items():
         room = next(room for room in host.room.values() if room.mount == mount)
@@ -269,7 +255,7 @@ def _data_of(member: Member) -> dict[str, set[str]]:
     """Data directory -> the services that use it."""
     found: dict[str, set[str]] = {}
     for name in member.components:
-        info = COMPONENTS[name]
+        info = DAEMONS[name]
         if info.data_dir:
             found.setdefault(info.data_dir, set()).add(info.service)
     return found
@@ -278,7 +264,7 @@ def _data_of(member: Member) -> dict[str, set[str]]:
 def _missing(member: Member, look: State | None) -> list[str]:
     """Archives that the host has yet to unpack."""
     found = []
-    for name in dict.fromkeys(a for c in member.components for a in COMPONENTS[c].archives):
+    for name in dict.fromkeys(a for c in member.components for a in DAEMONS[c].archives):
         version = member.settings.version(name)
         if look and look.machine in MACHINES:
             directory = releases.archive(name, version, look.arch).directory
@@ -294,7 +280,7 @@ def _holders(view: View) -> Iterator[Result]:
             yield Result(member.name, "ports", found, "ss", advice, "warn")
         for holder in host.holders:
             component, port = ports[holder.port]
-            info = COMPONENTS[component]
+            info = DAEMONS[component]
             if holder.proto not in port.transports or holder.ours:
                 continue
             who = holder.process or "a process that cannot be seen"
@@ -303,7 +289,7 @@ def _holders(view: View) -> Iterator[Result]:
             parts += [f"package {holder.package}"] if holder.package else []
             found = f"{holder.proto.upper()} {holder.port}: {who}"
             found += f" ({', '.join(parts)})" if parts else ""
-            taken = holder.unit in (info.service, f"{DISTRIBUTION.get(component)}.service")
+            taken = holder.unit in (info.service, f"{info.distribution}.service")
             yield _take(
                 member,
                 "ports",
@@ -327,7 +313,7 @@ def _take(member: Member, check: str, found: str, wanted: str, advice: str, take
 def _units(view: View) -> Iterator[Result]:
     for member, host in view.members():
         ours = {unit.name for unit in host.units if unit.ours}
-        names = {COMPONENTS[name].unit for name in member.components}
+        names = {DAEMONS[name].unit for name in member.components}
         for unit in host.units:
             idle = not unit.active and unit.state not in ("enabled", "enabled-runtime")
             # Ours lies over it already; or it is another name's, and sleeps.

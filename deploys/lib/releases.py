@@ -1,7 +1,7 @@
 """Which versions are installed, what their archives are called and what goes together.
 
-The one table of versions, archives and checksums. Nothing here touches a host or the network, and
-nothing but the standard library is needed, so that the lab can read it before anything is installed.
+The one table of versions, archives and checksums; what a product is, its declaration says (`daemons`). Nothing here
+touches a host or the network.
 
 Checksums: an archive is checked against the user's pin (setting `checksums`, archive name ->
 sha256), else against `PINNED`, else against the checksum file of its release, which lies beside
@@ -16,8 +16,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-# The last that upstream published binaries of, before it ended both (docs/storage.md).
-_MINIO = {"minio": "RELEASE.2025-09-07T16-13-09Z", "mc": "RELEASE.2025-08-13T08-35-41Z"}
+from deploys.lib.daemons import PRODUCTS, prometheus, thanos
+from deploys.lib.daemons.declare import Product
+from deploys.lib.daemons.objectstores import LAST_MC, LAST_MINIO
+
+_MINIO = {"minio": LAST_MINIO, "mc": LAST_MC}
 
 RELEASES: dict[str, dict[str, str]] = {
     # The newest that the lab can build.
@@ -62,63 +65,6 @@ Empty while upstream's archives have not been seen and verified: a made-up or co
 worse than the release's own `sha256sums.txt`, which is used where nothing is pinned here.
 """
 
-
-@dataclass(frozen=True)
-class Project:
-    """Where a component is released and what its archive must hold."""
-
-    repository: str
-    binaries: tuple[str, ...]
-    oldest: str
-    """Oldest version that the flag tables cover."""
-    tag: str = "v{version}"
-    file: str = "{component}-{version}.linux-{arch}.tar.gz"
-    """Upstream's name of the archive."""
-    sums: str = "sha256sums.txt"
-    """Upstream's name of the checksum file: `{file}` is the archive's, and `.md5` at its end says what is in it."""
-    flat: bool = False
-    """Whether the binaries lie at the top of the archive, and not in a directory named as we name ours."""
-    version_command: str = "--version"
-    """Argument with which a binary prints its version."""
-    parts: int = 3
-    """Numbers in a version; none where it is a date, as RELEASE.2025-09-07T16-13-09Z."""
-    raw: bool = False
-    """Whether what is released is the one binary itself, and no archive of it."""
-
-
-def _minio(name: str) -> Project:
-    return Project(
-        f"minio/{name}",
-        (name,),
-        _MINIO[name],
-        tag="{version}",
-        file="{component}.linux-{arch}.{version}",
-        sums="{file}.sha256sum",
-        raw=True,
-        parts=0,
-    )
-
-
-PROJECTS: dict[str, Project] = {
-    "prometheus": Project("prometheus/prometheus", ("prometheus", "promtool"), "2.45.0"),
-    "thanos": Project("thanos-io/thanos", ("thanos",), "0.32.0"),
-    "alertmanager": Project("prometheus/alertmanager", ("alertmanager", "amtool"), "0.26.0"),
-    "node_exporter": Project("prometheus/node_exporter", ("node_exporter",), "1.6.0"),
-    "blackbox_exporter": Project("prometheus/blackbox_exporter", ("blackbox_exporter",), "0.24.0"),
-    "seaweedfs": Project(
-        "seaweedfs/seaweedfs",
-        ("weed",),
-        "4.48",
-        tag="{version}",
-        file="linux_{arch}.tar.gz",
-        sums="{file}.md5",
-        flat=True,
-        version_command="version",
-        parts=2,
-    ),
-    "minio": _minio("minio"),
-    "mc": _minio("mc"),
-}
 
 ARCHITECTURES: dict[str, str] = {
     "amd64": "amd64",
@@ -205,7 +151,7 @@ def archive(component: str, version: str, arch: str) -> Archive:
 
 def reported(component: str, version: str | None) -> str | None:
     """A version as its daemon reports it, in the form of the tables: MinIO leaves half of a date's away."""
-    if version and PROJECTS[component].parts == 0 and not version.startswith("RELEASE."):
+    if version and PRODUCTS[component].parts == 0 and not version.startswith("RELEASE."):
         return "RELEASE." + version.replace(":", "-")
     return version
 
@@ -318,14 +264,10 @@ def delayed_compaction(versions: Mapping[str, str]) -> bool:
     True from Prometheus 3.9.0 with Thanos 0.41.0 on (`--storage.tsdb.delay-compact-file.path`);
     otherwise compaction is switched off by equal minimum and maximum block durations.
     """
-    return _has(versions, "prometheus", DELAY_PROMETHEUS) and _has(versions, "thanos", DELAY_THANOS)
+    return _has(versions, "prometheus", prometheus.DELAY_SINCE) and _has(
+        versions, "thanos", thanos.DELAY_SINCE
+    )
 
-
-DELAY_PROMETHEUS = "3.9.0"
-"""First Prometheus with `--storage.tsdb.delay-compact-file.path`."""
-
-DELAY_THANOS = "0.41.0"
-"""First Thanos whose sidecar accepts a Prometheus that compacts with that delay."""
 
 REMOTE_WRITE_2 = {"prometheus": "2.54.0", "thanos": "0.43.0-0"}
 """First version that takes remote write 2.0. Of Thanos (its receive) as its main branch has it (thanos #8913): no
@@ -364,7 +306,7 @@ def _key(version: str) -> tuple | None:
     return int(major), int(minor), int(patch or 0), pre is None, parts
 
 
-def _whole(version: str, what: str, project: Project) -> None:
+def _whole(version: str, what: str, project: Product) -> None:
     """Refuses what `parse` allows in a bound but no archive is called: a version of too few parts."""
     parse(version, what)
     parts = 0 if _DATED.fullmatch(version) else version.split("-")[0].count(".") + 1
@@ -393,10 +335,10 @@ def _before(versions: Mapping[str, str], component: str, bound: str) -> bool:
     return component in versions and not at_least(versions[component], bound)
 
 
-def _project(component: str) -> Project:
-    if component not in PROJECTS:
-        raise ValueError(f"component: {_unknown(component, PROJECTS)}")
-    return PROJECTS[component]
+def _project(component: str) -> Product:
+    if component not in PRODUCTS:
+        raise ValueError(f"component: {_unknown(component, PRODUCTS)}")
+    return PRODUCTS[component]
 
 
 def _unknown(found: str, allowed: Iterable[str]) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from deploys.lib import releases, topology
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.findings import Finding, host_finding
 from deploys.lib.site import Member, Site
-from deploys.lib.topology import COMPONENTS
 
 VERSION_2 = "io.prometheus.write.v2.Request"
 """Upstream's name of the message of remote write 2.0; its default is that of 1.0."""
@@ -45,7 +45,7 @@ def receiver(site: Site, url: Any) -> tuple[str, Member] | None:
     address = topology.ip(host)
     for component, kind in _RECEIVERS.items():
         for member in site.running(component):
-            if port != getattr(member.settings, COMPONENTS[component].ports[kind].setting):
+            if port != getattr(member.settings, DAEMONS[component].ports[kind].setting):
                 continue
             names = (member.address, member.management, member.name)
             if host in [name.lower().rstrip(".") for name in names if name] or (
@@ -65,7 +65,7 @@ def check_protocol(site: Site, member: Member) -> Iterator[Finding]:
         if found is None:
             continue
         component, other = found
-        archive = COMPONENTS[component].archive
+        archive = DAEMONS[component].archive
         since = releases.REMOTE_WRITE_2[archive]
         try:
             version = other.settings.version(component)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from deploys.lib import topology
+from deploys.lib import flags
 from deploys.lib.component import Change, Component
+from deploys.lib.daemons import GROUPS
+from deploys.lib.daemons.declare import Daemon
 from deploys.lib.site import Member, Site
 from facts.reports.look import State
 
@@ -60,7 +62,8 @@ class Role:
     whose failure stops this one. A role without a gate gates nobody. `stands_in(other, member)` says whether `other`
     has the series, rules or ring that `member` has, and so does its job while that one is down; where nobody does, it
     is a tier of one, restarted with its outage said beforehand. `enough(site, member)` is how many others have to do
-    their job while `member` is down. `together(site, member, state)` is why all members have to be restarted in one
+    their job while `member` is down. `values` are the flags of its daemons that need a site.
+    `together(site, member, state)` is why all members have to be restarted in one
     step, as they would not know each other in turns; empty where nothing is. `means(member, state, change)` are more
     lines for the operator on what a change means.
     """
@@ -73,14 +76,17 @@ class Role:
     needs: tuple[Role, ...] = ()
     stands_in: Callable[[Member, Member], bool] = lambda other, member: True
     enough: Callable[[Site, Member], int] = lambda site, member: 1
+    values: Mapping[Daemon, Mapping[str, flags.Here]] = field(default_factory=dict)
     together: Callable[[Site, Member, State], str] | None = None
     means: Callable[[Member, State, Change], Iterable[str]] = lambda member, state, change: ()
 
     def __post_init__(self) -> None:
-        if self.group is not None and self.group not in topology.GROUPS:
+        if self.group is not None and self.group not in GROUPS:
             raise ValueError(f"role {self.name}: no group {self.group}")
         if wrong := [need for need in self.needs if not isinstance(need, Role)]:
             raise TypeError(f"role {self.name} needs {wrong[0]!r}, which is no role")
+        for daemon, values in self.values.items():
+            flags.give(daemon, values)
         ROLES[self.name] = self
 
     def members(self, site: Site) -> list[Member]:

@@ -23,7 +23,7 @@ from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand, opera
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.context import ctx_state
 
-from deploys.lib import alive, faults, live, plan, runs, topology
+from deploys.lib import alive, faults, live, plan, relations, runs, topology
 from deploys.lib.ask import AT_ONCE, at_once, script, side_by_side
 from deploys.lib.component import (
     Change,
@@ -34,6 +34,7 @@ from deploys.lib.component import (
     stage_script,
     swap_script,
 )
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.findings import printable
 from deploys.lib.load import load_site
 from deploys.lib.look import forget, look_at_host, looks, parts
@@ -583,7 +584,7 @@ def _ports_that_move(component: Component) -> Iterator[str]:
     """What is dialled at a port that is another one after this turn finds nobody there, until it was told itself."""
     me, units = member(), {service.name for service in component.services}
     for name in me.components:
-        info = topology.COMPONENTS[name]
+        info = DAEMONS[name]
         if info.unit not in units:
             continue
         for kind in info.ports:
@@ -595,7 +596,7 @@ def _ports_that_move(component: Component) -> Iterator[str]:
                 continue
             who = [
                 one
-                for one, ports in topology.DIALS.items()
+                for one, ports in relations.DIALS.items()
                 if (name, kind) in ports and site().running(one)
             ]
             where = "it" if who == [name] else ", ".join(one for one in who if one != name)

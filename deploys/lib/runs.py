@@ -27,6 +27,7 @@ from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_host, ctx_state
 
 from deploys.lib import faults, lock, plan, topology
+from deploys.lib.daemons import of_groups
 from deploys.lib.secrets import redact
 from deploys.lib.service import running_version
 from deploys.lib.site import Site
@@ -296,7 +297,7 @@ class Run(BaseStateCallback):
         self.answers[host] = lock.parse(found.extra.get("lock", []))
         member = self.site.hosts[host]
         releases = {}
-        for info in topology.of_groups(member.groups):
+        for info in of_groups(member.groups):
             wanted = member.settings.version(info.archive)
             releases[info.name] = {"from": running_version(info, found), "to": wanted}
         self.record["releases"][host] = releases

@@ -8,6 +8,8 @@ from pathlib import PurePosixPath
 
 from deploys.lib import bucket, config, releases, topology
 from deploys.lib.component import Component, Directory, File, Service
+from deploys.lib.daemons import DAEMONS, REPLACED
+from deploys.lib.daemons.declare import Daemon
 from deploys.lib.site import Member, Site
 from deploys.lib.units import unit
 from facts.reports.look import State
@@ -19,7 +21,7 @@ def installed(member: Member, found: State, archive: str) -> str:
     return f"{topology.INSTALL_DIR}/{releases.archive(archive, version, found.arch).directory}"
 
 
-def running_version(info: topology.ComponentInfo, found: State) -> str | None:
+def running_version(info: Daemon, found: State) -> str | None:
     """The version of the release that a daemon runs from; None where it does not run, or not from ours."""
     process = found.processes.get(info.unit)
     match = re.match(
@@ -28,33 +30,33 @@ def running_version(info: topology.ComponentInfo, found: State) -> str | None:
     return match[1] if match else None
 
 
-def daemons(
+def component(
     name: str,
     site: Site,
     member: Member,
     found: State,
-    *components: str,
+    *names: str,
     files: dict[str, File] | None = None,
     directories: dict[str, Directory] | None = None,
     checks: tuple[str, ...] = (),
 ) -> Component:
-    """The component `name` that runs the daemons `components`, started in this order, with their files. Their units
+    """The component `name` that runs the daemons `names`, started in this order, with their files. Their units
     are checked as well."""
     files, links, services, verified, trials = dict(files or {}), {}, [], [], {}
-    for component in components:
-        info = topology.COMPONENTS[component]
+    for component in names:
+        info = DAEMONS[component]
         rendered = unit(component, site, member, found)
         if info.bucket in rendered.restart_paths:
             wanted = bucket.config_of(member, component)
             files[info.bucket] = config.file(wanted, "bucket_config", group=component)
             trials[info.bucket] = partial(bucket.trial, member, component)
-        theirs = topology.DISTRIBUTION.get(component)
+        theirs = info.distribution
         service = Service(
             rendered.name,
             tuple(rendered.argv),
             rendered.restart_paths,
             rendered.reload_paths,
-            replaces=(theirs,) if member.settings.take_over and theirs in topology.REPLACED else (),
+            replaces=(theirs,) if member.settings.take_over and theirs in REPLACED else (),
         )
         files[service.path] = File(rendered.text, "644", group="root")
         services.append(service)
@@ -91,7 +93,7 @@ def data_directories(path: str) -> dict[str, Directory]:
 
 def thanos_directories(component: str) -> dict[str, Directory]:
     """Where a Thanos component of its own reads and writes, as `topology` has it."""
-    info = topology.COMPONENTS[component]
+    info = DAEMONS[component]
     found = {
         topology.THANOS_DIR: Directory("750"),
         info.config_dir: Directory("750", managed=True),

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from deploys.lib import topology, web
+from deploys.lib import relations, topology, web
+from deploys.lib.daemons import DAEMONS, GROUPS, of_groups
 from deploys.lib.findings import Finding
 from deploys.lib.live import Live
 from deploys.lib.settings import Settings, listens_on
-from deploys.lib.topology import COMPONENTS, GROUPS, Endpoint
+from deploys.lib.topology import Endpoint
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Member:
 
     @cached_property
     def components(self) -> tuple[str, ...]:
-        """Names of the components it runs, in the order of `topology.COMPONENTS`."""
-        return tuple(c.name for c in topology.of_groups(self.groups))
+        """Names of the components it runs, in the order of `DAEMONS`."""
+        return tuple(c.name for c in of_groups(self.groups))
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Site:
 
     def running(self, component: str) -> list[Member]:
         """The hosts that run `component`, in inventory order."""
-        return self.members(COMPONENTS[component].group)
+        return self.members(DAEMONS[component].group)
 
     def peers(self, member: Member, group: str) -> list[Member]:
         """The other hosts of `group`, in inventory order."""
@@ -128,14 +129,14 @@ class Site:
         """Every StoreAPI that the queriers ask, as component and host."""
         return [
             (name, member)
-            for name in topology.STORE_APIS
+            for name in relations.STORE_APIS
             for member in self.running(name)
             # A ruler that sends what it records has nothing to be asked for.
             if not (name == "thanos-rule" and member.settings.rule_remote_write)
         ]
 
     def dials(self, member: Member) -> list[Endpoint]:
-        """Every port that `member` dials on other hosts, whatever for (`topology.DIALS`)."""
+        """Every port that `member` dials on other hosts, whatever for (`relations.DIALS`)."""
         if member.name not in self._dials:
             ports: dict[tuple[str, str], dict[str, Member]] = {}
             for component, kind, others in self._dialled_by(member):
@@ -152,10 +153,10 @@ class Site:
         """Component, kind of port, and the hosts on which `member` dials it."""
         for name in member.components:
             if name == "prometheus":
-                for component in COMPONENTS:
+                for component in DAEMONS:
                     yield component, "http", self.scraped(member, component)
                 yield name, "http", self.watched(member)
-            for component, kind in topology.DIALS.get(name, ()):
+            for component, kind in relations.DIALS.get(name, ()):
                 yield component, kind, self.running(component)
 
     def dialled(self, member: Member) -> dict[tuple[str, int], list[Member]]:
@@ -165,7 +166,7 @@ class Site:
             for endpoint in self.dials(other):
                 if endpoint.host_name != member.name:
                     continue
-                info = COMPONENTS[endpoint.component]
+                info = DAEMONS[endpoint.component]
                 ports = {getattr(member.settings, p.setting): p for p in info.ports.values()}
                 for protocol in ports[endpoint.port].transports:
                     found.setdefault((protocol, endpoint.port), []).append(other)
@@ -178,9 +179,9 @@ class Site:
     def local(self, component: str, member: Member, port: str = "http") -> Endpoint:
         """Where processes on the same host reach it: loopback, unless it listens elsewhere, or has a
         certificate, which names the service address."""
-        if COMPONENTS[component].web and web.tls(member.settings):
+        if DAEMONS[component].web and web.tls(member.settings):
             return self.endpoint(component, member, port)
-        listens = listens_on(COMPONENTS[component], member.settings)
+        listens = listens_on(DAEMONS[component], member.settings)
         found = topology.ip(listens)
         # An address, never the name localhost, which may lead to DNS or to the other family.
         address = "127.0.0.1" if found is None or found.is_unspecified else str(found)
@@ -189,7 +190,7 @@ class Site:
     def listen(self, component: str, member: Member, port: str = "http") -> str:
         """`address:port` to listen on. With an IPv6 address the wildcard covers both families."""
         default = "::" if ":" in member.address else "0.0.0.0"
-        address = listens_on(COMPONENTS[component], member.settings) or default
+        address = listens_on(DAEMONS[component], member.settings) or default
         return self._endpoint(component, member, port, address).target
 
     def ports(self, component: str, member: Member, kind: str = "http") -> list[int]:
@@ -203,7 +204,7 @@ class Site:
         return list(dict.fromkeys([wanted, *(port for port in before if port)]))
 
     def _endpoint(self, component: str, member: Member, port: str, address: str) -> Endpoint:
-        info = COMPONENTS[component]
+        info = DAEMONS[component]
         number = getattr(member.settings, info.ports[port].setting)
         scheme = "https" if port == "http" and info.web and web.tls(member.settings) else "http"
         return Endpoint(member.name, component, address, number, scheme)

@@ -14,13 +14,17 @@ from typing import Any
 from deploys.lib import (
     ROOT,
     bucket_checks,
+    derived,
     flags,
+    relations,
     releases,
     remote_write_checks,
     topology,
     web_checks,
 )
 from deploys.lib.config import WATCHDOG, federation_jobs, is_for_watchdog
+from deploys.lib.daemons import DAEMONS, GROUPS, prometheus, thanos
+from deploys.lib.durations import go_seconds, seconds, written
 from deploys.lib.findings import Finding, host_finding, nearest
 from deploys.lib.results import some
 from deploys.lib.secrets import (
@@ -38,18 +42,8 @@ from deploys.lib.secrets import (
     misplaced,
     read_secret,
 )
-from deploys.lib.settings import (
-    CLUSTER_LABEL,
-    REPLICA_LABEL,
-    Settings,
-    go_seconds,
-    listens_on,
-    reachable,
-    seconds,
-    written,
-)
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, Settings, listens_on, reachable
 from deploys.lib.site import InventoryHost, Member, Site
-from deploys.lib.topology import COMPONENTS, GROUPS
 
 # --- Checks of one host ---------------------------------------------------------------------------
 
@@ -143,10 +137,10 @@ def check_readable(site: Site, member: Member) -> Iterator[Finding]:
 def _check_flags(site: Site, member: Member) -> Iterator[Finding]:
     judged = set()
     # Its own first: two components may share a setting, where a host runs one of them at most.
-    for component in (*member.components, *COMPONENTS):
-        if flags.EXTRA[component] in judged:
+    for component in (*member.components, *DAEMONS):
+        if DAEMONS[component].extra in judged:
             continue
-        judged.add(flags.EXTRA[component])
+        judged.add(DAEMONS[component].extra)
         for problem in flags.problems(component, member.settings):
             yield host_finding(member, problem.key, problem.found, problem.allowed)
 
@@ -164,7 +158,7 @@ def _check_versions(site: Site, member: Member) -> Iterator[Finding]:
 def _check_ports(site: Site, member: Member) -> Iterator[Finding]:
     used: dict[int, str] = {}
     for name in member.components:
-        for one in COMPONENTS[name].ports.values():
+        for one in DAEMONS[name].ports.values():
             setting = one.setting
             port = getattr(member.settings, setting)
             if used.get(port, setting) != setting:
@@ -172,7 +166,7 @@ def _check_ports(site: Site, member: Member) -> Iterator[Finding]:
                 yield host_finding(member, setting, found, "a port of its own")
             used.setdefault(port, setting)
     for name in member.components:
-        info = COMPONENTS[name]
+        info = DAEMONS[name]
         listens = topology.ip(listens_on(info, member.settings))
         if listens and not listens.is_unspecified and str(listens) != member.address:
             found = f"{listens}, while others dial {member.address}"
@@ -313,7 +307,7 @@ def _alert_relabelling(config: dict) -> Iterator[tuple[str, Any]]:
 def _check_jobs(
     finding: Callable[..., Finding], settings: Settings, more: list[str]
 ) -> Iterator[Finding]:
-    own = {*more, topology.WATCHED_JOB, *(info.job_name for info in COMPONENTS.values())}
+    own = {*more, relations.WATCHED_JOB, *(info.job_name for info in DAEMONS.values())}
     seen: set[str] = set()
     jobs = [("prometheus_targets", name, {}) for name in settings.prometheus_targets]
     jobs += [
@@ -491,8 +485,8 @@ def _check_out_of_order(site: Site, member: Member) -> Iterator[Finding]:
     for key, window in found:
         if not _some_time(window):
             continue
-        if key.startswith("prometheus") and not flags.delayed_compaction(member):
-            allowed = f"0, or Prometheus {releases.DELAY_PROMETHEUS} with Thanos {releases.DELAY_THANOS}, or newer: "
+        if key.startswith("prometheus") and not derived.delayed_compaction(member):
+            allowed = f"0, or Prometheus {prometheus.DELAY_SINCE} with Thanos {thanos.DELAY_SINCE}, or newer: "
             allowed += (
                 "older ones merge such blocks before they are uploaded, and what is merged is not"
             )
@@ -686,7 +680,7 @@ def _rest(settings: Settings) -> dict[str, Any]:
 
 
 def _check_versions_agree(site: Site) -> Iterator[Finding]:
-    for name, info in COMPONENTS.items():
+    for name, info in DAEMONS.items():
         found: dict[str, list[str]] = {}
         for member in site.running(name):
             try:
@@ -817,7 +811,7 @@ def _check_ring(site: Site) -> Iterator[Finding]:
         allowed = f"at most {len(members)}, which is how many hosts the group receive has: "
         allowed += "others would refuse to start"
         yield host_finding(first, key, str(copies), allowed)
-    elif not flags.ring_spare(first):
+    elif not derived.ring_spare(first):
         found = f"{copies} copies on {len(members)} hosts"
         allowed = "3 copies, and as many hosts or more: a write is refused while a member is down"
         yield host_finding(first, key, found, allowed, "warn")

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploys.lib import flags, topology, uploads
+from deploys.lib import derived, uploads
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.results import Result
 from deploys.lib.verify_view import View
 from facts.http import NO_ANSWER
@@ -13,14 +14,14 @@ from facts.reports import thanos
 
 
 def _journal(component: str) -> str:
-    unit = topology.COMPONENTS[component].unit
+    unit = DAEMONS[component].unit
     return f"systemctl status {unit}; journalctl -u {unit}"
 
 
 def _check_uploads(view: View) -> Iterator[Result]:
     """A20: what the sidecars have to upload, they upload."""
     for member, report in view.sidecars():
-        if not report.ready or not flags.uploads(member):
+        if not report.ready or not derived.uploads(member):
             continue
         if report.failed and not report.last_upload:
             yield Result(

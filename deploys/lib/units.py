@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from deploys.lib import bucket, flags, topology, web
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons.declare import WRITE, Daemon
 from deploys.lib.settings import HOMES, account_of
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
@@ -84,175 +86,12 @@ HARDENING: tuple[Directive, ...] = (
 OLDEST_SYSTEMD = topology.OLDEST_SYSTEMD
 
 
-@dataclass(frozen=True)
-class Daemon:
-    """What a unit needs besides its command line."""
-
-    description: str
-    documentation: str
-    data: str | None = None
-    """Directory it writes to; everything else is read-only for it."""
-    data_setting: str | None = None
-    """Setting with that directory, where it is somebody else's."""
-    after: tuple[str, ...] = ()
-    stop_seconds: int = 90
-    reload_paths: tuple[str, ...] = ()
-    restart_paths: tuple[str, ...] = ()
-    """Files that only a start reads, where a flag names them or their directory."""
-    environment: dict[str, str] = field(default_factory=dict)
-    """Variables of its environment; what they name may be in `restart_paths`."""
-    keys_tool: str | None = None
-    """Program that loads `reload_paths` once the daemon is up, and at a reload: as root, and not a signal."""
-    hardening: dict[str, str | None] | None = None
-    """Directive -> another value, or None where it must not be set."""
-    system_calls: tuple[str, ...] = ()
-    """More lines of SystemCallFilter."""
-
-
-# Thanos waits up to 2 minutes each for its HTTP and gRPC servers to drain, one after the other.
-_THANOS_STOP = 250
-
-_PROMETHEUS = Daemon(
-    description="Prometheus",
-    documentation="https://prometheus.io/docs/",
-    data=topology.PROMETHEUS_DATA,
-    # Flushing a large head takes minutes; a kill in between means replaying all of it.
-    stop_seconds=600,
-    # Files of targets are not among them: Prometheus watches those itself. Nor are secrets: it
-    # reads a password at each request, a CA likewise, a client's certificate at each handshake.
-    reload_paths=(topology.PROMETHEUS_CONFIG, topology.RULES_DIR),
-)
-
-DAEMONS: dict[str, Daemon] = {
-    "prometheus": _PROMETHEUS,
-    "prometheus-upper": _PROMETHEUS,
-    "thanos-sidecar": Daemon(
-        description="Thanos sidecar of Prometheus",
-        documentation="https://thanos.io/tip/components/sidecar.md/",
-        data=topology.PROMETHEUS_DATA,
-        # Only the order. It outlives restarts of Prometheus and waits for it by itself; and its own
-        # restart must not start a Prometheus that somebody stopped, as Wants would.
-        after=("prometheus.service",),
-        stop_seconds=_THANOS_STOP,
-        restart_paths=(topology.SIDECAR_CLIENT,),
-    ),
-    "thanos-sidecar-attached": Daemon(
-        description="Thanos sidecar of a Prometheus that is not ours",
-        documentation="https://thanos.io/tip/components/sidecar.md/",
-        data_setting="attached_data_dir",
-        stop_seconds=_THANOS_STOP,
-    ),
-    "alertmanager": Daemon(
-        description="Alertmanager",
-        documentation="https://prometheus.io/docs/alerting/latest/alertmanager/",
-        data=topology.ALERTMANAGER_DATA,
-        reload_paths=(topology.ALERTMANAGER_CONFIG, topology.TEMPLATES_DIR),
-        # Gossip lists the addresses of the host by netlink.
-        hardening={"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK"},
-    ),
-    "thanos-querier": Daemon(
-        description="Thanos querier",
-        documentation="https://thanos.io/tip/components/query.md/",
-        stop_seconds=_THANOS_STOP,
-    ),
-    "thanos-query-frontend": Daemon(
-        description="Thanos query frontend",
-        documentation="https://thanos.io/tip/components/query-frontend.md/",
-        stop_seconds=_THANOS_STOP,
-        restart_paths=(topology.FRONTEND_CLIENT, topology.FRONTEND_CACHE),
-    ),
-    "thanos-store": Daemon(
-        description="Thanos store gateway",
-        documentation="https://thanos.io/tip/components/store.md/",
-        data=topology.STORE_DATA,
-        stop_seconds=_THANOS_STOP,
-        restart_paths=(topology.STORE_INDEX_CACHE,),
-    ),
-    "thanos-compactor": Daemon(
-        description="Thanos compactor",
-        documentation="https://thanos.io/tip/components/compact.md/",
-        data=topology.COMPACTOR_DATA,
-        # Halted, or in wait for its bucket, it ends by no signal. A pass that is cut short is begun again.
-        stop_seconds=30,
-    ),
-    "thanos-rule": Daemon(
-        description="Thanos ruler",
-        documentation="https://thanos.io/tip/components/rule.md/",
-        data=topology.RULE_DATA,
-        stop_seconds=_THANOS_STOP,
-        reload_paths=(topology.RULE_RULES_DIR,),
-        restart_paths=(
-            topology.RULE_QUERY,
-            topology.RULE_ALERTMANAGERS,
-            topology.RULE_REMOTE_WRITE,
-        ),
-    ),
-    "thanos-receive": Daemon(
-        description="Thanos receive",
-        documentation="https://thanos.io/tip/components/receive.md/",
-        data=topology.RECEIVE_DATA,
-        # It uploads what it holds before it ends.
-        stop_seconds=900,
-    ),
-    "thanos-bucket-web": Daemon(
-        description="Thanos bucket web",
-        documentation="https://thanos.io/tip/components/tools.md/",
-        stop_seconds=_THANOS_STOP,
-    ),
-    "seaweedfs": Daemon(
-        description="SeaweedFS, an S3 server",
-        documentation="https://github.com/seaweedfs/seaweedfs/wiki",
-        data=topology.SEAWEEDFS_DATA,
-        # It waits 15 s for its own streams to end, which never do, and stores nothing meanwhile.
-        # What it has acknowledged is written by then.
-        stop_seconds=5,
-        reload_paths=(topology.SEAWEEDFS_KEYS,),
-        restart_paths=(topology.SEAWEEDFS_SECURITY,),
-    ),
-    "minio": Daemon(
-        description="MinIO, an S3 server",
-        documentation="https://github.com/minio/minio/tree/master/docs",
-        data=topology.MINIO_DATA,
-        stop_seconds=30,
-        environment={
-            "MINIO_CONFIG_ENV_FILE": topology.MINIO_ENV,
-            # Its port tells nobody more than those of the other daemons do.
-            "MINIO_PROMETHEUS_AUTH_TYPE": "public",
-            "MINIO_UPDATE": "off",
-        },
-        reload_paths=(topology.MINIO_KEYS_DIR, topology.MINIO_KEYS),
-        restart_paths=(topology.MINIO_ENV,),
-        keys_tool=topology.MINIO_KEYS,
-        # It lists the addresses of the host.
-        hardening={"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK"},
-    ),
-    "node_exporter": Daemon(
-        description="Prometheus node exporter",
-        documentation="https://github.com/prometheus/node_exporter",
-        # It describes the host, and has to see it: mounts of /proc/1, home file systems, the host's
-        # name as it changes, other users, network devices, and the clock's state (adjtimex, which
-        # also sets it, for those who may).
-        hardening={
-            "UMask": "0077",
-            "ProtectHome": "read-only",
-            "ProtectProc": None,
-            "ProtectClock": None,
-            "ProtectHostname": None,
-            "PrivateUsers": None,
-            "PrivateIPC": None,
-            "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
-        },
-        system_calls=("~@resources", "adjtimex"),
-    ),
-}
-
-
 def hardening(
     component: str, systemd_version: int, writable: Sequence[str] = ()
 ) -> list[tuple[str, str]]:
     """The lines of hardening of `component`, which writes to `writable`, that systemd of this version knows."""
     daemon = DAEMONS[component]
-    exceptions = dict(daemon.hardening or {})
+    exceptions = dict(daemon.hardening)
     if any(PurePosixPath(path).is_relative_to(home) for path in writable for home in HOMES):
         exceptions["ProtectHome"] = "read-only"  # what is hidden cannot be made writable
     lines = []
@@ -264,12 +103,12 @@ def hardening(
     return lines
 
 
-def _writable(component: str, member: Member, daemon: Daemon) -> list[str]:
+def _writable(member: Member, daemon: Daemon) -> list[str]:
     """The directories that it writes to: its data, and the bucket where that is a directory."""
-    found = [daemon.data] if daemon.data else []
+    found = [daemon.data_dir] if daemon.data_dir else []
     found += [getattr(member.settings, daemon.data_setting)] if daemon.data_setting else []
     shared = bucket.directory(member)
-    return found + ([shared] if shared and bucket.WRITE in bucket.RIGHTS.get(component, ()) else [])
+    return found + ([shared] if shared and WRITE in daemon.rights else [])
 
 
 def quote(word: str) -> str:
@@ -299,30 +138,30 @@ def unit(component: str, site: Site, member: Member, found: State) -> Unit:
         raise ValueError(
             f"{member.name}: found systemd {systemd_version}; allowed: {OLDEST_SYSTEMD} and newer"
         )
-    info, daemon = topology.COMPONENTS[component], DAEMONS[component]
+    daemon = DAEMONS[component]
     argv = flags.argv(component, site, member, found)
     given = {word.partition("=")[2] for word in argv} | set(daemon.environment.values())
-    starts = (*daemon.restart_paths, *([info.bucket] if info.bucket else []))
+    starts = (*daemon.restart_paths, *([daemon.bucket] if daemon.bucket else []))
     restart_paths = tuple(p for p in starts if {p, str(PurePosixPath(p).parent)} & given)
     # `+`: as root, as the hashes are of files that the daemon may not read. `-`: what cannot be
     # stamped is loaded again by the next run; it must not keep a daemon down.
-    started = ["started", info.unit, f"{topology.UNIT_DIR}/{info.service}", *restart_paths]
-    loaded = ["loaded", info.unit, *daemon.reload_paths]
+    started = ["started", daemon.unit, f"{topology.UNIT_DIR}/{daemon.service}", *restart_paths]
+    loaded = ["loaded", daemon.unit, *daemon.reload_paths]
     stamps = [started, loaded] if daemon.reload_paths else [started]
-    user, group = account_of(info, member.settings)
-    writable = _writable(component, member, daemon)
+    user, group = account_of(daemon, member.settings)
+    writable = _writable(member, daemon)
     # The first owns what all daemons of ours read; in the second it is alone, so that no other can read its key.
-    groups = [topology.GROUP] if info.account else []
-    groups += [component] if {info.bucket, info.keys} & given else []
+    groups = [topology.GROUP] if daemon.account else []
+    groups += [component] if {daemon.bucket, daemon.keys} & given else []
     # As root, so that no sandbox has to be built, which fails once its /tmp was cleaned up.
     load = f"+{daemon.keys_tool}" if daemon.keys_tool else "+/bin/kill -HUP $MAINPID"
     text = template(
         "unit.service.j2",
-        unit=info.unit,
+        unit=daemon.unit,
         type="exec" if systemd_version >= 240 else "simple",
         description=daemon.description,
         documentation=daemon.documentation,
-        web=web.read_at_start(member.settings) if info.web else "",
+        web=web.read_at_start(member.settings) if daemon.web else "",
         # A clock that jumps after the start makes samples that are refused or in the future.
         after=["network-online.target", "time-sync.target", *daemon.after],
         user=user,
@@ -342,4 +181,4 @@ def unit(component: str, site: Site, member: Member, found: State) -> Unit:
         writable=[quote(path) for path in writable],
         hardening=hardening(component, systemd_version, writable),
     )
-    return Unit(info.unit, text, argv, daemon.reload_paths, restart_paths)
+    return Unit(daemon.unit, text, argv, daemon.reload_paths, restart_paths)

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import flags
+from deploys.lib import derived
 from deploys.lib.ask import script
+from deploys.lib.durations import seconds
 from deploys.lib.preflight_view import View
 from deploys.lib.results import Result
-from deploys.lib.settings import PROVEN_RETENTION, seconds
+from deploys.lib.settings import PROVEN_RETENTION
 from deploys.lib.site import Member, Site
 from facts.reports import thanos
 
@@ -33,7 +34,7 @@ def short(member: Member) -> dict[str, str]:
     return {
         component: kept
         for component, setting in LOCAL.items()
-        if component in member.components and flags.uploads(member)
+        if component in member.components and derived.uploads(member)
         for kept in (getattr(member.settings, setting),)
         if 0 < seconds(kept) < seconds(PROVEN_RETENTION)
     }

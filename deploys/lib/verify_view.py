@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from deploys.lib import causes, faults, flags, topology
+from deploys.lib import causes, derived, faults, relations
 from deploys.lib.results import Daemon
 from deploys.lib.site import Member, Site
 from facts.http import Answer
@@ -16,15 +16,6 @@ from facts.reports import look, prometheus
 
 PROMETHEUS = ("prometheus", "prometheus-upper")
 """The components that are a Prometheus, of which a host runs at most one."""
-
-
-@dataclass(frozen=True)
-class Plain:
-    """A daemon of which only readiness and version are asked."""
-
-    ready: bool
-    version: str | None = None
-    errors: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ class View:
 
     def sidecars(self) -> list[tuple[Member, Any]]:
         """The asked sidecars, whosever Prometheus they stand beside."""
-        return [found for component in topology.SIDECARS for found in self.reports(component)]
+        return [found for component in relations.SIDECARS for found in self.reports(component)]
 
     def clusters(self) -> dict[str, list[tuple[Member, prometheus.Report]]]:
         """The Prometheus that reported what they scrape, by cluster."""
@@ -96,7 +87,7 @@ class View:
         """The querier that a query frontend asks, where it is one of the site."""
         if "querier" in frontend.groups and not frontend.settings.frontend_downstream:
             return frontend.name, "thanos-querier"
-        url = flags.frontend_downstream(self.site, frontend)
+        url = derived.frontend_downstream(self.site, frontend)
         return self.addresses.get(urlsplit(url).netloc)
 
     @property

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.settings import Settings
-from deploys.lib.topology import COMPONENTS, WEB_DIR, Endpoint
+from deploys.lib.topology import WEB_DIR, Endpoint
 
 Data = dict[str, Any]
 
@@ -99,7 +100,7 @@ def curl(endpoint: Endpoint, settings: Settings) -> tuple[str, tuple[str, ...]]:
         if name := client["tls_config"].get("server_name"):
             url = f"https://{name}:{endpoint.port}"
             options += ("--connect-to", f"::{endpoint.target}")
-    asked = COMPONENTS[endpoint.component].web and asks_password(settings)
+    asked = DAEMONS[endpoint.component].web and asks_password(settings)
     if asked and client.get("basic_auth"):
         options += ("--config", CURL_USER)
     return url, options

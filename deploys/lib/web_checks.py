@@ -10,10 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from deploys.lib import releases, topology, web
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.findings import Finding, host_finding, nearest
 from deploys.lib.secrets import SecretError, is_secret, resolve
 from deploys.lib.site import Member, Site
-from deploys.lib.topology import COMPONENTS
 
 if TYPE_CHECKING:  # it takes a tenth of a second, and most sites have no certificate
     from cryptography.x509 import Certificate
@@ -128,7 +128,7 @@ def check_server(site: Site, member: Member) -> Iterator[Finding]:
         part, _, key = dotted.partition(".")
         if part not in config or (key and key not in config[part]):
             continue
-        infos = [COMPONENTS[name] for name in member.components]
+        infos = [DAEMONS[name] for name in member.components]
         for project in dict.fromkeys(info.archive for info in infos if info.web):
             try:
                 version = settings.version(project)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from deploys.lib import topology
+from deploys.lib.daemons import UNITS
 from facts import Reading, guarded, known_units
 
 MARK = "=== "
@@ -393,7 +394,7 @@ def _read_drop_ins(lines: list[str]) -> dict[str, dict[str, list[str]]]:
         if path:
             files[path].append(line[len(path) + 1 :])
     found: dict[str, dict[str, list[str]]] = {}
-    for unit in topology.UNITS:
+    for unit in UNITS:
         names = drop_in_directories(unit)
         taken: set[str] = set()
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 from facts import Reading, guarded, listeners
 from facts.reports.look import State
 
@@ -64,7 +65,7 @@ class Holder(Reading):
     @property
     def ours(self) -> bool:
         """A unit of ours, running what we unpacked."""
-        units = {info.service for info in topology.COMPONENTS.values()}
+        units = {info.service for info in DAEMONS.values()}
         return self.unit in units and self.exe.startswith(f"{topology.INSTALL_DIR}/")
 
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from deploys.lib import flags, topology
+from deploys.lib import derived, topology
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.site import Member, Site
 from facts.http import metrics
 from tests.drills.site import ask, get, on_all, shell, wait_for
@@ -147,7 +148,7 @@ class Block:
 
 def tool(site: Site, words: str, check: bool = True) -> str:
     """What `thanos tools bucket <words>` prints, run beside the compactor with its key."""
-    info = topology.COMPONENTS["thanos-compactor"]
+    info = DAEMONS["thanos-compactor"]
     host = site.running(info.name)[0].name
     return shell(
         host, f"{info.path} tools bucket {words} --objstore.config-file={info.bucket} 2>&1", check
@@ -298,7 +299,7 @@ def seeded(site: Site, ago: float, hours: int) -> Iterator[Seeded]:
 
 def ever_uploaded(site: Site) -> set[str]:
     """The ULIDs that sidecars say they uploaded: the compactor may have merged them since."""
-    path = f"{topology.PROMETHEUS_DATA}/{flags.SHIPPER_META}"
+    path = f"{topology.PROMETHEUS_DATA}/{derived.SHIPPER_META}"
     return {
         ulid
         for m in site.running("thanos-sidecar")

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlencode
 
-from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.settings import REPLICA_LABEL
 from deploys.lib.site import Member, Site
 from tests.drills.site import client, fetch, interval, query, value
@@ -118,7 +118,7 @@ class Probe:
                 round_.errors[querier.name] = str(error)
 
     def _ready(self, round_: Round, tier: str, member: Member) -> None:
-        path = topology.COMPONENTS[tier].ready_path
+        path = DAEMONS[tier].ready_path
         try:
             self._speaking(tier, member, lambda url: fetch(url + path))
         except UNSERVED:

@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 
 import requests
 
-from deploys.lib import topology
+from deploys.lib.daemons import UNITS
+from deploys.lib.durations import seconds
 from deploys.lib.load import site_from_dicts
 from deploys.lib.secrets import resolve
-from deploys.lib.settings import seconds
 from deploys.lib.site import Member, Site
 from tests.lab import hosts as lab_hosts
 from tests.lab import plan
@@ -258,7 +258,7 @@ class Unit:
     boot: str
 
 
-_UNITS = [f"{unit}.service" for unit in topology.UNITS]
+_UNITS = [f"{unit}.service" for unit in UNITS]
 
 
 def units(names: Iterable[str] = plan.HOSTS) -> dict[tuple[str, str], Unit]:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from deploys.lib.settings import seconds
+from deploys.lib.durations import seconds
 from deploys.lib.site import Site
 from tests.drills.site import alerts, notifications, rules, run_site, stopped, wait_for
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from deploys.lib import checks, flags
+from deploys.lib import checks, derived
 from deploys.lib.site import Member, Site
 from tests.drills.site import get, moved, run_site, units
 
@@ -97,9 +97,9 @@ def test_what_is_used_is_what_prometheus_says(site: Site) -> None:
             assert int(targets) == asked(site, member, counted)
             ends = [one[job] for one in said[member.name]]
             assert between(number(each), ends, 0.05), f"{member.name}: {job}: {each}, not {ends}"
-        if flags.retention_in_file(member):
+        if derived.retention_in_file(member):
             share = asked(site, member, f"prometheus_tsdb_retention_limit_percentage{own}")
-            assert share == flags.DISK_SHARE, member.name
+            assert share == derived.DISK_SHARE, member.name
         else:
             limit = asked(site, member, f"prometheus_tsdb_retention_limit_bytes{own}")
             assert checks.size(rows["dropped at"][member.name]) == limit, member.name

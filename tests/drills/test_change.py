@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from deploys.lib.flags import FLUSH_DEADLINE
-from deploys.lib.settings import seconds
+from deploys.lib.daemons.prometheus import FLUSH_DEADLINE
+from deploys.lib.durations import seconds
 from deploys.lib.site import Site
 from tests.drills.probe import Probe
 from tests.drills.site import (

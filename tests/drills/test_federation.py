@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from deploys.lib.durations import seconds
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
 from tests.drills.site import (
     api,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.site import Site
 from tests.drills.site import live_files, moved, run_site, units
 
@@ -31,7 +31,7 @@ def test_every_unit_runs_what_is_on_disk(site: Site) -> None:
     found = units()
     assert {unit.state for unit in found.values()} == {"active"}, str(found)
     wanted = {
-        (member.name, topology.COMPONENTS[component].unit)
+        (member.name, DAEMONS[component].unit)
         for member in site.hosts.values()
         for component in member.components
     }

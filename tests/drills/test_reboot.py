@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.site import Member, Site
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, on_all, run_site, shell, units, wait_for
@@ -20,7 +20,7 @@ def _booted(host: str, before: str) -> bool:
 
 
 def _units(member: Member) -> list[str]:
-    return [topology.COMPONENTS[component].unit for component in member.components]
+    return [DAEMONS[component].unit for component in member.components]
 
 
 def _settings(member: Member) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploys.lib import releases, topology
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.site import Site
 from tests.drills.mirror import archive
 from tests.drills.probe import Probe
@@ -24,7 +25,7 @@ def _executables(site: Site) -> dict[tuple[str, str], str]:
         pid = "$(systemctl show -p MainPID {} | cut -d= -f2)"
         return {
             (host, component): shell(
-                host, f"readlink /proc/{pid.format(topology.COMPONENTS[component].unit)}/exe"
+                host, f"readlink /proc/{pid.format(DAEMONS[component].unit)}/exe"
             ).strip()
             for component in site.hosts[host].components
         }
@@ -48,7 +49,7 @@ def _expected(site: Site, versions: dict[str, str]) -> dict[tuple[str, str], str
     expected = {}
     for host, member in site.hosts.items():
         for component in member.components:
-            info = topology.COMPONENTS[component]
+            info = DAEMONS[component]
             made = archive(info.archive, versions[info.archive])
             expected[host, component] = f"{topology.INSTALL_DIR}/{made.directory}/{info.binary}"
     return expected

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from deploys.lib import config, flags, topology
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from deploys.lib import config, derived, relations, topology
+from deploys.lib.durations import seconds
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
 from tests.drills import blocks
 from tests.drills.site import (
@@ -34,7 +35,7 @@ from tests.lab import plan
 pytestmark = pytest.mark.usefixtures("restored")
 
 RULE, RECEIVE = "thanos-rule", "thanos-receive"
-RULE_LABEL, RECEIVE_LABEL = (topology.REPLICA_LABELS[name] for name in (RULE, RECEIVE))
+RULE_LABEL, RECEIVE_LABEL = (relations.REPLICA_LABELS[name] for name in (RULE, RECEIVE))
 SENT = "node_load1"
 """The series that the lab's Prometheus write to the ring."""
 RINGED = f'{RECEIVE_LABEL}!=""'
@@ -147,7 +148,7 @@ def test_a_stateless_ruler_writes_to_the_ring(site: Site) -> None:
         found = query(site, recorded, dedup=False)
         assert not found["warnings"], found
         assert {(s["metric"][RULE_LABEL], s["metric"][RECEIVE_LABEL]) for s in found["result"]} == {
-            (flags.replica_of(ruler), flags.replica_of(receiver))
+            (derived.replica_of(ruler), derived.replica_of(receiver))
             for ruler in members
             for receiver in site.running(RECEIVE)
         }
@@ -175,7 +176,7 @@ def test_what_a_ruler_keeps_is_uploaded_and_read_back(site: Site) -> None:
     ulids = blocks.move(source, path, ruler.name, topology.RULE_DATA)
     names = " ".join(f"{topology.RULE_DATA}/{ulid}" for ulid in ulids)
     shell(ruler.name, f"chown -R {topology.USER}: {names}")
-    own = {RULE_LABEL: flags.replica_of(ruler)}
+    own = {RULE_LABEL: derived.replica_of(ruler)}
     end = start + blocks.BLOCK - blocks.STEP
     wanted = {
         labels | frozenset(own.items()): values
@@ -300,7 +301,7 @@ def test_a_receiver_that_was_away_costs_no_sample(site: Site, away: str) -> None
         lab("plug", away)
     since, until = _until_now(site, began)
     if away != plan.RING:  # it was passed by
-        own = f'{RECEIVE_LABEL}="{flags.replica_of(site.hosts[away])}"'
+        own = f'{RECEIVE_LABEL}="{derived.replica_of(site.hosts[away])}"'
         for replica in site.running("prometheus"):
             there = _samples(site, replica, until, until - since, False, own)
             counts = {len(values) for values in there.values()}
@@ -321,7 +322,7 @@ def test_receivers_restart_one_by_one_and_no_sample_is_lost(site: Site) -> None:
         """What each of them held when it ended is in the bucket."""
         for replica in site.running("prometheus"):
             for receiver in site.running(RECEIVE):
-                own = f'{RECEIVE_LABEL}="{flags.replica_of(receiver)}"'
+                own = f'{RECEIVE_LABEL}="{derived.replica_of(receiver)}"'
                 # The newest may still have been on their way, and came once it was back.
                 at = began - 2 * interval(site)
                 asked = (site, replica, at, 4 * interval(site), False, own)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from deploys.lib.settings import seconds
+from deploys.lib.durations import seconds
 from deploys.lib.site import Site
 from tests.drills.site import (
     get,

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from deploys.lib import topology, web
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.site import Member, Site
 from tests.drills.probe import Probe
 from tests.drills.site import (
@@ -62,10 +63,10 @@ def speaks_tls(site: Site) -> bool:
 def ports(site: Site) -> list[tuple[Member, str, str]]:
     """Every HTTP port of the site that takes a web configuration: its member, component, and a URL that answers 200."""
     return [
-        (member, name, site.endpoint(name, member).url + topology.COMPONENTS[name].ready_path)
+        (member, name, site.endpoint(name, member).url + DAEMONS[name].ready_path)
         for member in site.hosts.values()
         for name in member.components
-        if topology.COMPONENTS[name].web
+        if DAEMONS[name].web
     ]
 
 
@@ -216,7 +217,7 @@ def test_scrapes_and_alerts_work_with_it(tls: Site, with_tls: None) -> None:
             targets = get(f"{url}/api/v1/targets")["data"]["activeTargets"]
             assert {target["health"] for target in targets} == {"up"}
             plain = {t["scrapePool"] for t in targets if not t["scrapeUrl"].startswith("https:")}
-            assert plain == {topology.COMPONENTS["seaweedfs"].job_name}
+            assert plain == {DAEMONS["seaweedfs"].job_name}
             return True
 
         def all_known(url: str = url) -> bool:

@@ -40,7 +40,8 @@ from typing import Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from deploys.lib import releases, topology
+from deploys.lib import releases
+from deploys.lib.daemons import DAEMONS, PRODUCTS
 
 UPSTREAM = "https://github.com"
 TIMEOUT = 5
@@ -100,7 +101,7 @@ def wanted(names: Iterable[str], only: Iterable[str] = ()) -> list[Pair]:
 
     Without `only`, those that some role of the lab's site runs: what nothing installs need not be built.
     """
-    installed = {name for info in topology.COMPONENTS.values() for name in info.archives}
+    installed = {name for info in DAEMONS.values() for name in info.archives}
     only = set(only) or installed.difference(ON_REQUEST)
     pairs = [pair for name in names for pair in releases.RELEASES[name].items()]
     return [pair for pair in dict.fromkeys(pairs) if pair[0] in only]
@@ -564,7 +565,7 @@ def main(argv: list[str] | None = None) -> int:
         "--release", action="append", choices=list(releases.RELEASES), help="a set; default current"
     )
     parser.add_argument(
-        "--only", action="append", default=[], choices=list(releases.PROJECTS), help="a component"
+        "--only", action="append", default=[], choices=list(PRODUCTS), help="a component"
     )
     parser.add_argument("--arch", help="amd64 or arm64; default: this machine's")
     parser.add_argument("--upstream", default=UPSTREAM, help="base URL; default %(default)s")

@@ -9,7 +9,6 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from deploys.lib import bucket
 from tests.lab.plan import ALL, Lab
 from tests.lab.proc import run
 
@@ -63,7 +62,10 @@ def ensure_secrets(lab: Lab) -> None:
     ours = _ours(lab)
     urls = {"webhook_url": f"{lab.sink_url}/", "deadman_url": f"{lab.sink_url}/deadman"}
     content = dict(urls)
-    for name in (*bucket.RIGHTS, bucket.ADMIN):
+    # Not at the top: it takes half a second, and most commands of the lab make no secrets.
+    from deploys.lib.daemons import ADMIN, RIGHTS
+
+    for name in (*RIGHTS, ADMIN):
         content[f"s3_{name}_access_key"] = secrets.token_hex(10).upper()
         content[f"s3_{name}_secret_key"] = secrets.token_urlsafe(30)
     for name, value in content.items():

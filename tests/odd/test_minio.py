@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from deploys.lib import releases, topology
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.settings import Settings
 from tests.drills import blocks
 from tests.drills.blocks import HOUR, STEP
@@ -51,7 +52,7 @@ def test_bucket_on_minio() -> None:
     Not in every run: its module takes minutes to build.
     """
     wanted = releases.resolve(Settings().release)
-    archives.ensure([(name, wanted[name]) for name in topology.COMPONENTS["minio"].archives])
+    archives.ensure([(name, wanted[name]) for name in DAEMONS["minio"].archives])
     blank(HOST)
     groups = site(bucket_keys=keys())
     deployed(groups)

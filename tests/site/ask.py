@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from deploys.lib import topology, web
+from deploys.lib import web
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.site import Member
 from tests.site.inventory import connect, site
 
@@ -61,7 +62,7 @@ def query(member: Member, component: str, promql: str, **parameters: str) -> lis
 def metrics(member: Member, component: str, name: str) -> list[tuple[Labels, float]]:
     """The samples of one metric as a daemon exposes it."""
     found = []
-    for line in get(member, component, topology.COMPONENTS[component].metrics_path).splitlines():
+    for line in get(member, component, DAEMONS[component].metrics_path).splitlines():
         match = _SAMPLE.match(line)
         if match and match[1] == name:
             found.append((dict(_LABEL.findall(match[2] or "")), float(match[3])))

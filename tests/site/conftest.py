@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 from tests.site import inventory
 
 
@@ -68,7 +68,7 @@ def pytest_runtest_makereport(item, call):
     if report.failed and parameters and "member" in parameters:
         name = parameters.get("component") or getattr(item.module, "COMPONENT", None)
         if name:
-            host, unit = parameters["member"].name, topology.COMPONENTS[name].service
+            host, unit = parameters["member"].name, DAEMONS[name].service
             try:
                 text = inventory.connect(host).run(
                     "journalctl -u %s -n 30 --no-pager -o short-iso", unit
@@ -94,4 +94,4 @@ def site():
 @pytest.fixture
 def info(component):
     """What the topology says of the component."""
-    return topology.COMPONENTS[component]
+    return DAEMONS[component]

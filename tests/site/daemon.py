@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from deploys.lib import faults, flags, releases, topology
+from deploys.lib import derived, faults, flags, releases, topology
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons.thanos import CAPNPROTO_PORT
 from deploys.lib.live import Live
 from deploys.lib.look_script import default_script
 from deploys.lib.site import Member, Site
@@ -77,13 +79,13 @@ class Process:
         return {
             (transport, int(port))
             for transport, address, port in found
-            if (address, int(port)) != ("127.0.0.1", topology.CAPNPROTO_PORT)
+            if (address, int(port)) != ("127.0.0.1", CAPNPROTO_PORT)
         }
 
 
 def look(member: Member, component: str) -> Process:
     """The process of a component as it is now. AssertionError where it does not run."""
-    unit = topology.COMPONENTS[component].service
+    unit = DAEMONS[component].service
     script = _PROCESS.format(properties=",".join(PROPERTIES), unit=unit)
     head, *rest = connect(member.name).run(script).stdout.split("\n== ")
     properties = dict(line.split("=", 1) for line in head.splitlines() if line)
@@ -103,7 +105,7 @@ def unit_properties(member: Member, unit: str, *names: str) -> dict[str, str]:
 @functools.cache
 def release_directory(member: Member, component: str) -> str:
     """Where the host has the wanted release of a component unpacked."""
-    archive = topology.COMPONENTS[component].archive
+    archive = DAEMONS[component].archive
     machine = connect(member.name).check_output("uname -m")
     directory = releases.archive(archive, member.settings.version(archive), machine).directory
     return f"{topology.INSTALL_DIR}/{directory}"
@@ -118,7 +120,7 @@ def as_service_user(member: Member, command: str) -> str:
 
 def as_component(member: Member, component: str, command: str) -> str:
     """The same with the groups that the component's unit has: it alone may read its key to the bucket."""
-    keys = f" {component}" if topology.COMPONENTS[component].bucket else ""
+    keys = f" {component}" if DAEMONS[component].bucket else ""
     gids = connect(member.name).check_output(f"getent group {topology.GROUP}{keys} | cut -d: -f3")
     become = f"setpriv --reuid={topology.USER} --regid={topology.GROUP} --groups={','.join(gids.split())}"
     return connect(member.name).check_output(f"cd / && {become} {command}")
@@ -126,11 +128,11 @@ def as_component(member: Member, component: str, command: str) -> str:
 
 def expected_listeners(site: Site, member: Member, component: str) -> set[tuple[str, int]]:
     """(transport, port) of everything a daemon listens on."""
-    info = topology.COMPONENTS[component]
+    info = DAEMONS[component]
     return {
         (transport, site.endpoint(component, member, kind).port)
         for kind, port in info.ports.items()
-        if kind != "cluster" or flags.clustered(site)
+        if kind != "cluster" or derived.clustered(site)
         for transport in port.transports
     }
 
@@ -224,10 +226,10 @@ class Daemon:
         done = host.run(f"({command}) | sha256sum --check --quiet --strict")
         assert done.rc == 0, f"not what the process read: {done.stdout}{done.stderr}"
 
-    @only(lambda member, component: topology.COMPONENTS[component].config_dir is not None)
+    @only(lambda member, component: DAEMONS[component].config_dir is not None)
     def test_configuration_is_for_it_to_read_and_not_to_write(self, host, member, component, info):
         modes = {"d": f"750 root:{topology.GROUP}", "f": f"640 root:{topology.GROUP}"}
-        keys = {c.bucket: name for name, c in topology.COMPONENTS.items() if c.bucket}
+        keys = {c.bucket: name for name, c in DAEMONS.items() if c.bucket}
         form = r"-printf '%p\t%y\t%m %u:%g\n'"
         for line in host.check_output(f"find {info.config_dir} {form}").splitlines():
             path, kind, found = line.split("\t")
@@ -236,7 +238,7 @@ class Daemon:
         find = f"find {info.config_dir} {others} '(' ! -readable -o -writable ')'"
         assert as_component(member, component, find) == ""
 
-    @only(lambda member, component: topology.COMPONENTS[component].data_dir is not None)
+    @only(lambda member, component: DAEMONS[component].data_dir is not None)
     def test_data_directory_is_its_own(self, member, info):
         wanted = f"d 750 {topology.USER}:{topology.GROUP}"
         assert listing(member, info.data_dir) == {info.data_dir: wanted}

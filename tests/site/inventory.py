@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 import testinfra
 from testinfra.host import Host
 
-from deploys.lib import ROOT, checks, config, topology
+from deploys.lib import ROOT, checks, config, relations
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
 from deploys.lib.site import Member, Site
@@ -65,7 +66,7 @@ def components() -> list[tuple[Member, str]]:
 
 def projects() -> list[tuple[Member, str]]:
     """Every host with each project that its components are released by."""
-    found = [(member, topology.COMPONENTS[name].archive) for member, name in components()]
+    found = [(member, DAEMONS[name].archive) for member, name in components()]
     return list(dict.fromkeys(found))
 
 
@@ -75,10 +76,10 @@ def jobs(prometheus: Member) -> dict[str, list[tuple[Member, str]]]:
         info.job_name: [
             (m, site().endpoint(name, m).target) for m in site().scraped(prometheus, name)
         ]
-        for name, info in topology.COMPONENTS.items()
+        for name, info in DAEMONS.items()
     }
     watched = site().watched(prometheus)
-    found[topology.WATCHED_JOB] = [(m, site().endpoint("prometheus", m).target) for m in watched]
+    found[relations.WATCHED_JOB] = [(m, site().endpoint("prometheus", m).target) for m in watched]
     return {name: targets for name, targets in found.items() if targets}
 
 

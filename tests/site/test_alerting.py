@@ -2,7 +2,8 @@
 
 import pytest
 
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from deploys.lib.durations import seconds
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, metrics, query
 from tests.site.inventory import site as the_site
 

@@ -5,8 +5,8 @@ import shlex
 import pytest
 import yaml
 
-from deploys.lib import config, flags, topology
-from deploys.lib.settings import seconds
+from deploys.lib import config, derived, topology
+from deploys.lib.durations import seconds
 from tests.site.ask import api, eventually, metric, metrics
 from tests.site.daemon import Daemon, look
 from tests.site.inventory import connect
@@ -38,7 +38,7 @@ def test_gossip_has_settled_with_every_peer(site, member, patience):
 
     def check():
         cluster = api(member, COMPONENT, "/api/v2/status")["cluster"]
-        if flags.clustered(site):
+        if derived.clustered(site):
             assert cluster["status"] == "ready"
             assert sorted(peer["address"] for peer in cluster["peers"]) == sorted(wanted)
         else:
@@ -51,7 +51,7 @@ def test_no_peer_has_failed(site, member, patience):
     def check():
         failed = metrics(member, COMPONENT, "alertmanager_cluster_failed_peers")
         members = metrics(member, COMPONENT, "alertmanager_cluster_members")
-        if flags.clustered(site):
+        if derived.clustered(site):
             assert [value for _, value in failed] == [0]
             assert [value for _, value in members] == [len(site.members("alertmanager"))]
 

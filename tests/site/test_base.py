@@ -3,6 +3,7 @@
 import re
 
 from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 from tests.site.ask import listing
 from tests.site.daemon import as_service_user
 from tests.site.inventory import only
@@ -63,7 +64,7 @@ def test_limits_for_login_sessions(host, member):
 
 def test_stamp_tool_is_roots_alone_to_change(host, member):
     """The units run it as root, so whoever could write it would be root."""
-    units = " ".join(topology.COMPONENTS[name].service for name in member.components)
+    units = " ".join(DAEMONS[name].service for name in member.components)
     lines = host.check_output(f"systemctl show -p ExecStartPre {units}").splitlines()
     tools = {re.search(r"path=(\S+)", line)[1] for line in lines if line}
     assert len(tools) == 1, "a unit that stamps nothing, or with another tool"

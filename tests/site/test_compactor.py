@@ -1,6 +1,7 @@
 """The compactor: one, at work, and not halted."""
 
 from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 from facts.reports import thanos
 from tests.site.ask import eventually, metric
 from tests.site.daemon import Daemon, as_component
@@ -24,5 +25,5 @@ def test_it_makes_its_passes(member):
 
 
 def test_its_key_reads_the_bucket(member):
-    bucket = f"--objstore.config-file={topology.COMPONENTS[COMPONENT].bucket}"
+    bucket = f"--objstore.config-file={DAEMONS[COMPONENT].bucket}"
     as_component(member, COMPONENT, f"{topology.BIN_DIR}/thanos tools bucket ls {bucket}")

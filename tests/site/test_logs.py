@@ -6,7 +6,7 @@ import time
 import pytest
 
 from deploys.lib import topology
-from deploys.lib.topology import COMPONENTS
+from deploys.lib.daemons import DAEMONS
 from tests.site.ask import eventually, listing
 from tests.site.daemon import unit_properties
 from tests.site.inventory import connect
@@ -94,7 +94,7 @@ def rotated(request):
 def test_rotation_loses_no_line_and_needs_no_restart(rotated):
     """Rotate, let the daemon say something, and find it in the fresh file and in the journal."""
     member, component = rotated
-    host, unit = connect(member.name), COMPONENTS[component].unit
+    host, unit = connect(member.name), DAEMONS[component].unit
     current = host.file(f"{topology.LOG_DIR}/{unit}.log")
 
     def reload():

@@ -1,7 +1,7 @@
 """node_exporter on every host."""
 
-from deploys.lib import topology
-from deploys.lib.settings import seconds
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.durations import seconds
 from tests.site.ask import eventually, metrics, query
 from tests.site.daemon import Daemon
 
@@ -37,7 +37,7 @@ def test_clock_agrees_with_those_who_scrape_it(member, site):
     """A clock that is off loses samples and alerts. Half a second of it is the scrape itself."""
     target = site.endpoint(COMPONENT, member).target
     # By job, too: one of the user's may scrape it as well.
-    job = topology.COMPONENTS[COMPONENT].job_name
+    job = DAEMONS[COMPONENT].job_name
     own = f'node_time_seconds{{job="{job}",instance="{target}"}}'
     promql = f"{own} - timestamp({own})"
     scrapers = site.clusters.get(site.scraped_by(member), [])

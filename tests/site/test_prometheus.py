@@ -5,8 +5,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from deploys.lib import config, flags, topology
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from deploys.lib import config, derived, topology
+from deploys.lib.durations import seconds
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, metric, metrics, query
 from tests.site.daemon import Daemon
 from tests.site.inventory import fresh, jobs, only
@@ -75,13 +76,13 @@ def test_flags(site, member):
     assert found["web.external-url"].rstrip("/") == wanted
 
 
-@only(lambda member, _: flags.uploads(member))
+@only(lambda member, _: derived.uploads(member))
 def test_no_block_is_compacted_before_it_is_uploaded(member):
     """Of the two ways, the one that both versions know (practice.md 0.1)."""
     found = api(member, COMPONENT, "/api/v1/status/flags")
     durations = {found[f"storage.tsdb.{end}-block-duration"] for end in ("min", "max")}
     delay = found.get("storage.tsdb.delay-compact-file.path", "")
-    if flags.delayed_compaction(member):
+    if derived.delayed_compaction(member):
         assert delay == f"{topology.PROMETHEUS_DATA}/thanos.shipper.json"
     else:
         assert durations == {"2h"}

@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
-from deploys.lib import checks, flags, topology
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from deploys.lib import checks, derived, topology
+from deploys.lib.durations import seconds
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, query
 from tests.site.daemon import Daemon
 from tests.site.inventory import fresh, jobs, only, up
@@ -59,7 +60,7 @@ def expected(replica_labels):
 
 def test_stores_are_those_of_the_inventory(site, member):
     wanted = {
-        site.endpoint(name, m, "grpc").target: flags.store_labels(name, m)
+        site.endpoint(name, m, "grpc").target: derived.store_labels(name, m)
         for name, m in site.stores()
     }
 
@@ -75,10 +76,10 @@ def test_stores_are_those_of_the_inventory(site, member):
     eventually(check, PATIENCE)
 
 
-@only(lambda member, _: flags.endpoints_file(member))
+@only(lambda member, _: derived.endpoints_file(member))
 def test_stores_come_from_the_file(host, site, member):
     entries = yaml.safe_load(host.file(topology.ENDPOINTS_FILE).content_string)["endpoints"]
-    assert entries == flags.endpoints(site, member)
+    assert entries == derived.endpoints(site, member)
 
 
 def test_without_deduplication_every_replica_is_seen(member):

@@ -2,15 +2,16 @@
 
 import json
 
-from deploys.lib import config, flags, topology
-from deploys.lib.settings import REPLICA_LABEL, seconds
+from deploys.lib import config, derived, relations, topology
+from deploys.lib.durations import seconds
+from deploys.lib.settings import REPLICA_LABEL
 from tests.site.ask import eventually, metric, metrics, query
 from tests.site.daemon import Daemon
 from tests.site.inventory import only
 from tests.site.inventory import site as the_site
 
 COMPONENT = "thanos-receive"
-LABEL = topology.REPLICA_LABELS[COMPONENT]
+LABEL = relations.REPLICA_LABELS[COMPONENT]
 
 
 class TestDaemon(Daemon):
@@ -58,7 +59,7 @@ def test_replication_is_the_inventorys(member):
     assert metric(member, COMPONENT, "thanos_receive_replication_factor") == wanted
 
 
-@only(lambda member, _: flags.uploads(member))
+@only(lambda member, _: derived.uploads(member))
 def test_no_upload_has_failed(member):
     failed = metrics(member, COMPONENT, "thanos_shipper_upload_failures_total")
     assert not any(value for _, value in failed)
@@ -73,7 +74,7 @@ def test_it_has_what_every_sender_writes(site, member):
             found = query(
                 querier,
                 "thanos-querier",
-                f'count by ({REPLICA_LABEL}) ({{{LABEL}="{flags.replica_of(member)}",'
+                f'count by ({REPLICA_LABEL}) ({{{LABEL}="{derived.replica_of(member)}",'
                 f'{REPLICA_LABEL}!=""}})',
                 dedup="false",
             )

@@ -2,14 +2,15 @@
 
 import yaml
 
-from deploys.lib import config, flags, topology
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from deploys.lib import config, derived, relations, topology
+from deploys.lib.durations import seconds
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, metric, query
 from tests.site.daemon import Daemon, look
 from tests.site.inventory import connect, only
 
 COMPONENT = "thanos-rule"
-LABEL = topology.REPLICA_LABELS[COMPONENT]
+LABEL = relations.REPLICA_LABELS[COMPONENT]
 
 
 class TestDaemon(Daemon):
@@ -85,12 +86,12 @@ def test_rulers_have_the_same_rules(site, member):
         assert on(other) == on(member), f"{other.name} has others than {member.name}"
 
 
-@only(lambda member, _: not flags.stateless(member) and bool(recorded(member)))
+@only(lambda member, _: not derived.stateless(member) and bool(recorded(member)))
 def test_queriers_have_what_it_records(site, member):
     def check():
         for querier in site.members("querier"):
             for name in recorded(member):
-                selector = f'{name}{{{LABEL}="{flags.replica_of(member)}"}}'
+                selector = f'{name}{{{LABEL}="{derived.replica_of(member)}"}}'
                 assert query(querier, "thanos-querier", selector, dedup="false"), selector
                 once = query(querier, "thanos-querier", name, dedup="true")
                 assert once and not any(LABEL in sample["metric"] for sample in once)
@@ -98,11 +99,11 @@ def test_queriers_have_what_it_records(site, member):
     eventually(check, 30)
 
 
-@only(lambda member, _: flags.uploads(member) and not flags.stateless(member))
+@only(lambda member, _: derived.uploads(member) and not derived.stateless(member))
 def test_no_upload_has_failed(member):
     assert metric(member, COMPONENT, "thanos_shipper_upload_failures_total") == 0
 
 
 def test_it_drops_every_label_that_tells_senders_apart(site, member):
     dropped = [w for w in look(member, COMPONENT).argv if w.startswith("--alert.label-drop=")]
-    assert {w.partition("=")[2] for w in dropped} == set(flags.dropped_from_alerts(site))
+    assert {w.partition("=")[2] for w in dropped} == set(derived.dropped_from_alerts(site))

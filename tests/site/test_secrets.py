@@ -8,6 +8,7 @@ import re
 import pytest
 
 from deploys.lib import topology, web
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.secrets import SecretError, for_host, is_secret, read_secret
 from tests.site.ask import get, listing
 from tests.site.inventory import only, printed, with_input
@@ -77,7 +78,7 @@ def search(member, script, values):
 
 def test_search_finds_what_is_there(member):
     """Else the other tests would pass with a search that finds nothing."""
-    assert search(member, IN_COMMAND_LINES, topology.COMPONENTS["node_exporter"].path + "\n")
+    assert search(member, IN_COMMAND_LINES, DAEMONS["node_exporter"].path + "\n")
     assert search(member, IN_READABLE_FILES, f"{topology.USER}:x:\n")
     assert search(member, IN_JOURNAL, "node_exporter\n") != ["0"]
 
@@ -111,7 +112,7 @@ def test_files_with_secrets_are_for_root_and_the_daemon(member, secrets):
     assert listing(member, *paths) == wanted
 
 
-KEY_FILES = {name: info.bucket for name, info in topology.COMPONENTS.items() if info.bucket}
+KEY_FILES = {name: info.bucket for name, info in DAEMONS.items() if info.bucket}
 
 
 @only(lambda member, component: component in KEY_FILES and bool(member.settings.bucket_config))
@@ -121,7 +122,7 @@ def test_its_unit_alone_may_read_a_key_to_the_bucket(host, member, component):
     assert listing(member, path) == {path: f"f 640 root:{component}"}
     group = host.check_output(f"getent group {component}").split(":")[2]
     for name in member.components:
-        unit = topology.COMPONENTS[name].unit
+        unit = DAEMONS[name].unit
         pid = host.check_output(f"systemctl show -p MainPID {unit} | cut -d= -f2")
         groups = host.check_output(f"grep ^Groups: /proc/{pid}/status").split()[1:]
         assert (group in groups) == (name == component), f"{unit} has the groups {groups}"

@@ -1,6 +1,6 @@
 """The Thanos sidecar of every Prometheus."""
 
-from deploys.lib import flags, topology
+from deploys.lib import derived, topology
 from tests.site.ask import eventually, metric
 from tests.site.daemon import Daemon, as_component
 from tests.site.inventory import only
@@ -29,7 +29,7 @@ def test_outlives_a_stop_of_prometheus(host):
     assert not [key for key, units in found.items() if "prometheus.service" in units.split()]
 
 
-@only(lambda member, _: flags.uploads(member))
+@only(lambda member, _: derived.uploads(member))
 def test_its_key_reads_the_bucket(member):
     bucket = f"--objstore.config-file={topology.BUCKET_CONFIG}"
     as_component(member, COMPONENT, f"{topology.BIN_DIR}/thanos tools bucket ls {bucket}")

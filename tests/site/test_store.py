@@ -1,6 +1,7 @@
 """Every store gateway: it has read the bucket, and queriers know it."""
 
 from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 from facts.reports import thanos
 from tests.site.ask import eventually, metric
 from tests.site.daemon import Daemon, as_component
@@ -20,5 +21,5 @@ def test_every_block_it_found_is_loaded(member):
 
 
 def test_its_key_reads_the_bucket(member):
-    bucket = f"--objstore.config-file={topology.COMPONENTS[COMPONENT].bucket}"
+    bucket = f"--objstore.config-file={DAEMONS[COMPONENT].bucket}"
     as_component(member, COMPONENT, f"{topology.BIN_DIR}/thanos tools bucket ls {bucket}")

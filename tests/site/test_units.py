@@ -3,6 +3,7 @@
 import re
 
 from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS
 
 BUDGET = 2.0
 """Exposure by `systemd-analyze security`; a unit without any hardening has 9.6."""
@@ -11,7 +12,7 @@ JUDGED_SINCE = 252
 
 
 def services(member):
-    return [topology.COMPONENTS[name].service for name in member.components]
+    return [DAEMONS[name].service for name in member.components]
 
 
 def test_exposure_is_within_the_budget(host, member, record_property):

@@ -3,7 +3,8 @@
 import pytest
 
 from deploys.lib import config, topology
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from deploys.lib.durations import seconds
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, metric, query
 from tests.site.daemon import Daemon
 from tests.site.inventory import only

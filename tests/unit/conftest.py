@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import deploys.lib.roles  # noqa: F401  flags are rendered by what they say
 from deploys.lib import secrets
 
 DEAR = ("test_turns", "test_plan", "test_site_run", "test_seaweedfs", "test_references")

@@ -8,6 +8,7 @@ import pytest
 
 from deploys.lib import alive, faults, rollout
 from deploys.lib.alive import Unit
+from deploys.lib.daemons import RECEIVE
 from deploys.lib.load import site_from_dicts
 from deploys.lib.rollout import Gate, Progress
 from facts.probe import Probe
@@ -207,7 +208,7 @@ def receiver(version: str):
     return site_from_dicts(hosts).hosts["ring-1"]
 
 
-KNOWN = next(fault for fault in faults.FAULTS if fault.reference == "thanos#8990")
+[KNOWN] = RECEIVE.faults
 PRUNED = (
     "Nov  7 01:31:09 thanos[9]: github.com/thanos-io/thanos/pkg/receive.(*tenant).shouldBeMarkedInactive(0xc0)",
     *PANIC,

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from example_site import example_site
 
-from deploys.lib import capacity, topology
+from deploys.lib import capacity, relations
 from deploys.lib.capacity import Seen, Usage, estimate, findings, table
 from deploys.lib.checks import size
+from deploys.lib.daemons import DAEMONS
 from tests.unit.recorded import BLANK, run_site
 
 GIB = 1 << 30
@@ -253,6 +254,5 @@ def test_settings_of_capacity_are_checked(tmp_path, monkeypatch):
 
 
 def test_every_job_of_ours_has_a_figure_that_says_how_it_was_got():
-    jobs = {info.job_name for info in topology.COMPONENTS.values()}
-    assert set(capacity.MEASURED) | set(capacity.ESTIMATED) == jobs | {topology.WATCHED_JOB}
-    assert not set(capacity.MEASURED) & set(capacity.ESTIMATED)
+    jobs = {info.job_name for info in DAEMONS.values()}
+    assert set(capacity.SAMPLES) == jobs | {relations.WATCHED_JOB}

@@ -10,6 +10,7 @@ import pytest
 
 from deploys.lib import checks, config, faults, kernel, notifications, topology
 from deploys.lib.checks import Plain, Seen, View
+from deploys.lib.daemons import RECEIVE, of_groups
 from deploys.lib.flags import argv
 from deploys.lib.load import site_from_dicts
 from deploys.lib.notifications import Mailbox
@@ -62,7 +63,7 @@ def make_look(member) -> State:
     state.sysctl = kernel.live(member, state)
     state.extra = {"timesync": CLOCK}
     for number, component in enumerate(member.components):
-        info = checks.topology.COMPONENTS[component]
+        info = checks.DAEMONS[component]
         state.units[info.unit] = {
             "LoadState": "loaded",
             "ActiveState": "active",
@@ -79,7 +80,7 @@ def make_look(member) -> State:
 def make_targets(site):
     return [
         prometheus.Target(
-            job=checks.topology.COMPONENTS[component].job_name,
+            job=checks.DAEMONS[component].job_name,
             instance=site.endpoint(component, member).target,
             health="up",
             last_scrape=1.0,
@@ -87,7 +88,7 @@ def make_targets(site):
             scrape_url="",
             labels={"job": component, "instance": site.endpoint(component, member).target},
         )
-        for component in checks.topology.COMPONENTS
+        for component in checks.DAEMONS
         for member in site.running(component)
     ]
 
@@ -430,7 +431,7 @@ def with_own_targets(**targets: list[prometheus.Target]) -> View:
     view = make_view()
     for name, more in targets.items():
         host = name.replace("_", "-")
-        component = checks.topology.of_groups(view.site.hosts[host].groups)
+        component = of_groups(view.site.hosts[host].groups)
         component = next(one.name for one in component if one.name in checks.PROMETHEUS)
         ours = view.seen[host].daemons[component].targets
         view = broken(view, host, component, targets=[*ours, *more])
@@ -548,7 +549,7 @@ def test_a_unit_that_is_down_explains_what_misses_it():
     view = without(make_view(), "am-2")
     stopped = make_view().seen["am-2"]
     stopped.look.units["alertmanager"]["ActiveState"] = "failed"
-    node = checks.topology.COMPONENTS["node_exporter"]
+    node = checks.DAEMONS["node_exporter"]
     view = replace(view, seen={**view.seen, "am-2": stopped}, dead=())
     found = failures(view)
     assert found[0].host == "am-2" and found[0].found.startswith("alertmanager: failed")
@@ -609,7 +610,7 @@ def test_a_daemon_known_to_be_down_is_not_waited_for():
     for unit in stopped.look.units.values():
         unit["ActiveState"] = "failed"
     view = replace(view, dead=())
-    job = checks.topology.COMPONENTS["alertmanager"].job_name
+    job = checks.DAEMONS["alertmanager"].job_name
     assert f"{job} 10.0.0.22:9093" in checks.targets_not_up(view, "prom-1")
     view = replace(view, seen={**view.seen, "am-2": stopped})
     assert checks.targets_not_up(view, "prom-1") == []
@@ -862,7 +863,7 @@ def test_a_file_that_frees_our_ports_at_the_next_boot_is_named():
 
 def test_a1_a_crash_that_is_over_is_told():
     view = make_view()
-    fault = faults.FAULTS[0]
+    fault = RECEIVE.faults[0]
     crashes = {
         "prometheus": faults.Crashes(2, {fault: 1}),
         "thanos-sidecar": faults.Crashes(1, {fault: 1}),

@@ -7,7 +7,8 @@ import json
 import pytest
 from test_checks import answer
 
-from deploys.lib import capacity, checks, config, topology
+from deploys.lib import capacity, checks, config, relations
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
 from deploys.lib.site import Site
@@ -76,11 +77,11 @@ def test_each_daemon_is_scraped_by_one_cluster():
     for cluster in site.clusters:
         assert jobs(site, f"{cluster}-1") == jobs(site, f"{cluster}-2")
         for job, hosts in jobs(site, f"{cluster}-1").items():
-            if job != topology.WATCHED_JOB:
+            if job != relations.WATCHED_JOB:
                 for host in hosts:
                     by.setdefault((job, host), []).append(cluster)
     assert set(by) == {
-        (topology.COMPONENTS[name].job_name, member.name)
+        (DAEMONS[name].job_name, member.name)
         for member in site.hosts.values()
         for name in member.components
     }
@@ -109,7 +110,7 @@ def test_a_dead_cluster_is_noticed_by_the_next_one_alone():
     """One dead replica is its pair's to tell, by the job of its own; a whole cluster can tell nobody."""
     site = several("east", "west", "north")
     seen = {cluster: jobs(site, f"{cluster}-1") for cluster in site.clusters}
-    watched = {cluster: found[topology.WATCHED_JOB] for cluster, found in seen.items()}
+    watched = {cluster: found[relations.WATCHED_JOB] for cluster, found in seen.items()}
     assert watched == {
         "east": {"west-1", "west-2"},
         "west": {"north-1", "north-2"},
@@ -118,7 +119,7 @@ def test_a_dead_cluster_is_noticed_by_the_next_one_alone():
     found = alerts(site, "east-1")
     west = "|".join(named(site, name, 9090) for name in ("west-1", "west-2"))
     east = "|".join(named(site, name, 9090) for name in ("east-1", "east-2"))
-    watched_job = topology.WATCHED_JOB
+    watched_job = relations.WATCHED_JOB
     assert found["ClusterDown"] == f'max(up{{job="{watched_job}", instance=~"{west}"}}) == 0'
     assert found["PrometheusReplicaDown"] == f'up{{job="prometheus", instance=~"{east}"}} == 0'
     left_out = f'up{{job=~"prometheus|{watched_job}", instance=~"{east}|{west}"}}'
@@ -126,11 +127,11 @@ def test_a_dead_cluster_is_noticed_by_the_next_one_alone():
     (job,) = (
         job
         for job in config.prometheus_yml(site, site.hosts["east-1"])["scrape_configs"]
-        if job["job_name"] == topology.WATCHED_JOB
+        if job["job_name"] == relations.WATCHED_JOB
     )
     assert job["metric_relabel_configs"] == [{"action": "drop", "source_labels": ["__name__"]}]
     reckoned = {job.name: job.series for job in capacity.jobs(site, site.hosts["east-1"])}
-    assert reckoned[topology.WATCHED_JOB] == 2 * capacity.SAMPLES_ABOUT
+    assert reckoned[relations.WATCHED_JOB] == 2 * capacity.SAMPLES_ABOUT
 
 
 def test_with_one_cluster_all_is_its_own():
@@ -138,8 +139,8 @@ def test_with_one_cluster_all_is_its_own():
     site = several("east", am_1={"cluster": "other"}, east_db={"cluster": "other"})
     found = jobs(site, "east-1")
     assert found["node_exporter"] == set(site.hosts) and found["alertmanager"] == {"am-1", "am-2"}
-    assert topology.WATCHED_JOB not in found and "ClusterDown" not in alerts(site, "east-1")
-    assert alerts(site, "east-1")["TargetDown"].count(topology.WATCHED_JOB) == 0
+    assert relations.WATCHED_JOB not in found and "ClusterDown" not in alerts(site, "east-1")
+    assert alerts(site, "east-1")["TargetDown"].count(relations.WATCHED_JOB) == 0
 
 
 def test_a_setting_says_who_scrapes_a_host():

@@ -12,9 +12,9 @@ import yaml
 from example_site import example_site
 
 from deploys.lib import config, topology
-from deploys.lib.settings import seconds
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.durations import seconds
 from deploys.lib.site import Site
-from deploys.lib.topology import COMPONENTS
 
 
 def prometheus(site: Site | None = None, name: str = "prom-1", **data):
@@ -656,7 +656,7 @@ def test_secrets_stay_references():
 def test_no_path_or_port_is_written_twice():
     """Every job's port is the one its component has a setting for."""
     site = example_site(storage=True)
-    for job, info in zip(prometheus(site)["scrape_configs"], COMPONENTS.values(), strict=True):
+    for job, info in zip(prometheus(site)["scrape_configs"], DAEMONS.values(), strict=True):
         for static in job["static_configs"]:
             member = site.hosts[static["labels"]["host"]]
             assert static["targets"] == [site.endpoint(info.name, member).target]

@@ -12,10 +12,11 @@ import pytest
 from example_site import example_site
 
 from deploys.lib import checks, config, flags
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons.declare import GO_DURATION, PROMETHEUS_DURATION
 from deploys.lib.releases import RELEASES
 from deploys.lib.settings import Settings
 from deploys.lib.site import Site
-from deploys.lib.topology import COMPONENTS
 from tests.unit.recorded import BLANK
 
 DATA = Path(__file__).parent / "data" / "flags"
@@ -23,18 +24,17 @@ DATA = Path(__file__).parent / "data" / "flags"
 RECORDED_AS = {("thanos", "0.32.0"): "0.32.2"}
 # One program, two parts.
 SAME = {"prometheus-upper": "prometheus", "thanos-sidecar-attached": "thanos-sidecar"}
-DAEMONS = list(COMPONENTS)
 
 
 def argv(component: str, site: Site) -> list[str]:
     return flags.argv(component, site, site.running(component)[0], BLANK)
 
 
-def given(words: list[str], component: str = "") -> dict[str, list[str]]:
+def given(words: list[str], component: str = "prometheus") -> dict[str, list[str]]:
     """Flag -> its values; a bare flag has one empty value."""
     found: dict[str, list[str]] = {}
-    dashes = flags.DASHES.get(component, "--")
-    for word in words[1 + len(flags.SUBCOMMAND.get(component, ())) :]:
+    dashes = DAEMONS[component].dashes
+    for word in words[1 + len(DAEMONS[component].subcommand) :]:
         if word.startswith(dashes):
             name, _, value = word.removeprefix(dashes).partition("=")
             found.setdefault(name, []).append(value)
@@ -42,7 +42,7 @@ def given(words: list[str], component: str = "") -> dict[str, list[str]]:
 
 
 def recorded(component: str, version: str) -> set[str]:
-    version = RECORDED_AS.get((COMPONENTS[component].archive, version), version)
+    version = RECORDED_AS.get((DAEMONS[component].archive, version), version)
     lines = (DATA / f"{SAME.get(component, component)}-{version}.txt").read_text().splitlines()
     return {line for line in lines if not line.startswith("#")}
 
@@ -72,16 +72,16 @@ def test_every_flag_exists_in_the_version(component, release):
 def test_the_bounds_of_a_flag_are_what_was_recorded(component):
     """A flag that is left out of a release because of `since` is one that this release lacks."""
     for release, versions in RELEASES.items():
-        version = versions[COMPONENTS[component].archive]
+        version = versions[DAEMONS[component].archive]
         known = recorded(component, version)
-        for flag in flags.TABLE[component]:
-            if flag.since and not flag.applies(version) and not flag.until:
+        for flag in DAEMONS[component].flags:
+            if flag.since and not flags.applies(flag, version) and not flag.until:
                 assert flag.name not in known, f"{release}: {flag.name} since {flag.since}"
 
 
 @pytest.mark.parametrize("component", DAEMONS)
 def test_a_flag_is_listed_once(component):
-    names = [flag.name for flag in flags.TABLE[component]]
+    names = [flag.name for flag in DAEMONS[component].flags]
     assert len(names) == len(set(names))
 
 
@@ -337,8 +337,8 @@ def test_querier_of_old_has_the_stores_of_others_as_flags(release):
 @pytest.mark.parametrize("component", DAEMONS)
 def test_extra_flags_come_last(component):
     extra = {"some.flag": "a b", "bare": True, "off": False, "many": ["1", "2"]}
-    words = argv(component, example_site(storage=True, **{flags.EXTRA[component]: extra}))
-    dashes = flags.DASHES.get(component, "--")
+    words = argv(component, example_site(storage=True, **{DAEMONS[component].extra: extra}))
+    dashes = DAEMONS[component].dashes
     assert words[-4:] == [f"{dashes}{w}" for w in ("some.flag=a b", "bare", "many=1", "many=2")]
 
 
@@ -366,7 +366,7 @@ def test_a_free_flag_is_replaced_not_repeated():
     ],
 )
 def test_a_flag_of_ours_is_refused(component, name, allowed):
-    setting = flags.EXTRA[component]
+    setting = DAEMONS[component].extra
     settings = Settings(**{setting: {name: "x"}})
     (problem,) = flags.problems(component, settings)
     assert problem.key == f"{setting}.{name}"
@@ -378,8 +378,8 @@ def test_a_flag_of_ours_is_refused(component, name, allowed):
 def test_who_reads_a_duration_is_what_the_binaries_said():
     for line in (DATA / "durations.txt").read_text().splitlines():
         component, name, grammar = line.split()
-        wanted = flags.GO_DURATION if grammar == "go" else flags.PROMETHEUS_DURATION
-        assert flags.DURATIONS[component][name] is wanted, line
+        wanted = GO_DURATION if grammar == "go" else PROMETHEUS_DURATION
+        assert DAEMONS[component].durations[name] is wanted, line
 
 
 @pytest.mark.parametrize("profile", ["production", "drill"])
@@ -387,7 +387,7 @@ def test_who_reads_a_duration_is_what_the_binaries_said():
 def test_our_own_durations_are_read(component, profile):
     site = example_site(storage=True, profile=profile, querier_timeout="1d", receive_retention="2w")
     for name, values in given(argv(component, site), component).items():
-        if grammar := flags.DURATIONS.get(component, {}).get(name):
+        if grammar := DAEMONS[component].durations.get(name):
             assert [grammar.seconds(value) >= 0 for value in values] == [True] * len(values)
 
 
@@ -412,7 +412,7 @@ def test_our_own_durations_are_read(component, profile):
     ],
 )
 def test_a_duration_in_a_flag(component, name, value, good):
-    setting = flags.EXTRA[component]
+    setting = DAEMONS[component].extra
     found = flags.problems(component, Settings(**{setting: {name: value}}))
     assert [problem.key for problem in found] == ([] if good else [f"{setting}.{name}"])
 

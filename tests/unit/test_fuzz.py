@@ -32,6 +32,7 @@ from pyinfra.api.exceptions import FactProcessError
 import deploys
 from deploys.lib import bucket, capacity, checks, config, preflight, rollout
 from deploys.lib.component import compare, directories_script, stage_script, swap_script
+from deploys.lib.daemons import GROUPS
 from deploys.lib.findings import Finding, SettingsErrors, describe
 from deploys.lib.flags import FlagError
 from deploys.lib.load import site_from_dicts
@@ -39,7 +40,6 @@ from deploys.lib.results import Result
 from deploys.lib.rollout import Role
 from deploys.lib.secrets import SecretError, read_secret
 from deploys.lib.settings import Settings
-from deploys.lib.topology import GROUPS
 from facts import kernel, listeners, timesync
 from facts.http import Sample, metrics, split
 from facts.reports import alertmanager, look, prometheus, survey, thanos

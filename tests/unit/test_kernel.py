@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from deploys.lib import kernel, topology
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons.thanos import CAPNPROTO_PORT
 from deploys.lib.look_script import default_script
 from deploys.lib.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
 from facts.reports.look import parse
@@ -48,7 +50,7 @@ def test_every_port_of_every_component_is_reserved():
         wanted = {
             getattr(member.settings, port.setting)
             for name in member.components
-            for port in topology.COMPONENTS[name].ports.values()
+            for port in DAEMONS[name].ports.values()
         }
         assert wanted and wanted <= kernel.ports(member), member.name
 
@@ -59,7 +61,7 @@ def test_so_are_those_that_no_setting_holds():
         *(8080, 18080, 8333, 18333, 8888, 18888, 9333, 19333, 9327),
         9100,
     }
-    assert topology.CAPNPROTO_PORT in kernel.ports(SITE.hosts["ring-1"])
+    assert CAPNPROTO_PORT in kernel.ports(SITE.hosts["ring-1"])
     moved = example_site(seaweedfs_flags={"filer.port": 8889})
     assert {8889, 18889} <= kernel.ports(moved.hosts["store-1"])
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from deploys.lib import bucket, checks, roles, topology
+from deploys.lib import bucket, roles, topology
 from deploys.lib.component import Component
+from deploys.lib.daemons import MINIO
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
 from deploys.lib.roles import minio
@@ -127,5 +128,5 @@ def test_the_gate_asks_whether_it_can_store():
 
 def test_verify_reads_its_version():
     page = 'minio_software_version_info{server="x",version="2025-09-07T16:13:09Z"} 0'
-    report = checks._PARSERS["minio"](["==[name]== ready", page, "==[status]== 200"])
+    report = MINIO.parse(["==[name]== ready", page, "==[status]== 200"])
     assert report.ready and report.version == "2025-09-07T16:13:09Z"

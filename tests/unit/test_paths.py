@@ -14,6 +14,7 @@ import pytest
 import deploys
 from deploys.lib import checks, paths, preflight, rollout, topology
 from deploys.lib import component as c
+from deploys.lib.daemons import directories
 from deploys.lib.settings import HIDDEN
 from deploys.lib.templates import template
 from facts.reports import look, survey
@@ -236,9 +237,9 @@ def test_every_directory_that_a_role_makes_is_looked_at(monkeypatch):
             component = role.component(site, member, BLANK)
             made.setdefault(member.name, set()).update(component.directories)
     assert len(made) == len(site.hosts)
-    for name, directories in made.items():
-        assert directories <= set(topology.directories(site.hosts[name].components)), name
-    ours = topology.directories(["seaweedfs", "minio"])
+    for name, given in made.items():
+        assert given <= set(directories(site.hosts[name].components)), name
+    ours = directories(["seaweedfs", "minio"])
     assert {topology.SEAWEEDFS_DIR, topology.MINIO_KEYS_DIR, topology.MINIO_DATA} <= set(ours)
 
 

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from deploys.lib import releases
+from deploys.lib.daemons import PRODUCTS
 from tests.lab import archives
 
 SHA = "ab" * 32
@@ -17,7 +18,7 @@ SHA = "ab" * 32
 @pytest.mark.parametrize("name", releases.RELEASES)
 def test_every_release_set_is_complete_and_goes_together(name):
     versions = releases.resolve(name)
-    assert set(versions) == set(releases.PROJECTS)
+    assert set(versions) == set(PRODUCTS)
     assert set(versions) == {*archives.MODULES, *archives.WHEELS}
     assert releases.check(versions) == []
 

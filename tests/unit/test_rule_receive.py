@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from deploys.lib import checks, config, flags, roles, rollout, units
+from deploys.lib import checks, config, derived, flags, roles, rollout, units
 from deploys.lib.checks import Seen, View
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
@@ -179,8 +179,8 @@ def test_receive_listens_for_a_protocol_that_nobody_speaks_where_nobody_is():
 def test_how_many_others_a_restart_needs(copies, release, quorum, needed):
     site = example_site(receive_replication=copies, release=release)
     member = site.hosts["ring-1"]
-    assert flags.write_quorum(member) == quorum
-    assert flags.ring_needs(site, member) == needed
+    assert derived.write_quorum(member) == quorum
+    assert derived.ring_needs(site, member) == needed
 
 
 # --- When they are back ---------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import pytest
 import requests
 
 from deploys.lib import bucket, config, flags, releases, roles, topology, web
+from deploys.lib.daemons import BUCKET_GROUPS, DAEMONS
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
 from deploys.lib.roles import seaweedfs
@@ -71,7 +72,7 @@ def test_keys_are_for_its_own_unit_alone():
         assert (file.mode, file.owner, file.group) == ("640", "root", "seaweedfs")
     unit = found.files["/etc/systemd/system/seaweedfs.service"].content
     assert "User=prometheus\n" in unit and "SupplementaryGroups=seaweedfs\n" in unit
-    assert "seaweedfs" in topology.BUCKET_GROUPS
+    assert "seaweedfs" in BUCKET_GROUPS
     [service] = found.services
     assert service.loaded == (topology.SEAWEEDFS_KEYS,)
     assert service.started == (topology.SEAWEEDFS_SECURITY,)
@@ -449,7 +450,7 @@ def test_its_metrics_are_asked_without_tls_and_password(component):
     site = Site({only.name: only})
     jobs = {job["job_name"]: job for job in config.prometheus_yml(site, only)["scrape_configs"]}
     asked = component != "seaweedfs"
-    job = jobs[topology.COMPONENTS[component].job_name]
+    job = jobs[DAEMONS[component].job_name]
     assert (job.get("scheme") == "https", "basic_auth" in job) == (asked, asked)
     url, options = web.curl(site.endpoint(component, only), only.settings)
     assert (url.startswith("https"), bool(options)) == (asked, asked)

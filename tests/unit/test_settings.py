@@ -12,10 +12,11 @@ import pytest
 from pyinfra.api import Inventory
 
 from deploys.lib import config, findings, secrets, site_checks
+from deploys.lib.durations import seconds, written
 from deploys.lib.findings import Finding, SettingsErrors, describe
 from deploys.lib.load import check_limit, load_site, site_from_dicts
 from deploys.lib.secrets import SecretError, resolve
-from deploys.lib.settings import PROFILES, Settings, seconds, written
+from deploys.lib.settings import PROFILES, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAK = "hunter2-very-secret"

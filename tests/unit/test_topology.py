@@ -2,16 +2,17 @@
 
 import pytest
 
-from deploys.lib import releases, topology
+from deploys.lib import topology
+from deploys.lib.daemons import DAEMONS, of_groups
 from deploys.lib.settings import Settings
-from deploys.lib.topology import COMPONENTS, GROUPS, Endpoint
+from deploys.lib.topology import Endpoint
 
 
 def test_names_are_the_documents():
-    units = {name: info.unit for name, info in COMPONENTS.items() if info.unit != name}
+    units = {name: info.unit for name, info in DAEMONS.items() if info.unit != name}
     # The same program, one part a host.
     assert units == {"prometheus-upper": "prometheus", "thanos-sidecar-attached": "thanos-sidecar"}
-    assert list(COMPONENTS) == [
+    assert list(DAEMONS) == [
         "prometheus",
         "thanos-sidecar",
         "thanos-sidecar-attached",
@@ -28,14 +29,14 @@ def test_names_are_the_documents():
         "prometheus-upper",
         "node_exporter",
     ]
-    assert COMPONENTS["thanos-querier"].service == "thanos-querier.service"
-    assert COMPONENTS["thanos-querier"].path == "/usr/local/bin/thanos"
+    assert DAEMONS["thanos-querier"].service == "thanos-querier.service"
+    assert DAEMONS["thanos-querier"].path == "/usr/local/bin/thanos"
 
 
 def test_ports_are_the_documents():
     ports = {
         (name, kind): Settings.model_fields[port.setting].default
-        for name, info in COMPONENTS.items()
+        for name, info in DAEMONS.items()
         for kind, port in info.ports.items()
     }
     assert ports == {
@@ -68,15 +69,8 @@ def test_ports_are_the_documents():
     }
 
 
-@pytest.mark.parametrize("info", COMPONENTS.values(), ids=COMPONENTS)
-def test_a_component_is_complete(info):
-    assert info.group in {*GROUPS, "all"}
-    assert info.binary in releases.PROJECTS[info.archive].binaries
-    assert info.listen_address is None or info.listen_address in Settings.model_fields
-
-
 def test_job_names_differ():
-    jobs = [info.job_name for info in COMPONENTS.values()]
+    jobs = [info.job_name for info in DAEMONS.values()]
     assert len(set(jobs)) == len(jobs)
 
 
@@ -105,7 +99,7 @@ def test_ip():
 
 def test_components_of_groups():
     def names(*groups):
-        return [info.name for info in topology.of_groups(groups)]
+        return [info.name for info in of_groups(groups)]
 
     assert names("prometheus") == ["prometheus", "thanos-sidecar", "node_exporter"]
     assert names("querier", "alertmanager") == ["alertmanager", "thanos-querier", "node_exporter"]

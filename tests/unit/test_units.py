@@ -11,10 +11,9 @@ import pytest
 from example_site import example_site
 
 from deploys.lib import units
-from deploys.lib.topology import COMPONENTS
+from deploys.lib.daemons import DAEMONS
 from tests.unit.recorded import BLANK
 
-DAEMONS = list(COMPONENTS)
 DEBIAN = {"bullseye": 247, "bookworm": 252, "trixie": 257}
 
 
@@ -83,7 +82,7 @@ ReadWritePaths=/var/lib/prometheus/data
 @pytest.mark.parametrize("component", DAEMONS)
 def test_every_unit(component):
     found = lines(unit(component).text)
-    info = COMPONENTS[component]
+    info = DAEMONS[component]
     assert found["User"] == ["prometheus"]
     # That of an account which is not ours is its own.
     assert found.get("Group", []) == ([] if info.account else ["prometheus"])
@@ -229,7 +228,7 @@ def test_exposure(component, tmp_path):
     version = int(said.split()[1])
     if version < 252:
         pytest.skip("systemd-analyze security --offline came with systemd 250")
-    path = tmp_path / COMPONENTS[component].service
+    path = tmp_path / DAEMONS[component].service
     path.write_text(unit(component).text)
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", str(path)],

@@ -19,8 +19,9 @@ from cryptography.x509.oid import NameOID
 from example_site import example_site
 
 import deploys.web
-from deploys.lib import ask, config, flags, topology, units, web
+from deploys.lib import ask, config, flags, units, web
 from deploys.lib.component import Change, Component, compare, swap_script
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
 from deploys.lib.secrets import resolve
@@ -317,7 +318,7 @@ def jobs(site: Site) -> dict:
 
 def test_scrapes_and_alerts_ask_as_they_are_asked_to():
     made = jobs(with_web())
-    without = {info.job_name for info in topology.COMPONENTS.values() if not info.web}
+    without = {info.job_name for info in DAEMONS.values() if not info.web}
     for name, job in made.items():
         if name in without:
             assert not {"scheme", "basic_auth", "tls_config"} & set(job)

@@ -8,14 +8,16 @@ time. Back up means: ready, and gossip settled with every other member that is a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
-from deploys.lib import config, flags, gates, topology
+from deploys.lib import config, daemons, derived, flags, gates, service, topology
 from deploys.lib.ask import at_once, script
 from deploys.lib.component import Component, Directory, File
+from deploys.lib.daemons.declare import Value
 from deploys.lib.live import flag_value
 from deploys.lib.role import Gate, Progress, Role
 from deploys.lib.secrets import lacking, leaves
-from deploys.lib.service import daemons, data_directories, installed
+from deploys.lib.service import data_directories, installed
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, split
 from facts.reports import alertmanager as reports_alertmanager
@@ -54,7 +56,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     for name, text in member.settings.alertmanager_templates.items():
         files[f"{topology.TEMPLATES_DIR}/{name}"] = File(text)
     amtool = f"{installed(member, found, 'alertmanager')}/amtool"
-    return daemons(
+    return service.component(
         "alertmanager",
         *(site, member, found, "alertmanager"),
         files=files,
@@ -75,7 +77,7 @@ def reloaded(site: Site, member: Member) -> Gate:
 def together(site: Site, member: Member, found: State) -> str:
     """Members with another gossip label or port do not hear each other: in turns, the first would be alone."""
     running = site.live.argv("alertmanager", member.name)
-    if running is None or not flags.clustered(site):
+    if running is None or not derived.clustered(site):
         return ""
     wanted = flags.argv("alertmanager", site, member, found)
     labels = [flag_value(argv, "cluster.label") or "none" for argv in (running, wanted)]
@@ -136,6 +138,24 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return Gate(questions, judge)
 
 
+def peers(site: Site, member: Member, found: State) -> Value:
+    others = site.peers(member, "alertmanager")
+    return [site.endpoint("alertmanager", other, "cluster").target for other in others]
+
+
+def listen(site: Site, member: Member, found: State) -> Value:
+    """Empty where there is one Alertmanager."""
+    return site.listen("alertmanager", member, "cluster") if derived.clustered(site) else ""
+
+
+def if_clustered(value: Callable[[Site, Member], Value]) -> flags.Here:
+    return lambda site, member, found: value(site, member) if derived.clustered(site) else None
+
+
+def timing(name: str) -> flags.Here:
+    return if_clustered(lambda site, member: getattr(member.settings.timing, name))
+
+
 ALERTMANAGER = Role(
     "alertmanager",
     "alertmanager",
@@ -143,4 +163,19 @@ ALERTMANAGER = Role(
     gate,
     reloaded,
     together=together,
+    values={
+        daemons.ALERTMANAGER: {
+            "cluster.listen-address": listen,
+            "cluster.advertise-address": if_clustered(
+                lambda site, member: site.endpoint("alertmanager", member, "cluster").target
+            ),
+            "cluster.peer": peers,
+            "cluster.label": if_clustered(derived.gossip_label),
+            "cluster.peer-name": if_clustered(lambda site, member: member.name),
+            "cluster.peer-timeout": timing("peer_timeout"),
+            "cluster.settle-timeout": timing("settle_timeout"),
+            "cluster.pushpull-interval": timing("pushpull_interval"),
+            "cluster.reconnect-timeout": timing("reconnect_timeout"),
+        }
+    },
 )

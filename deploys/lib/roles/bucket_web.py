@@ -5,19 +5,19 @@ Nobody waits for it. A new flag, release or key is a restart.
 
 from __future__ import annotations
 
-from deploys.lib import gates
+from deploys.lib import daemons, gates, service
 from deploys.lib.component import Component
 from deploys.lib.role import Gate, Progress, Role, nobody
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
-from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.service import thanos_directories
 from deploys.lib.site import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    return daemons(
+    return service.component(
         "bucket-web",
         *(site, member, found, "thanos-bucket-web"),
         directories=thanos_directories("thanos-bucket-web"),
@@ -38,4 +38,5 @@ BUCKET_WEB = Role(
     gate,
     needs=(SEAWEEDFS, MINIO),
     stands_in=nobody,
+    values={daemons.BUCKET_WEB: {}},
 )

@@ -8,19 +8,20 @@ release or key is a restart. Back up means: ready, and not halted.
 
 from __future__ import annotations
 
-from deploys.lib import gates
+from deploys.lib import daemons, gates, service
 from deploys.lib.component import Component
+from deploys.lib.daemons.declare import Value
 from deploys.lib.role import Gate, Progress, Role, nobody
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
-from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.service import thanos_directories
 from deploys.lib.site import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    return daemons(
+    return service.component(
         "compactor",
         *(site, member, found, "thanos-compactor"),
         directories=thanos_directories("thanos-compactor"),
@@ -40,6 +41,10 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     )
 
 
+def no_downsampling(site: Site, member: Member, found: State) -> Value:
+    return not member.settings.compactor_downsampling
+
+
 COMPACTOR = Role(
     "compactor",
     "compactor",
@@ -47,4 +52,5 @@ COMPACTOR = Role(
     gate,
     needs=(SEAWEEDFS, MINIO),
     stands_in=nobody,
+    values={daemons.COMPACTOR: {"downsampling.disable": no_downsampling}},
 )

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import re
 
-from deploys.lib import bucket, topology
+from deploys.lib import bucket, daemons, service, topology
 from deploys.lib.ask import script
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.role import Gate, Progress, Role, nobody
-from deploys.lib.service import daemons, data_directories
+from deploys.lib.service import data_directories
 from deploys.lib.site import Member, Site
 from deploys.lib.templates import template
 from facts.http import NO_ANSWER, Call, split
@@ -81,7 +81,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     for name, document in policies.items():
         text = json.dumps(document, indent=1) + "\n"
         files[f"{inner}/{name}.policy"] = File(text, "600", group="root")
-    return daemons(
+    return service.component(
         COMPONENT,
         *(site, member, found, COMPONENT),
         files=files,
@@ -107,4 +107,11 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return Gate(questions, judge)
 
 
-MINIO = Role(COMPONENT, COMPONENT, component, gate, stands_in=nobody)
+MINIO = Role(
+    COMPONENT,
+    COMPONENT,
+    component,
+    gate,
+    stands_in=nobody,
+    values={daemons.MINIO: {}},
+)

@@ -5,23 +5,23 @@ A new flag or release goes to one living host first, and stops there where it do
 
 from __future__ import annotations
 
-from deploys.lib import topology
+from deploys.lib import daemons, service
 from deploys.lib.ask import script
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.role import Gate, Progress, Role, nobody
-from deploys.lib.service import daemons
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, only_metrics, split
 from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State):
-    return daemons("node_exporter", site, member, found, "node_exporter")
+    return service.component("node_exporter", site, member, found, "node_exporter")
 
 
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """It answers with its metrics."""
     name = "node_exporter"
-    info = topology.COMPONENTS[name]
+    info = DAEMONS[name]
     calls = [Call("ready", info.ready_path, only_metrics(info.version_metric))]
 
     def judge(lines: list[str]) -> Progress:
@@ -33,4 +33,11 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return Gate(script(site, member, name, calls), judge)
 
 
-NODE_EXPORTER = Role("node_exporter", None, component, gate, stands_in=nobody)
+NODE_EXPORTER = Role(
+    "node_exporter",
+    None,
+    component,
+    gate,
+    stands_in=nobody,
+    values={daemons.NODE_EXPORTER: {}},
+)

@@ -13,12 +13,15 @@ from collections.abc import Iterator
 
 import yaml
 
-from deploys.lib import config, gates, topology
+from deploys.lib import config, daemons, derived, gates, releases, service, topology, web
 from deploys.lib.ask import script
 from deploys.lib.component import Change, Component, Directory, File
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons.declare import Value
+from deploys.lib.durations import seconds
 from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
-from deploys.lib.service import daemons, data_directories, installed
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, seconds
+from deploys.lib.service import data_directories, installed
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
 from facts.reports import thanos
@@ -62,7 +65,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     tree = files(site, member, found, config.prometheus_yml(site, member))
     if client := config.sidecar_client_yml(site, member):
         tree[topology.SIDECAR_CLIENT] = config.file(client, "web_client")
-    return daemons(
+    return service.component(
         "prometheus",
         *(site, member, found, "prometheus", "thanos-sidecar"),
         files=tree,
@@ -104,7 +107,7 @@ SCRAPES = 2
 
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """Ready, its write-ahead log replayed, two intervals scraped since its start, and seen by its sidecar."""
-    jobs = {info.job_name for info in topology.COMPONENTS.values()}
+    jobs = {info.job_name for info in DAEMONS.values()}
     return scraping(site, member, asked_by, "prometheus", jobs, SCRAPES, sidecar=True)
 
 
@@ -176,6 +179,26 @@ def _sidecar(site: Site, member: Member, asked_by: Member) -> str:
     return script(*(site, member, "thanos-sidecar"), calls, either=member.name != asked_by.name)
 
 
+def block_duration(site: Site, member: Member, found: State) -> Value:
+    # From the versions on that can wait for the upload nothing has to be switched off; before, the documents' 2h holds
+    # with a bucket or without, so that one can be added without a gap.
+    return None if releases.delayed_compaction(member.settings.all_versions) else "2h"
+
+
+def delay_file(site: Site, member: Member, found: State) -> Value:
+    # Prometheus takes a missing file for "everything is uploaded" and warns at every compaction.
+    waits = derived.delayed_compaction(member)
+    return f"{topology.PROMETHEUS_DATA}/{derived.SHIPPER_META}" if waits else None
+
+
+def retention_size(site: Site, member: Member, found: State) -> Value:
+    return derived.retention_size(member, found)
+
+
+def sidecar_client(site: Site, member: Member, found: State) -> Value:
+    return topology.SIDECAR_CLIENT if web.http_config([member.settings]) else None
+
+
 PROMETHEUS = Role(
     "prometheus",
     "prometheus",
@@ -184,4 +207,16 @@ PROMETHEUS = Role(
     reloaded,
     stands_in=alike(lambda member: member.settings.cluster),
     means=means,
+    values={
+        daemons.PROMETHEUS: {
+            "storage.tsdb.retention.size": retention_size,
+            "storage.tsdb.min-block-duration": block_duration,
+            "storage.tsdb.max-block-duration": block_duration,
+            "storage.tsdb.delay-compact-file.path": delay_file,
+        },
+        daemons.SIDECAR: {
+            "prometheus.url": lambda site, member, found: site.local("prometheus", member).url,
+            "prometheus.http-client-file": sidecar_client,
+        },
+    },
 )

@@ -7,12 +7,13 @@ error.
 
 from __future__ import annotations
 
-from deploys.lib import config, flags, topology
+from typing import Any
+
+from deploys.lib import config, daemons, derived, flags, service, topology
 from deploys.lib.ask import at_once, script
 from deploys.lib.component import Component, Directory
 from deploys.lib.role import Gate, Progress, Role, alike
 from deploys.lib.roles.prometheus import PROMETHEUS
-from deploys.lib.service import daemons
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, split
 from facts.reports import thanos
@@ -21,9 +22,9 @@ from facts.reports.look import State
 
 def component(site: Site, member: Member, found: State) -> Component:
     files = {}
-    if flags.endpoints_file(member):  # older releases get their stores as flags
+    if derived.endpoints_file(member):  # older releases get their stores as flags
         files[topology.ENDPOINTS_FILE] = config.file(config.endpoints_yml(site, member))
-    return daemons(
+    return service.component(
         "querier",
         *(site, member, found, "thanos-querier"),
         files=files,
@@ -82,6 +83,18 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return Gate(questions, judge)
 
 
+def endpoints(kind: str) -> flags.Here:
+    """The addresses that belong to one of the flags which older queriers get them by."""
+
+    def belongs(entry: dict[str, Any]) -> bool:
+        strict = "endpoint-strict" if entry.get("strict") else "endpoint"
+        return kind == ("endpoint-group" if entry.get("group") else strict)
+
+    return lambda site, member, found: [
+        entry["address"] for entry in derived.endpoints(site, member) if belongs(entry)
+    ]
+
+
 QUERIER = Role(
     "querier",
     "querier",
@@ -89,4 +102,10 @@ QUERIER = Role(
     gate,
     needs=(PROMETHEUS,),
     stands_in=alike(lambda member: member.settings.querier_endpoints),
+    values={
+        daemons.QUERIER: {
+            **{kind: endpoints(kind) for kind in ("endpoint-strict", "endpoint", "endpoint-group")},
+            "query.replica-label": lambda site, member, found: derived.replica_labels(site, member),
+        }
+    },
 )

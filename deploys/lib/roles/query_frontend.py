@@ -6,11 +6,12 @@ is a restart, one frontend at a time. Back up means: a query through it is answe
 
 from __future__ import annotations
 
-from deploys.lib import config, gates, topology
+from deploys.lib import config, daemons, derived, gates, service, topology, web
 from deploys.lib.component import Component
+from deploys.lib.daemons.declare import Value
 from deploys.lib.role import Gate, Progress, Role, alike
 from deploys.lib.roles.querier import QUERIER
-from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.service import thanos_directories
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER
 from facts.reports import thanos
@@ -22,7 +23,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     files = {topology.FRONTEND_CLIENT: config.file(client, "web_client")}
     if cache := member.settings.frontend_cache:
         files[topology.FRONTEND_CACHE] = config.file(cache, "frontend_cache")
-    return daemons(
+    return service.component(
         "query-frontend",
         *(site, member, found, "thanos-query-frontend"),
         files=files,
@@ -44,6 +45,14 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     )
 
 
+def cache(site: Site, member: Member, found: State) -> Value:
+    return topology.FRONTEND_CACHE if member.settings.frontend_cache else None
+
+
+def forwarded(site: Site, member: Member, found: State) -> Value:
+    return "Authorization" if web.asks_password(member.settings) else None
+
+
 FRONTEND = Role(
     "query-frontend",
     "query_frontend",
@@ -51,4 +60,14 @@ FRONTEND = Role(
     gate,
     needs=(QUERIER,),
     stands_in=alike(lambda member: member.settings.frontend_downstream),
+    values={
+        daemons.FRONTEND: {
+            "query-frontend.downstream-url": lambda site, member, found: (
+                derived.frontend_downstream(site, member)
+            ),
+            "query-frontend.forward-header": forwarded,
+            "query-range.response-cache-config-file": cache,
+            "labels.response-cache-config-file": cache,
+        }
+    },
 )

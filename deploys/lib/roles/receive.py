@@ -9,19 +9,20 @@ write-ahead log is replayed, and the ring loaded.
 
 from __future__ import annotations
 
-from deploys.lib import config, flags, gates, topology
+from deploys.lib import config, daemons, derived, gates, service, topology
 from deploys.lib.component import Component, File
+from deploys.lib.daemons.declare import Value
 from deploys.lib.role import Gate, Progress, Role
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
-from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.service import thanos_directories
 from deploys.lib.site import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    return daemons(
+    return service.component(
         "receive",
         *(site, member, found, "thanos-receive"),
         files={topology.RECEIVE_HASHRINGS: File(config.hashrings_json(site))},
@@ -60,11 +61,21 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return gate if member.name == asked_by.name else Gate(f"date +%s\n{gate.script}", settled)
 
 
+def local_endpoint(site: Site, member: Member, found: State) -> Value:
+    return site.endpoint("thanos-receive", member, "grpc").target
+
+
 RECEIVE = Role(
     "receive",
     "receive",
     component,
     gate,
     needs=(SEAWEEDFS, MINIO),
-    enough=lambda site, member: flags.ring_needs(site, member),
+    enough=lambda site, member: derived.ring_needs(site, member),
+    values={
+        daemons.RECEIVE: {
+            "label": lambda site, member, found: derived.replica_label("thanos-receive", member),
+            "receive.local-endpoint": local_endpoint,
+        }
+    },
 )

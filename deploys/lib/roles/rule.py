@@ -12,12 +12,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from deploys.lib import config, flags, gates, topology
+from deploys.lib import config, daemons, derived, gates, service, topology
 from deploys.lib.component import Component, Directory, File
+from deploys.lib.daemons.declare import Value
+from deploys.lib.durations import seconds
 from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
 from deploys.lib.roles.querier import QUERIER
-from deploys.lib.service import daemons, installed, thanos_directories
-from deploys.lib.settings import seconds
+from deploys.lib.service import installed, thanos_directories
 from deploys.lib.site import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
@@ -31,7 +32,7 @@ def files(site: Site, member: Member) -> dict[str, File]:
     if site.running("alertmanager"):
         alertmanagers = config.rule_alertmanagers_yml(site)
         found[topology.RULE_ALERTMANAGERS] = config.file(alertmanagers, "web_client")
-    if flags.stateless(member):
+    if derived.stateless(member):
         remote_write = {"remote_write": member.settings.rule_remote_write}
         found[topology.RULE_REMOTE_WRITE] = config.file(remote_write, "rule_remote_write")
     for name, rules in config.ruler_files(member).items():
@@ -48,7 +49,7 @@ def checks(member: Member, found: State) -> tuple[str, ...]:
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    return daemons(
+    return service.component(
         "rule",
         *(site, member, found, "thanos-rule"),
         files=files(site, member),
@@ -103,6 +104,24 @@ def _seconds(duration: Any) -> float:
         return 0.0
 
 
+def alertmanagers_file(site: Site, member: Member, found: State) -> Value:
+    return topology.RULE_ALERTMANAGERS if site.running("alertmanager") else None
+
+
+def query_url(site: Site, member: Member, found: State) -> Value:
+    queriers = site.running("thanos-querier")
+    return site.endpoint("thanos-querier", queriers[0]).url if queriers else None
+
+
+def bucket_file(site: Site, member: Member, found: State) -> Value:
+    stores = derived.uploads(member) and not derived.stateless(member)
+    return daemons.RULE.bucket if stores else None
+
+
+def remote_write_file(site: Site, member: Member, found: State) -> Value:
+    return topology.RULE_REMOTE_WRITE if derived.stateless(member) else None
+
+
 RULE = Role(
     "rule",
     "rule",
@@ -111,4 +130,14 @@ RULE = Role(
     reloaded,
     needs=(QUERIER,),
     stands_in=alike(lambda member: member.settings.rule_rules),
+    values={
+        daemons.RULE: {
+            "alertmanagers.config-file": alertmanagers_file,
+            "label": lambda site, member, found: derived.replica_label("thanos-rule", member),
+            "alert.label-drop": lambda site, member, found: derived.dropped_from_alerts(site),
+            "alert.query-url": query_url,
+            "objstore.config-file": bucket_file,
+            "remote-write.config-file": remote_write_file,
+        }
+    },
 )

@@ -19,12 +19,12 @@ from cryptography import x509  # comes with paramiko
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from deploys.lib import bucket, topology
+from deploys.lib import bucket, daemons, service, topology
 from deploys.lib.ask import script
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.role import Gate, Progress, Role, nobody
 from deploys.lib.secrets import lacking
-from deploys.lib.service import daemons, data_directories
+from deploys.lib.service import data_directories
 from deploys.lib.site import Member, Site
 from facts import http
 from facts.http import NO_ANSWER, Call, metrics, only_metrics, split
@@ -91,7 +91,7 @@ def certificate(member: Member) -> str:
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    return daemons(
+    return service.component(
         COMPONENT,
         *(site, member, found, COMPONENT),
         files={
@@ -132,4 +132,11 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return Gate(questions, judge)
 
 
-SEAWEEDFS = Role(COMPONENT, COMPONENT, component, gate, stands_in=nobody)
+SEAWEEDFS = Role(
+    COMPONENT,
+    COMPONENT,
+    component,
+    gate,
+    stands_in=nobody,
+    values={daemons.SEAWEEDFS: {}},
+)

@@ -7,17 +7,17 @@ the data, as it reads the blocks and writes thanos.shipper.json there. Back up m
 
 from __future__ import annotations
 
-from deploys.lib import gates
+from deploys.lib import daemons, gates, service
 from deploys.lib.component import Component
 from deploys.lib.role import Gate, Progress, Role, nobody
-from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.service import thanos_directories
 from deploys.lib.site import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    return daemons(
+    return service.component(
         "sidecar",
         *(site, member, found, "thanos-sidecar-attached"),
         directories=thanos_directories("thanos-sidecar-attached"),
@@ -39,4 +39,11 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return gates.thanos_gate(site, member, asked_by, "thanos-sidecar-attached", calls, judged)
 
 
-SIDECAR = Role("sidecar", "sidecar", component, gate, stands_in=nobody)
+SIDECAR = Role(
+    "sidecar",
+    "sidecar",
+    component,
+    gate,
+    stands_in=nobody,
+    values={daemons.ATTACHED: {}},
+)

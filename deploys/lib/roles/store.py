@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from math import inf
 
-from deploys.lib import config, gates, topology
+from deploys.lib import config, daemons, gates, service, topology
 from deploys.lib.component import Component
+from deploys.lib.daemons.declare import Value
 from deploys.lib.role import Gate, Progress, Role
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
-from deploys.lib.service import daemons, thanos_directories
+from deploys.lib.service import thanos_directories
 from deploys.lib.settings import when
 from deploys.lib.site import Member, Site
 from facts.reports import thanos
@@ -25,7 +26,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     files = {}
     if cache := member.settings.store_index_cache:
         files[topology.STORE_INDEX_CACHE] = config.file(cache, "store_index_cache")
-    return daemons(
+    return service.component(
         "store",
         *(site, member, found, "thanos-store"),
         files=files,
@@ -59,6 +60,14 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return gates.thanos_gate(site, member, asked_by, "thanos-store", thanos.STORE_CALLS, judged)
 
 
+def cache_file(site: Site, member: Member, found: State) -> Value:
+    return topology.STORE_INDEX_CACHE if member.settings.store_index_cache else None
+
+
+def cache_size(site: Site, member: Member, found: State) -> Value:
+    return None if member.settings.store_index_cache else "250MB"
+
+
 STORE = Role(
     "store",
     "store",
@@ -66,4 +75,10 @@ STORE = Role(
     gate,
     needs=(SEAWEEDFS, MINIO),
     stands_in=serves,
+    values={
+        daemons.STORE: {
+            "index-cache.config-file": cache_file,
+            "index-cache-size": cache_size,
+        }
+    },
 )

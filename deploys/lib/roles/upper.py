@@ -7,17 +7,17 @@ each is a tier of one. Back up means: log replayed, an interval scraped.
 
 from __future__ import annotations
 
-from deploys.lib import config, gates, topology
+from deploys.lib import config, daemons, gates, service
 from deploys.lib.component import Component
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.role import Gate, Role, nobody
 from deploys.lib.roles import prometheus
-from deploys.lib.service import daemons
 from deploys.lib.site import Member, Site
 from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    return daemons(
+    return service.component(
         "prometheus-upper",
         *(site, member, found, "prometheus-upper"),
         files=prometheus.files(site, member, found, config.upper_yml(site, member)),
@@ -37,7 +37,7 @@ SCRAPES_ALONE = 1
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """Ready, its write-ahead log replayed, an interval scraped since its start: of itself, as nobody waits for it
     as long as federation's intervals are."""
-    info = topology.COMPONENTS["prometheus-upper"]
+    info = DAEMONS["prometheus-upper"]
     jobs = {info.job_name}
     return prometheus.scraping(
         site, member, asked_by, info.name, jobs, SCRAPES_ALONE, sidecar=False
@@ -52,4 +52,5 @@ UPPER = Role(
     reloaded,
     needs=(prometheus.PROMETHEUS,),
     stands_in=nobody,
+    values={daemons.UPPER: {"storage.tsdb.retention.size": prometheus.retention_size}},
 )

@@ -16,13 +16,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[4]))
 
 from deploys.lib import flags
+from deploys.lib.daemons import DAEMONS
 
 NAME = r"^ +(?:-\w, )?{dashes}(?:\[no-\])?([A-Za-z][\w.-]*\w)"
 
 
 def main(component: str, version: str, binary: str) -> None:
-    command = [binary, *flags.SUBCOMMAND.get(component, ())]
-    dashes = flags.DASHES.get(component, "--")
+    command = [binary, *DAEMONS[component].subcommand]
+    dashes = DAEMONS[component].dashes
 
     def said(*arguments: str) -> str:
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
@@ -30,7 +31,7 @@ def main(component: str, version: str, binary: str) -> None:
 
     names = re.compile(NAME.format(dashes=dashes), re.MULTILINE)
     shown = sorted(set(names.findall(said(f"{dashes}help"))))
-    wanted = [flag.name for flag in flags.TABLE[component] if flag.applies(version)]
+    wanted = [flag.name for flag in DAEMONS[component].flags if flags.applies(flag, version)]
     # The parser stops at the first flag it does not know, before it looks at any value.
     hidden = [
         name

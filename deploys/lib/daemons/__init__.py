@@ -1,0 +1,130 @@
+"""Every daemon of a site, and what it is: one declaration each (`declare.Daemon`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import PurePosixPath
+
+from deploys.lib import topology
+from deploys.lib.daemons.alertmanager import ALERTMANAGER, ALERTMANAGER_PRODUCT
+from deploys.lib.daemons.declare import Daemon
+from deploys.lib.daemons.exporters import (
+    BLACKBOX_EXPORTER_PRODUCT,
+    NODE_EXPORTER,
+    NODE_EXPORTER_PRODUCT,
+)
+from deploys.lib.daemons.objectstores import MC, MINIO, MINIO_PRODUCT, SEAWEEDFS, SEAWEEDFS_PRODUCT
+from deploys.lib.daemons.prometheus import PROMETHEUS, PROMETHEUS_PRODUCT, UPPER
+from deploys.lib.daemons.thanos import (
+    ATTACHED,
+    BUCKET_WEB,
+    COMPACTOR,
+    FRONTEND,
+    QUERIER,
+    RECEIVE,
+    RULE,
+    SIDECAR,
+    STORE,
+    THANOS,
+)
+
+GROUPS: dict[str, str] = {
+    "prometheus": "a Prometheus replica and its Thanos sidecar",
+    "sidecar": "a Prometheus that somebody else runs, and a Thanos sidecar of ours beside it",
+    "alertmanager": "a member of the Alertmanager cluster",
+    "querier": "a Thanos querier",
+    "upper": "a Prometheus above the clusters, which federates them or takes their remote write",
+    "query_frontend": "a Thanos query frontend, before the queriers: it splits and caches",
+    "store": "a Thanos store gateway: what is in the bucket and on no local disk any more",
+    "compactor": "the Thanos compactor; one for a bucket",
+    "rule": "a Thanos ruler: rules over what several Prometheus have",
+    "receive": "a member of the Thanos receive hashring: it takes remote write",
+    "bucket_web": "Thanos' view of the bucket and its blocks, for people",
+    "seaweedfs": "SeaweedFS, an S3 server for the bucket: one host, no redundancy",
+    "minio": "MinIO, an S3 server for the bucket, which its upstream has ended: one host, no redundancy",
+    "node_exporter": "a host that is watched and has no other part",
+}
+"""Groups of the inventory and the part their hosts play. Every host runs node_exporter."""
+
+
+DAEMONS: dict[str, Daemon] = {
+    daemon.name: daemon
+    for daemon in (
+        *(PROMETHEUS, SIDECAR, ATTACHED, ALERTMANAGER, QUERIER, FRONTEND, STORE, COMPACTOR),
+        *(RULE, RECEIVE, BUCKET_WEB, SEAWEEDFS, MINIO, UPPER, NODE_EXPORTER),
+    )
+}
+"""Every daemon of the site. A host runs those of its groups, and those of group `all`."""
+
+PRODUCTS = {
+    product.name: product
+    for product in (
+        *(PROMETHEUS_PRODUCT, THANOS, ALERTMANAGER_PRODUCT, NODE_EXPORTER_PRODUCT),
+        *(BLACKBOX_EXPORTER_PRODUCT, SEAWEEDFS_PRODUCT, MINIO_PRODUCT, MC),
+    )
+}
+"""What is released, by name."""
+
+UNITS = tuple(dict.fromkeys(daemon.unit for daemon in DAEMONS.values()))
+"""Every unit of ours, without `.service`: daemons that never share a host may share one."""
+
+REPLACED = tuple(sorted({d.distribution for d in DAEMONS.values() if d.distribution} - set(UNITS)))
+"""Units of the distributions' own packages for the same daemons, where they have another name than ours."""
+
+BUCKET_GROUPS = tuple(name for name, daemon in DAEMONS.items() if daemon.bucket or daemon.keys)
+"""System groups, named after daemons: who is in one may read that daemon's key to the bucket, or its keys."""
+
+RIGHTS = {name: daemon.rights for name, daemon in DAEMONS.items() if daemon.rights}
+"""Daemon -> what it does in the bucket."""
+
+ADMIN = "admin"
+"""Name in `bucket_keys` of the key that makes the bucket. It stays on the control machine."""
+
+_INNER = (
+    *(
+        topology.RULES_DIR,
+        topology.TARGETS_DIR,
+        topology.SECRETS_DIR,
+        topology.TEMPLATES_DIR,
+        topology.ALERTMANAGER_SECRETS_DIR,
+    ),
+    *(topology.RULE_RULES_DIR, topology.RULE_SECRETS_DIR),
+    *(topology.MINIO_KEYS_DIR, topology.MINIO_CERTS, f"{topology.MINIO_CERTS}/CAs"),
+)
+"""Directories of ours inside those of a component's configuration."""
+
+
+def of_groups(groups: tuple[str, ...]) -> list[Daemon]:
+    """The daemons that a host in `groups` runs, in the order of `DAEMONS`."""
+    return [d for d in DAEMONS.values() if d.group == "all" or d.group in groups]
+
+
+def logs(components: Collection[str]) -> tuple[str, str]:
+    """The directory of log files on a host with these components, and the file that has them rotated."""
+    if ATTACHED.name in components:
+        return topology.ATTACHED_LOG_DIR, topology.ATTACHED_LOGROTATE_FILE
+    return topology.LOG_DIR, topology.LOGROTATE_FILE
+
+
+def directories(components: Collection[str]) -> tuple[str, ...]:
+    """Every directory that is ours on a host with these components: we give it its owner and its mode."""
+    found = {
+        topology.STATE,
+        topology.SOFTWARE_DIR,
+        topology.WEB_DIR,
+        str(PurePosixPath(topology.STAMP).parent),
+        logs(components)[0],
+    }
+    for name in components:
+        info = DAEMONS[name]
+        if info.config_dir:
+            found.add(info.config_dir)
+            found |= (
+                {topology.THANOS_DIR}
+                if info.config_dir.startswith(f"{topology.THANOS_DIR}/")
+                else set()
+            )
+            found |= {inner for inner in _INNER if inner.startswith(f"{info.config_dir}/")}
+        if info.data_dir:
+            found |= {info.data_dir, str(PurePosixPath(info.data_dir).parent)}
+    return tuple(sorted(found))

@@ -1,0 +1,698 @@
+"""The components of Thanos: one program."""
+
+from __future__ import annotations
+
+from deploys.lib import topology
+from deploys.lib.daemons.declare import (
+    BUCKET,
+    DELETE,
+    HERE,
+    LIST,
+    LOG_LEVEL,
+    READ,
+    WEB,
+    WEB_CONFIG,
+    WRITE,
+    Daemon,
+    Fault,
+    Flag,
+    Listen,
+    Port,
+    Product,
+    Setting,
+    Timing,
+    read_as,
+)
+from deploys.lib.daemons.prometheus import PROMETHEUS
+from facts.reports import thanos
+
+THANOS = Product(
+    name="thanos",
+    repository="thanos-io/thanos",
+    binaries=("thanos",),
+    oldest="0.32.0",
+    unpacked=250,
+)
+
+DELAY_SINCE = "0.41.0"
+"""First version whose sidecar accepts a Prometheus that compacts with a delay."""
+ENDPOINTS_SINCE = "0.38.0"
+"""First Thanos with `--endpoint.sd-config-file`."""
+ADMIN_OFF_STORE = "0.39.0"
+"""First Thanos whose store gateway knows `--disable-admin-operations`; compactor and tools have it since 0.33."""
+ADMIN_OFF = "0.33.0"
+_ADMIN_WHY = "whoever reaches the port could mark blocks for deletion"
+# Thanos waits up to 2 minutes each for its HTTP and gRPC servers to drain, one after the other.
+_STOP = 250
+CAPNPROTO_PORT = 19391
+"""Upstream's default, on loopback here."""
+
+_EVERYWHERE = "TLS between Thanos' gRPC ports has to be known to every client in the site"
+_STORES = "stores come from the inventory; others: set querier_endpoints"
+
+_REFUSED = {
+    "grpc-server-tls-*": _EVERYWHERE,
+    "grpc-client-*": _EVERYWHERE,
+    "objstore.config": "set bucket_config: a command line can be read by everyone",
+    "web.route-prefix": "health and metrics have to stay where they are looked for",
+}
+
+_SIDECAR_REFUSED = {
+    **_REFUSED,
+    "prometheus.http-client": "set web_client: a command line can be read by everyone",
+    "reloader.*": "the deploy writes the configuration",
+    "shipper.ignore-unequal-block-size": "it lets blocks be compacted before they are uploaded",
+    "shipper.meta-file-name": "Prometheus waits for the default one",
+}
+
+_SIDECAR_DURATIONS = read_as(
+    prometheus="http-grace-period",
+    go="""
+        grpc-grace-period grpc-server-max-connection-age prometheus.get_config_interval
+        prometheus.get_config_timeout prometheus.ready_timeout reloader.retry-interval
+        reloader.watch-interval
+    """,
+)
+
+
+def _sidecar(data: Flag, url: Flag) -> tuple[Flag, ...]:
+    """What every sidecar is told, beside which data and which Prometheus it stands."""
+    return (
+        data,
+        url,
+        Flag(
+            "prometheus.ready_timeout",
+            "1h",
+            free=True,
+            why="the sidecar gives up where Prometheus replays its write-ahead log for longer",
+        ),
+        Flag(
+            "prometheus.get_config_interval",
+            Timing("get_config_interval"),
+            free=True,
+            why="drills restart both, and do not wait half a minute for one to look at the other",
+        ),
+        Flag("objstore.config-file", BUCKET, setting="bucket_config"),
+        Flag("grpc-address", Listen("grpc"), setting="sidecar_grpc_port"),
+        Flag("http-address", Listen("http"), setting="sidecar_http_port"),
+        Flag("http.config", WEB_CONFIG, setting=WEB),
+    )
+
+
+SIDECAR = Daemon(
+    name="thanos-sidecar",
+    group="prometheus",
+    product=THANOS,
+    binary="thanos",
+    distribution=None,
+    job_name="thanos-sidecar",
+    samples=900,
+    calls=thanos.SIDECAR_CALLS,
+    parse=thanos.parse_sidecar,
+    stands_on=PROMETHEUS,
+    ports={
+        "http": Port("sidecar_http_port", "http-address"),
+        "grpc": Port("sidecar_grpc_port", "grpc-address"),
+    },
+    config_dir=topology.PROMETHEUS_DIR,
+    data_dir=topology.PROMETHEUS_DATA,
+    bucket=topology.BUCKET_CONFIG,
+    rights=(LIST, READ, WRITE),
+    unit="thanos-sidecar",
+    description="Thanos sidecar of Prometheus",
+    documentation="https://thanos.io/tip/components/sidecar.md/",
+    # Only the order. It outlives restarts of Prometheus and waits for it by itself; and its own
+    # restart must not start a Prometheus that somebody stopped, as Wants would.
+    after=("prometheus.service",),
+    stop_seconds=_STOP,
+    restart_paths=(topology.SIDECAR_CLIENT,),
+    subcommand=("sidecar",),
+    flags=(
+        *_sidecar(
+            Flag("tsdb.path", topology.PROMETHEUS_DATA, why="the data directory of Prometheus"),
+            Flag("prometheus.url", HERE, setting="prometheus_port"),
+        ),
+        Flag("prometheus.http-client-file", HERE, setting="web_client"),
+        LOG_LEVEL,
+    ),
+    extra="sidecar_flags",
+    refused=_SIDECAR_REFUSED,
+    durations=_SIDECAR_DURATIONS,
+)
+
+ATTACHED = Daemon(
+    name="thanos-sidecar-attached",
+    group="sidecar",
+    product=THANOS,
+    binary="thanos",
+    distribution=None,
+    job_name="thanos-sidecar-attached",
+    samples=900,
+    estimated=True,
+    calls=thanos.SIDECAR_CALLS,
+    parse=thanos.parse_sidecar,
+    ports={
+        "http": Port("sidecar_http_port", "http-address"),
+        "grpc": Port("sidecar_grpc_port", "grpc-address"),
+    },
+    config_dir=topology.ATTACHED_DIR,
+    data_setting="attached_data_dir",
+    bucket=f"{topology.ATTACHED_DIR}/bucket.yml",
+    rights=(LIST, READ, WRITE),
+    # The same program on the same ports: a host has a Prometheus of ours or somebody else's, not both.
+    unit="thanos-sidecar",
+    description="Thanos sidecar of a Prometheus that is not ours",
+    documentation="https://thanos.io/tip/components/sidecar.md/",
+    account="attached_user",
+    stop_seconds=_STOP,
+    subcommand=("sidecar",),
+    flags=(
+        *_sidecar(
+            Flag("tsdb.path", Setting("attached_data_dir"), setting="attached_data_dir"),
+            Flag("prometheus.url", Setting("attached_url"), setting="attached_url"),
+        ),
+        LOG_LEVEL,
+    ),
+    extra="sidecar_flags",
+    refused={
+        **_SIDECAR_REFUSED,
+        "prometheus.http-client": "set prometheus.http-client-file: a command line can be read by everyone",
+        "reloader.*": "nothing of that Prometheus is ours to write",
+    },
+    durations=_SIDECAR_DURATIONS,
+)
+
+QUERIER = Daemon(
+    name="thanos-querier",
+    group="querier",
+    product=THANOS,
+    binary="thanos",
+    distribution=None,
+    job_name="thanos-query",
+    samples=1300,
+    calls=thanos.QUERIER_CALLS,
+    parse=thanos.parse_querier,
+    ports={
+        "http": Port("querier_port", "http-address"),
+        "grpc": Port("querier_grpc_port", "grpc-address"),
+    },
+    config_dir=topology.THANOS_DIR,
+    rights=(),
+    unit="thanos-querier",
+    description="Thanos querier",
+    documentation="https://thanos.io/tip/components/query.md/",
+    stop_seconds=_STOP,
+    subcommand=("query",),
+    flags=(
+        Flag("http-address", Listen("http"), setting="querier_port"),
+        Flag("http.config", WEB_CONFIG, setting=WEB),
+        Flag("grpc-address", Listen("grpc"), setting="querier_grpc_port"),
+        Flag(
+            "endpoint.sd-config-file",
+            topology.ENDPOINTS_FILE,
+            since=ENDPOINTS_SINCE,
+            setting="the inventory, querier_endpoints",
+            why="watched: a store that is added needs no restart",
+        ),
+        Flag(
+            "endpoint.sd-config-reload-interval",
+            Timing("endpoint_reload"),
+            since=ENDPOINTS_SINCE,
+            free=True,
+        ),
+        *(
+            Flag(
+                name,
+                HERE,
+                until=ENDPOINTS_SINCE,
+                setting="the inventory, querier_endpoints",
+                why="files (--store.sd-files) know no strict endpoints in these versions",
+            )
+            for name in ("endpoint-strict", "endpoint", "endpoint-group")
+        ),
+        Flag("query.replica-label", HERE, setting="replica_labels"),
+        Flag("query.timeout", Setting("querier_timeout"), setting="querier_timeout"),
+        Flag(
+            "store.response-timeout",
+            "30s",
+            free=True,
+            why="one store that hangs costs a warning, not the query: less than the query's time",
+        ),
+        LOG_LEVEL,
+    ),
+    extra="querier_flags",
+    refused={
+        **_REFUSED,
+        "endpoint*": _STORES,
+        "store": _STORES,
+        "store-strict": _STORES,
+        "store.sd-files": _STORES,
+    },
+    durations=read_as(
+        prometheus="""
+            endpoint.info-timeout endpoint.sd-config-reload-interval http-grace-period
+            query.default-evaluation-interval query.default-step
+            query.instant.default.max_source_resolution query.timeout store.response-timeout
+            store.sd-dns-interval store.sd-interval store.unhealthy-timeout
+        """,
+        go="""
+            grpc-grace-period grpc-server-max-connection-age query.lookback-delta
+            query.metadata.default-time-range
+        """,
+    ),
+)
+
+FRONTEND = Daemon(
+    name="thanos-query-frontend",
+    group="query_frontend",
+    product=THANOS,
+    binary="thanos",
+    distribution=None,
+    job_name="thanos-query-frontend",
+    samples=500,
+    calls=thanos.FRONTEND_CALLS,
+    parse=thanos.parse,
+    # It is never ready where its querier asks for a password (facts/thanos.py).
+    ready_path="/-/healthy",
+    ports={"http": Port("frontend_port", "http-address")},
+    config_dir=topology.FRONTEND_DIR,
+    rights=(),
+    unit="thanos-query-frontend",
+    description="Thanos query frontend",
+    documentation="https://thanos.io/tip/components/query-frontend.md/",
+    stop_seconds=_STOP,
+    restart_paths=(topology.FRONTEND_CLIENT, topology.FRONTEND_CACHE),
+    subcommand=("query-frontend",),
+    flags=(
+        Flag("http-address", Listen(), setting="frontend_port"),
+        Flag("http.config", WEB_CONFIG, setting=WEB),
+        Flag(
+            "query-frontend.downstream-url",
+            HERE,
+            setting="frontend_downstream, and the group querier of the inventory",
+        ),
+        Flag(
+            "query-frontend.downstream-tripper-config-file",
+            topology.FRONTEND_CLIENT,
+            setting="web_client",
+            why="a CA, and more than two idle connections: each query would open its own",
+        ),
+        Flag(
+            "query-frontend.forward-header",
+            HERE,
+            setting="web_config",
+            why="the querier asks for the password that the frontend was asked with",
+        ),
+        Flag(
+            "query-range.response-cache-config-file",
+            HERE,
+            setting="frontend_cache",
+        ),
+        Flag(
+            "labels.response-cache-config-file",
+            HERE,
+            setting="frontend_cache",
+        ),
+        Flag("query-frontend.compress-responses", True, free=True),
+        LOG_LEVEL,
+    ),
+    extra="frontend_flags",
+    refused={
+        **_REFUSED,
+        "query-frontend.downstream-tripper-config": "set web_client, in which a CA is named",
+        "*.response-cache-config": "set frontend_cache",
+    },
+    durations=read_as(
+        prometheus="http-grace-period",
+        go="""
+            labels.default-time-range labels.response-cache-max-freshness labels.split-interval
+            query-frontend.log-queries-longer-than query-range.max-query-length
+            query-range.max-split-interval query-range.min-split-interval
+            query-range.response-cache-max-freshness query-range.split-interval
+        """,
+    ),
+)
+
+STORE = Daemon(
+    name="thanos-store",
+    group="store",
+    product=THANOS,
+    binary="thanos",
+    distribution=None,
+    job_name="thanos-store",
+    samples=1300,
+    calls=thanos.STORE_CALLS,
+    parse=thanos.parse,
+    ports={
+        "http": Port("store_http_port", "http-address"),
+        "grpc": Port("store_grpc_port", "grpc-address"),
+    },
+    config_dir=topology.STORE_DIR,
+    data_dir=topology.STORE_DATA,
+    bucket=f"{topology.STORE_DIR}/bucket.yml",
+    rights=(LIST, READ),
+    unit="thanos-store",
+    description="Thanos store gateway",
+    documentation="https://thanos.io/tip/components/store.md/",
+    stop_seconds=_STOP,
+    restart_paths=(topology.STORE_INDEX_CACHE,),
+    subcommand=("store",),
+    flags=(
+        Flag("data-dir", topology.STORE_DATA),
+        Flag("objstore.config-file", BUCKET, setting="bucket_config"),
+        Flag("grpc-address", Listen("grpc"), setting="store_grpc_port"),
+        Flag("http-address", Listen(), setting="store_http_port"),
+        Flag("http.config", WEB_CONFIG, setting=WEB),
+        Flag("min-time", Setting("store_min_time"), setting="store_min_time"),
+        Flag("max-time", Setting("store_max_time"), setting="store_max_time"),
+        Flag(
+            "index-cache.config-file",
+            HERE,
+            setting="store_index_cache",
+        ),
+        Flag(
+            "index-cache-size",
+            HERE,
+            free=True,
+        ),
+        Flag("sync-block-duration", Timing("bucket_sync"), free=True),
+        Flag(
+            "ignore-deletion-marks-delay",
+            Timing("ignore_deletion_marks"),
+            free=True,
+            why="shorter than the compactor's --delete-delay: a block is not read while it goes",
+        ),
+        Flag("disable-admin-operations", True, since=ADMIN_OFF_STORE, free=True, why=_ADMIN_WHY),
+        LOG_LEVEL,
+    ),
+    extra="store_flags",
+    refused={**_REFUSED, "index-cache.config": "set store_index_cache"},
+    durations=read_as(
+        prometheus="consistency-delay http-grace-period ignore-deletion-marks-delay",
+        go="""
+            grpc-grace-period grpc-server-max-connection-age
+            store.index-header-lazy-reader-idle-timeout sync-block-duration
+        """,
+    ),
+)
+
+COMPACTOR = Daemon(
+    name="thanos-compactor",
+    group="compactor",
+    product=THANOS,
+    binary="thanos",
+    distribution=None,
+    job_name="thanos-compact",
+    samples=600,
+    calls=thanos.COMPACTOR_CALLS,
+    parse=thanos.parse,
+    ports={"http": Port("compactor_port", "http-address")},
+    config_dir=topology.COMPACTOR_DIR,
+    data_dir=topology.COMPACTOR_DATA,
+    bucket=f"{topology.COMPACTOR_DIR}/bucket.yml",
+    rights=(LIST, READ, WRITE, DELETE),
+    unit="thanos-compactor",
+    description="Thanos compactor",
+    documentation="https://thanos.io/tip/components/compact.md/",
+    # Halted, or in wait for its bucket, it ends by no signal. A pass that is cut short is begun again.
+    stop_seconds=30,
+    subcommand=("compact",),
+    flags=(
+        Flag("data-dir", topology.COMPACTOR_DATA),
+        Flag("objstore.config-file", BUCKET, setting="bucket_config"),
+        Flag("http-address", Listen(), setting="compactor_port"),
+        Flag("http.config", WEB_CONFIG, setting=WEB),
+        Flag("wait", True, why="without it one pass is made, and the unit would start it for ever"),
+        Flag("wait-interval", Timing("compact_wait"), free=True),
+        Flag(
+            "retention.resolution-raw",
+            Setting("compactor_retention_raw"),
+            setting="compactor_retention_raw",
+        ),
+        Flag(
+            "retention.resolution-5m",
+            Setting("compactor_retention_5m"),
+            setting="compactor_retention_5m",
+        ),
+        Flag(
+            "retention.resolution-1h",
+            Setting("compactor_retention_1h"),
+            setting="compactor_retention_1h",
+        ),
+        Flag(
+            "downsampling.disable",
+            HERE,
+            setting="compactor_downsampling",
+        ),
+        Flag(
+            "compact.enable-vertical-compaction",
+            Setting("compactor_vertical"),
+            setting="compactor_vertical",
+        ),
+        Flag("consistency-delay", Timing("consistency_delay"), free=True),
+        Flag("delete-delay", Timing("delete_delay"), free=True),
+        Flag("compact.cleanup-interval", Timing("compact_cleanup"), free=True),
+        Flag("disable-admin-operations", True, since=ADMIN_OFF, free=True, why=_ADMIN_WHY),
+        LOG_LEVEL,
+    ),
+    extra="compactor_flags",
+    refused={
+        **_REFUSED,
+        "deduplication.replica-label": "replicas are deduplicated when they are queried",
+    },
+    durations=read_as(
+        prometheus="""
+            delete-delay http-grace-period retention.resolution-1h retention.resolution-5m
+            retention.resolution-raw
+        """,
+        go="""
+            block-viewer.global.sync-block-interval block-viewer.global.sync-block-timeout
+            compact.cleanup-interval compact.progress-interval consistency-delay wait-interval
+        """,
+    ),
+)
+
+RULE = Daemon(
+    name="thanos-rule",
+    group="rule",
+    product=THANOS,
+    binary="thanos",
+    distribution=None,
+    job_name="thanos-rule",
+    samples=1000,
+    calls=thanos.RULE_CALLS,
+    parse=thanos.parse,
+    ports={
+        "http": Port("rule_http_port", "http-address"),
+        "grpc": Port("rule_grpc_port", "grpc-address"),
+    },
+    config_dir=topology.RULE_DIR,
+    data_dir=topology.RULE_DATA,
+    bucket=f"{topology.RULE_DIR}/bucket.yml",
+    rights=(LIST, READ, WRITE),
+    unit="thanos-rule",
+    description="Thanos ruler",
+    documentation="https://thanos.io/tip/components/rule.md/",
+    stop_seconds=_STOP,
+    reload_paths=(topology.RULE_RULES_DIR,),
+    restart_paths=(
+        topology.RULE_QUERY,
+        topology.RULE_ALERTMANAGERS,
+        topology.RULE_REMOTE_WRITE,
+    ),
+    subcommand=("rule",),
+    flags=(
+        Flag("data-dir", topology.RULE_DATA),
+        Flag("rule-file", f"{topology.RULE_RULES_DIR}/*.yml", setting="rule_rules"),
+        Flag("query.config-file", topology.RULE_QUERY, setting="the group querier"),
+        Flag(
+            "alertmanagers.config-file",
+            HERE,
+            setting="the group alertmanager",
+        ),
+        Flag("label", HERE, setting="cluster, and the host's name"),
+        Flag(
+            "alert.label-drop",
+            HERE,
+            why="two rulers send every alert: without their label it is one and the same",
+        ),
+        Flag(
+            "alert.query-url",
+            HERE,
+            free=True,
+            why="where the links of alerts lead",
+        ),
+        Flag("eval-interval", Setting("evaluation_interval"), free=True),
+        Flag("resend-delay", Timing("resend_delay"), free=True),
+        Flag(
+            "objstore.config-file",
+            HERE,
+            setting="bucket_config",
+        ),
+        Flag(
+            "remote-write.config-file",
+            HERE,
+            setting="rule_remote_write",
+        ),
+        Flag("grpc-address", Listen("grpc"), setting="rule_grpc_port"),
+        Flag("http-address", Listen(), setting="rule_http_port"),
+        Flag("http.config", WEB_CONFIG, setting=WEB),
+        LOG_LEVEL,
+    ),
+    extra="rule_flags",
+    refused={
+        **_REFUSED,
+        "query": "queriers come from the inventory",
+        "query.*config": "a command line can be read by everyone",
+        "query.sd-files": "queriers come from the inventory",
+        "alertmanagers.*": "Alertmanagers come from the inventory",
+        "remote-write.config": "set rule_remote_write: a command line can be read by everyone",
+    },
+    durations=read_as(
+        prometheus="http-grace-period tsdb.block-duration tsdb.retention",
+        go="""
+            alertmanagers.sd-dns-interval alertmanagers.send-timeout eval-interval for-grace-period
+            for-outage-tolerance grpc-grace-period grpc-server-max-connection-age query.default-step
+            query.sd-dns-interval query.sd-interval resend-delay rule-query-offset
+        """,
+    ),
+)
+
+RECEIVE = Daemon(
+    name="thanos-receive",
+    group="receive",
+    product=THANOS,
+    binary="thanos",
+    distribution=None,
+    job_name="thanos-receive",
+    samples=1000,
+    calls=thanos.RECEIVE_CALLS,
+    parse=thanos.parse,
+    faults=(
+        Fault(
+            since="0.42.0",
+            until=None,  # mended upstream, in no release yet
+            words="(*tenant).shouldBeMarkedInactive(",
+            says="a fault of Thanos: it prunes tenants before their database is open",
+            reference="thanos#8990",
+        ),
+    ),
+    ports={
+        "http": Port("receive_http_port", "http-address"),
+        "grpc": Port("receive_grpc_port", "grpc-address"),
+        "remote_write": Port("receive_remote_write_port", "remote-write.address"),
+    },
+    internal=(CAPNPROTO_PORT,),
+    config_dir=topology.RECEIVE_DIR,
+    data_dir=topology.RECEIVE_DATA,
+    bucket=f"{topology.RECEIVE_DIR}/bucket.yml",
+    rights=(LIST, READ, WRITE),
+    unit="thanos-receive",
+    description="Thanos receive",
+    documentation="https://thanos.io/tip/components/receive.md/",
+    # It uploads what it holds before it ends.
+    stop_seconds=900,
+    subcommand=("receive",),
+    flags=(
+        Flag("tsdb.path", topology.RECEIVE_DATA),
+        Flag("tsdb.retention", Setting("receive_retention"), setting="receive_retention"),
+        Flag("label", HERE, setting="cluster, and the host's name"),
+        Flag(
+            "receive.hashrings-file",
+            topology.RECEIVE_HASHRINGS,
+            setting="the group receive of the inventory",
+            why="watched: a new member needs no restart of the others",
+        ),
+        Flag(
+            "receive.hashrings-file-refresh-interval",
+            Timing("endpoint_reload"),
+            free=True,
+            why="a file that is renamed into place is watched up to its first change and no more",
+        ),
+        Flag(
+            "receive.hashrings-algorithm",
+            "ketama",
+            why="upstream's default moves nearly all series where a member is added",
+        ),
+        Flag(
+            "receive.local-endpoint",
+            HERE,
+            setting="service_address",
+        ),
+        Flag(
+            "receive.replication-factor",
+            Setting("receive_replication"),
+            setting="receive_replication",
+        ),
+        Flag(
+            "receive.capnproto-address",
+            topology.join("127.0.0.1", CAPNPROTO_PORT),
+            since="0.37.0",
+            why="it listens there whether the members speak that protocol or not: for nobody",
+        ),
+        Flag(
+            "tsdb.too-far-in-future.time-window",
+            "5m",
+            free=True,
+            why="one sample of the future makes all of the present too old (thanos#6167)",
+        ),
+        Flag("objstore.config-file", BUCKET, setting="bucket_config"),
+        Flag(
+            "remote-write.address",
+            Listen("remote_write"),
+            setting="receive_remote_write_port",
+        ),
+        Flag("grpc-address", Listen("grpc"), setting="receive_grpc_port"),
+        Flag("http-address", Listen(), setting="receive_http_port"),
+        Flag("http.config", WEB_CONFIG, setting=WEB),
+        LOG_LEVEL,
+    ),
+    extra="receive_flags",
+    refused={
+        **_REFUSED,
+        "receive.hashrings": "the hashring comes from the inventory",
+        "remote-write.server-tls-*": "every sender would have to know",
+    },
+    durations=read_as(
+        prometheus="""
+            http-grace-period receive-forward-max-backoff receive-forward-timeout
+            receive.hashrings-file-refresh-interval tsdb.max-block-duration tsdb.min-block-duration
+            tsdb.out-of-order.time-window tsdb.retention tsdb.too-far-in-future.time-window
+        """,
+        go="grpc-grace-period grpc-server-max-connection-age receive.limits-config-reload-timer",
+    ),
+)
+
+BUCKET_WEB = Daemon(
+    name="thanos-bucket-web",
+    group="bucket_web",
+    product=THANOS,
+    binary="thanos",
+    distribution=None,
+    job_name="thanos-bucket-web",
+    samples=600,
+    calls=thanos.calls(),
+    parse=thanos.parse,
+    ports={"http": Port("bucket_web_port", "http-address")},
+    config_dir=topology.BUCKET_WEB_DIR,
+    bucket=f"{topology.BUCKET_WEB_DIR}/bucket.yml",
+    rights=(LIST, READ),
+    unit="thanos-bucket-web",
+    description="Thanos bucket web",
+    documentation="https://thanos.io/tip/components/tools.md/",
+    stop_seconds=_STOP,
+    subcommand=("tools", "bucket", "web"),
+    flags=(
+        Flag("objstore.config-file", BUCKET, setting="bucket_config"),
+        Flag("http-address", Listen(), setting="bucket_web_port"),
+        Flag("http.config", WEB_CONFIG, setting=WEB),
+        Flag("disable-admin-operations", True, since=ADMIN_OFF, free=True, why=_ADMIN_WHY),
+        LOG_LEVEL,
+    ),
+    extra="bucket_web_flags",
+    refused=_REFUSED,
+    durations=read_as(
+        prometheus="http-grace-period",
+        go="refresh timeout",
+    ),
+)
