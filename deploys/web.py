@@ -5,7 +5,7 @@ another one, its own turns do that, host by host, and what the running ones stil
 """
 
 from deploys import preflight, software
-from deploys.lib import config, rollout, web
+from deploys.lib import documents, rollout, web
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.role import Role
 from deploys.lib.secrets import resolve
@@ -25,7 +25,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         files[path] = File(text, "600", group="root")
     checks = ()
     if path := web.config_file(settings):
-        files[path] = config.file(settings.web_config, "web_config")
+        files[path] = documents.file(settings.web_config, "web_config")
         if {"prometheus", "upper"} & set(member.groups):  # elsewhere there is no promtool
             promtool = f"{installed(member, found, 'prometheus')}/promtool"
             checks = (f"{promtool} check web-config {path}",)

@@ -13,13 +13,14 @@ from pathlib import PurePosixPath
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import config, derived, releases
+from deploys.lib import derived, releases
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons import prometheus as prometheus_daemons
 from deploys.lib.daemons import thanos as thanos_daemons
 from deploys.lib.durations import seconds
 from deploys.lib.preflight_view import View
 from deploys.lib.results import Result
+from deploys.lib.roles.prometheus import configuration
 from deploys.lib.settings import (
     CLUSTER_LABEL,
     HIDDEN,
@@ -82,7 +83,9 @@ def judge(view: View) -> Iterator[Result]:
 
 def _labelset(site: Site, member: Member) -> frozenset[tuple[str, str]]:
     """The external labels of a Prometheus of ours."""
-    return frozenset(config.prometheus_yml(site, member)["global"]["external_labels"].items())
+    return frozenset(
+        configuration.prometheus_yml(site, member)["global"]["external_labels"].items()
+    )
 
 
 def _result(member: Member, found: str, wanted: str, advice: str, severity: str = "fail") -> Result:

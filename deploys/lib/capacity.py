@@ -14,12 +14,13 @@ from typing import Any
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import config, derived, relations, topology
+from deploys.lib import derived, relations, topology
 from deploys.lib.ask import script
 from deploys.lib.checks import query_call, read_query, size
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.durations import seconds
 from deploys.lib.results import Result, aligned, listed_results, some
+from deploys.lib.roles.prometheus import configuration
 from deploys.lib.settings import Capacity
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
@@ -114,7 +115,7 @@ def jobs(site: Site, member: Member) -> tuple[Job, ...]:
     settings, reckoned = member.settings, member.settings.capacity
     found = []
     names = set()
-    for job in config.prometheus_yml(site, member)["scrape_configs"]:
+    for job in configuration.prometheus_yml(site, member)["scrape_configs"]:
         name = str(job["job_name"])
         listed = [group for group in _list(job.get("static_configs")) if isinstance(group, dict)]
         listed += settings.prometheus_targets.get(name, [])

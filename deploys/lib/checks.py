@@ -23,7 +23,6 @@ from pyinfra.api.exceptions import FactProcessError
 import deploys.lib.roles  # noqa: F401  the flags that need a site are theirs
 from deploys.lib import (
     causes,
-    config,
     derived,
     faults,
     flags,
@@ -31,6 +30,7 @@ from deploys.lib import (
     paths,
     relations,
     releases,
+    starter,
     storage_checks,
     topology,
     web,
@@ -40,6 +40,8 @@ from deploys.lib.daemons import DAEMONS
 from deploys.lib.durations import seconds
 from deploys.lib.findings import printable
 from deploys.lib.results import Daemon, Result, aligned, listed_results, some
+from deploys.lib.roles import upper
+from deploys.lib.roles.prometheus import alerts
 from deploys.lib.service import installed
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
@@ -95,7 +97,7 @@ def prometheus_up(site: Site) -> str:
     each once: a target of the user's may have the job's name, or be one of ours under more labels.
     """
     targets = [site.endpoint("prometheus", m).target for m in site.members("prometheus")]
-    ours = config.selected({DAEMONS["prometheus"].job_name: targets})
+    ours = starter.selected({DAEMONS["prometheus"].job_name: targets})
     each = f"count by ({CLUSTER_LABEL}, instance) ({fresh(f'up{{{ours}}}', site)})"
     return f"count by ({CLUSTER_LABEL}) ({each})"
 
@@ -548,7 +550,7 @@ def _check_federation(site: Site, member: Member, report: prometheus.Report) -> 
     """spec/000 8: every replica of every cluster is federated."""
     wanted = {
         (job["job_name"], target)
-        for job in config.federation_jobs(site, member)
+        for job in upper.federation_jobs(site, member)
         for group in job["static_configs"]
         for target in group["targets"]
     }
@@ -579,12 +581,12 @@ def _check_remote_write(view: View) -> Iterator[Result]:
                     "the deploy mends it: pyinfra inventory.py deploys/site.py",
                 )
         for queue in report.remote_write:
-            if queue.behind is not None and queue.behind <= config.BEHIND:
+            if queue.behind is not None and queue.behind <= alerts.BEHIND:
                 continue
             says = "nothing sent yet" if queue.behind is None else f"{queue.behind:.0f} s behind"
             found = f"remote write to {queue.url}: {says}, {queue.pending:.0f} samples wait"
             found += f", {queue.failed:.0f} were refused" if queue.failed else ""
-            wanted = f"at most {config.BEHIND:.0f} s behind"
+            wanted = f"at most {alerts.BEHIND:.0f} s behind"
             advice = f"its error is in {_journal('prometheus')}: receiver, port, CA or password?"
             about = view.addresses.get(urlsplit(queue.url).netloc)
             yield Result(member.name, "spec/000 7", found, wanted, advice, about=about)

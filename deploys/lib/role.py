@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from deploys.lib import flags
 from deploys.lib.component import Change, Component
-from deploys.lib.daemons import GROUPS
+from deploys.lib.daemons import DAEMONS, GROUPS
 from deploys.lib.daemons.declare import Daemon
 from deploys.lib.site import Member, Site
 from facts.reports.look import State
@@ -64,7 +65,8 @@ class Role:
     is a tier of one, restarted with its outage said beforehand. `enough(site, member)` is how many others have to do
     their job while `member` is down. `values` are the flags of its daemons that need a site.
     `together(site, member, state)` is why all members have to be restarted in one
-    step, as they would not know each other in turns; empty where nothing is. `means(member, state, change)` are more
+    step, as they would not know each other in turns; empty where nothing is. `alerts(site, prometheus)` are the starter
+    rules about it, for a Prometheus that scrapes it. `means(member, state, change)` are more
     lines for the operator on what a change means.
     """
 
@@ -78,6 +80,7 @@ class Role:
     enough: Callable[[Site, Member], int] = lambda site, member: 1
     values: Mapping[Daemon, Mapping[str, flags.Here]] = field(default_factory=dict)
     together: Callable[[Site, Member, State], str] | None = None
+    alerts: Callable[[Site, Member], Iterable[dict[str, Any]]] = lambda site, member: ()
     means: Callable[[Member, State, Change], Iterable[str]] = lambda member, state, change: ()
 
     def __post_init__(self) -> None:
@@ -89,6 +92,11 @@ class Role:
             flags.give(daemon, values)
         ROLES[self.name] = self
 
+    @property
+    def place(self) -> int:
+        """Where it stands among the roles: as the first of its daemons does among those."""
+        return min((list(DAEMONS.values()).index(one) for one in self.values), default=len(DAEMONS))
+
     def members(self, site: Site) -> list[Member]:
         return site.members(self.group) if self.group else list(site.hosts.values())
 
@@ -99,3 +107,8 @@ class Role:
         after = [m.name for m in members].index(member.name) + 1 if member in members else 0
         turned = [*members[after:], *members[:after]]
         return [m for m in turned if m.name != member.name and self.stands_in(m, member)]
+
+
+def in_order() -> list[Role]:
+    """All roles, in the order of their daemons."""
+    return sorted(ROLES.values(), key=lambda role: role.place)

@@ -6,7 +6,7 @@ import re
 from functools import partial
 from pathlib import PurePosixPath
 
-from deploys.lib import bucket, config, releases, topology
+from deploys.lib import bucket, documents, releases, topology
 from deploys.lib.component import Component, Directory, File, Service
 from deploys.lib.daemons import DAEMONS, REPLACED
 from deploys.lib.daemons.declare import Daemon
@@ -48,7 +48,7 @@ def component(
         rendered = unit(component, site, member, found)
         if info.bucket in rendered.restart_paths:
             wanted = bucket.config_of(member, component)
-            files[info.bucket] = config.file(wanted, "bucket_config", group=component)
+            files[info.bucket] = documents.file(wanted, "bucket_config", group=component)
             trials[info.bucket] = partial(bucket.trial, member, component)
         theirs = info.distribution
         service = Service(

@@ -22,11 +22,12 @@ from deploys.lib import (
     topology,
     web_checks,
 )
-from deploys.lib.config import WATCHDOG, federation_jobs, is_for_watchdog
 from deploys.lib.daemons import DAEMONS, GROUPS, prometheus, thanos
 from deploys.lib.durations import go_seconds, seconds, written
 from deploys.lib.findings import Finding, host_finding, nearest
 from deploys.lib.results import some
+from deploys.lib.roles.alertmanager import WATCHDOG, is_for_watchdog
+from deploys.lib.roles.upper import federation_jobs
 from deploys.lib.secrets import (
     PRIVATE_KEY,
     REFERENCE,

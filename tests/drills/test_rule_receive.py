@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from deploys.lib import config, derived, relations, topology
+from deploys.lib import derived, relations, topology
 from deploys.lib.durations import seconds
+from deploys.lib.roles import receive as receive_role
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
 from tests.drills import blocks
@@ -347,7 +348,7 @@ def test_a_changed_ring_is_loaded_by_itself(site: Site) -> None:
     host = "ring-3"
     before, hashes = units([host]), []
     refresh = seconds(site.hosts[host].settings.timing.endpoint_reload)
-    (ring,) = json.loads(config.hashrings_json(site))
+    (ring,) = json.loads(receive_role.hashrings_json(site))
 
     def loaded() -> float:
         return metric(site, RECEIVE, host, "thanos_receive_config_hash")

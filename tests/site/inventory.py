@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import testinfra
 from testinfra.host import Host
 
-from deploys.lib import ROOT, checks, config, relations
+from deploys.lib import ROOT, checks, relations, starter
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
@@ -93,7 +93,7 @@ def selectors(*prometheus: Member, more: str = "") -> dict[str, str]:
         for job, targets in jobs(member).items():
             found.setdefault(job, []).extend(target for _, target in targets)
     return {
-        job: f"up{{{config.selected({job: targets})}, {more}}}" for job, targets in found.items()
+        job: f"up{{{starter.selected({job: targets})}, {more}}}" for job, targets in found.items()
     }
 
 

@@ -5,8 +5,9 @@ import shlex
 import pytest
 import yaml
 
-from deploys.lib import config, derived, topology
+from deploys.lib import derived, topology
 from deploys.lib.durations import seconds
+from deploys.lib.roles import alertmanager as alertmanager_role
 from tests.site.ask import api, eventually, metric, metrics
 from tests.site.daemon import Daemon, look
 from tests.site.inventory import connect
@@ -86,7 +87,7 @@ def test_templates_are_those_of_the_inventory(host, member):
 def test_route_is_that_of_the_inventory(site, member):
     """As the process has it loaded, which prints durations in its own way."""
     found = yaml.safe_load(api(member, COMPONENT, "/api/v2/status")["config"]["original"])
-    wanted = config.alertmanager_yml(site, member)
+    wanted = alertmanager_role.alertmanager_yml(site, member)
 
     def plain(route):
         times = ("group_wait", "group_interval", "repeat_interval")

@@ -5,8 +5,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from deploys.lib import config, derived, topology
+from deploys.lib import derived, topology
 from deploys.lib.durations import seconds
+from deploys.lib.roles.prometheus import alerts as prometheus_alerts
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, metric, metrics, query
 from tests.site.daemon import Daemon
@@ -126,7 +127,7 @@ def test_targets_are_named_after_their_hosts(member):
 def test_rules_are_those_of_the_inventory_and_healthy(site, member, patience):
     wanted = {
         (f"{topology.RULES_DIR}/{file}", group["name"], rule.get("alert") or rule.get("record"))
-        for file, content in config.rule_files(site, member).items()
+        for file, content in prometheus_alerts.rules(site, member).items()
         for group in content["groups"]
         for rule in group["rules"]
     }

@@ -2,8 +2,9 @@
 
 import json
 
-from deploys.lib import config, derived, relations, topology
+from deploys.lib import derived, relations, topology
 from deploys.lib.durations import seconds
+from deploys.lib.roles import receive as receive_role
 from deploys.lib.settings import REPLICA_LABEL
 from tests.site.ask import eventually, metric, metrics, query
 from tests.site.daemon import Daemon
@@ -38,7 +39,7 @@ def senders():
 
 def test_the_ring_is_that_of_the_inventory(host, site, member):
     text = host.file(topology.RECEIVE_HASHRINGS).content_string
-    assert text == config.hashrings_json(site)
+    assert text == receive_role.hashrings_json(site)
     [found] = json.loads(text)
     assert site.endpoint(COMPONENT, member, "grpc").target in found["endpoints"]
 

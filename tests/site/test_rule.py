@@ -2,8 +2,9 @@
 
 import yaml
 
-from deploys.lib import config, derived, relations, topology
+from deploys.lib import derived, relations, topology
 from deploys.lib.durations import seconds
+from deploys.lib.roles import rule as rule_role
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, metric, query
 from tests.site.daemon import Daemon, look
@@ -38,7 +39,7 @@ def test_last_reload_succeeded(member):
 
 
 def test_rules_are_those_of_the_inventory(host, member):
-    wanted = config.ruler_files(member)
+    wanted = rule_role.ruler_files(member)
     assert sorted(host.file(topology.RULE_RULES_DIR).listdir()) == sorted(wanted)
     for name, content in wanted.items():
         text = host.file(f"{topology.RULE_RULES_DIR}/{name}").content_string

@@ -2,8 +2,9 @@
 
 import pytest
 
-from deploys.lib import config, topology
+from deploys.lib import topology
 from deploys.lib.durations import seconds
+from deploys.lib.roles import upper as upper_role
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, metric, query
 from tests.site.daemon import Daemon
@@ -41,7 +42,7 @@ def test_it_takes_remote_write_where_it_is_told_to(member):
 def test_rules_are_those_of_the_inventory_and_healthy(site, member):
     wanted = {
         rule.get("alert") or rule.get("record")
-        for content in config.rule_files(site, member).values()
+        for content in upper_role.rules(site, member).values()
         for group in content["groups"]
         for rule in group["rules"]
     }
@@ -56,7 +57,7 @@ def test_jobs_are_those_of_the_inventory_and_up(site, member, patience):
     given = [job["job_name"] for job in member.settings.prometheus_config.get("scrape_configs", [])]
     wanted = {
         (job["job_name"], target)
-        for job in config.upper_yml(site, member)["scrape_configs"]
+        for job in upper_role.upper_yml(site, member)["scrape_configs"]
         for group in job.get("static_configs", [])
         for target in group["targets"]
     }

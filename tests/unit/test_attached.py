@@ -12,7 +12,9 @@ from deploys.lib import checks, flags, preflight, roles, topology, units
 from deploys.lib.attached import DELAY, MAX_BLOCK, MIN_BLOCK
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
+from deploys.lib.roles import querier as querier_role
 from deploys.lib.roles import sidecar
+from deploys.lib.roles.prometheus import configuration
 from deploys.lib.settings import Settings
 from facts.reports import prometheus, thanos
 from facts.reports.survey import Holder
@@ -157,13 +159,12 @@ def test_a_bucket_that_is_a_directory_is_tried_as_that_account():
 
 
 def test_queriers_ask_it_and_every_prometheus_scrapes_it():
-    from deploys.lib import config
 
     site, side = member()
-    assert "10.0.0.91:10901" in str(config.endpoints_yml(site, site.hosts["query-1"]))
+    assert "10.0.0.91:10901" in str(querier_role.endpoints_yml(site, site.hosts["query-1"]))
     jobs = {
         job["job_name"]
-        for job in config.prometheus_yml(site, site.hosts["prom-1"])["scrape_configs"]
+        for job in configuration.prometheus_yml(site, site.hosts["prom-1"])["scrape_configs"]
     }
     assert {"thanos-sidecar", "thanos-sidecar-attached"} <= jobs
     dialled = {e.target for e in site.dials(site.hosts["query-1"])}

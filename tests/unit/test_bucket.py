@@ -17,6 +17,7 @@ from deploys.lib import bucket, checks, flags, preflight, roles, uploads
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
 from deploys.lib.preflight import View
+from deploys.lib.roles import receive as receive_role
 from deploys.lib.settings import Settings
 from deploys.lib.site import Member
 from facts.reports import survey, thanos
@@ -427,8 +428,7 @@ def test_a_run_warns_of_a_short_local_retention_until_uploads_are_proven(host, c
 
 
 def test_the_hashring_and_the_ruler_know_everyone():
-    from deploys.lib import config
 
     given = example_site(storage=True)
-    (ring,) = json.loads(config.hashrings_json(given))
+    (ring,) = json.loads(receive_role.hashrings_json(given))
     assert ring["endpoints"] == [f"10.0.0.7{n}:10907" for n in (1, 2, 3)]

@@ -8,13 +8,14 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from deploys.lib import checks, config, faults, kernel, notifications, topology
+from deploys.lib import checks, faults, kernel, notifications, topology
 from deploys.lib.checks import Plain, Seen, View
 from deploys.lib.daemons import RECEIVE, of_groups
 from deploys.lib.flags import argv
 from deploys.lib.load import site_from_dicts
 from deploys.lib.notifications import Mailbox
 from deploys.lib.results import Result
+from deploys.lib.roles import upper as upper_role
 from deploys.lib.site import Site
 from facts.http import Answer
 from facts.reports import alertmanager, prometheus, thanos
@@ -120,7 +121,7 @@ def make_upper(site, member):
     ]
     targets = [
         replace(make_targets(site)[0], job=job["job_name"], instance=target)
-        for job in config.upper_yml(site, member)["scrape_configs"]
+        for job in upper_role.upper_yml(site, member)["scrape_configs"]
         for group in job["static_configs"]
         for target in group["targets"]
     ]

@@ -7,10 +7,12 @@ import json
 import pytest
 from test_checks import answer
 
-from deploys.lib import capacity, checks, config, relations
+from deploys.lib import capacity, checks, relations
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
+from deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from deploys.lib.roles.prometheus import configuration
 from deploys.lib.site import Site
 
 SHARED = {
@@ -52,14 +54,14 @@ def jobs(site: Site, name: str) -> dict[str, set[str]]:
     """Job -> the hosts that this Prometheus scrapes by it."""
     return {
         job["job_name"]: {group["labels"]["host"] for group in job["static_configs"]}
-        for job in config.prometheus_yml(site, site.hosts[name])["scrape_configs"]
+        for job in configuration.prometheus_yml(site, site.hosts[name])["scrape_configs"]
     }
 
 
 def alerts(site: Site, name: str) -> dict[str, str]:
     """Alert -> its expressions, of the starter rules of this Prometheus."""
     found: dict[str, str] = {}
-    for group in config.starter_rules(site, site.hosts[name])["groups"]:
+    for group in prometheus_alerts.starter_rules(site, site.hosts[name]):
         for rule in group["rules"]:
             key = rule.get("alert", rule.get("record"))
             found[key] = found.get(key, "") + rule["expr"]
@@ -126,7 +128,7 @@ def test_a_dead_cluster_is_noticed_by_the_next_one_alone():
     assert found["TargetDown"] == f"up == 0 unless {left_out}"
     (job,) = (
         job
-        for job in config.prometheus_yml(site, site.hosts["east-1"])["scrape_configs"]
+        for job in configuration.prometheus_yml(site, site.hosts["east-1"])["scrape_configs"]
         if job["job_name"] == relations.WATCHED_JOB
     )
     assert job["metric_relabel_configs"] == [{"action": "drop", "source_labels": ["__name__"]}]
@@ -155,7 +157,7 @@ def test_a_setting_says_who_scrapes_a_host():
     # Alerts go to all of them all the same.
     targets = {"10.0.0.16:9093", "10.0.0.17:9093"}
     for name in ("east-1", "west-1"):
-        alerting = config.prometheus_yml(site, site.hosts[name])["alerting"]
+        alerting = configuration.prometheus_yml(site, site.hosts[name])["alerting"]
         assert targets <= set(alerting["alertmanagers"][0]["static_configs"][0]["targets"])
 
 
@@ -209,5 +211,5 @@ def test_verify_counts_each_replica_once():
 def test_what_is_rendered_names_no_stranger():
     """Nothing of a cluster is in the files of another, but the Prometheus that it watches."""
     site = several("east", "west", "north")
-    text = json.dumps(config.prometheus_yml(site, site.hosts["east-1"]))
+    text = json.dumps(configuration.prometheus_yml(site, site.hosts["east-1"]))
     assert "west-db" not in text and "north" not in text

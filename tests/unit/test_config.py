@@ -11,26 +11,31 @@ import pytest
 import yaml
 from example_site import example_site
 
-from deploys.lib import config, topology
+from deploys.lib import documents, starter, topology
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.durations import seconds
+from deploys.lib.roles import alertmanager as alertmanager_role
+from deploys.lib.roles import querier as querier_role
+from deploys.lib.roles import upper as upper_role
+from deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from deploys.lib.roles.prometheus import configuration
 from deploys.lib.site import Site
 
 
 def prometheus(site: Site | None = None, name: str = "prom-1", **data):
     site = site or example_site(**data)
-    return config.prometheus_yml(site, site.hosts[name])
+    return configuration.prometheus_yml(site, site.hosts[name])
 
 
 def alertmanager(**data):
     site = example_site(**data)
-    return config.alertmanager_yml(site, site.hosts["am-1"])
+    return alertmanager_role.alertmanager_yml(site, site.hosts["am-1"])
 
 
 def rules(**data):
     site = example_site(**data)
-    found = config.starter_rules(site, site.hosts["prom-1"])
-    return [rule for group in found["groups"] for rule in group["rules"]]
+    found = prometheus_alerts.starter_rules(site, site.hosts["prom-1"])
+    return [rule for group in found for rule in group["rules"]]
 
 
 # --- prometheus.yml -------------------------------------------------------------------------------
@@ -168,7 +173,10 @@ def test_dollar_in_an_external_label(release, written):
     member = site.hosts["prom-1"]
     settings = member.settings.model_copy(update={"cluster": "a$b"})
     changed = type(member)(member.name, settings, member.groups, member.address)
-    assert config.prometheus_yml(site, changed)["global"]["external_labels"]["cluster"] == written
+    assert (
+        configuration.prometheus_yml(site, changed)["global"]["external_labels"]["cluster"]
+        == written
+    )
 
 
 # --- Rules ----------------------------------------------------------------------------------------
@@ -234,8 +242,8 @@ def test_rules_are_about_our_own_targets():
     """A target of the user's may have the job of one of ours as a label, or be relabelled to it: it is a stranger's
     that is down then, for which nobody is woken."""
     site = example_site(storage=True, prometheus_config={"remote_write": [{"url": "http://a/b"}]})
-    upper = config.rule_files(site, site.hosts["upper-1"])["starter.yml"]
-    rules = [*config.starter_rules(site, site.hosts["prom-1"])["groups"], upper["groups"][0]]
+    upper = upper_role.rules(site, site.hosts["upper-1"])["starter.yml"]
+    rules = [*prometheus_alerts.starter_rules(site, site.hosts["prom-1"]), upper["groups"][0]]
     named = [rule for group in rules for rule in group["rules"] if "alert" in rule]
     for rule in named:
         for selector in re.findall(r"{([^}]*)}", rule["expr"]):
@@ -253,7 +261,7 @@ def test_rules_are_about_our_own_targets():
 @pytest.mark.filterwarnings("ignore:Possible nested set")  # of Python, not of RE2
 def test_a_selector_matches_what_it_names_and_nothing_else():
     targets = ["[fd00::1]:9090", "a.example:1", "10.0.0.1:9090"]
-    found = config.selected({"a|b": targets, "c": []})
+    found = starter.selected({"a|b": targets, "c": []})
     jobs, instances = re.fullmatch(r'job=~"(.*)", instance=~"(.*)"', found).groups()
     assert [one for one in ("a|b", "c", "a", "b") if re.fullmatch(jobs, one)] == ["a|b", "c"]
     near = ["10.0.0.1:90900", "10x0.0.1:9090", "f:9090", "axexample:1"]
@@ -311,12 +319,12 @@ def test_rules_that_fail_are_counted_over_some_evaluations(interval, window):
 def test_rule_files():
     mine = {"groups": [{"name": "mine", "rules": []}]}
     site = example_site(prometheus_rules={"mine.yml": mine})
-    found = config.rule_files(site, site.hosts["prom-1"])
+    found = prometheus_alerts.rules(site, site.hosts["prom-1"])
     assert list(found) == ["starter.yml", "mine.yml"]
     assert found["mine.yml"] == mine
-    assert found == config.rule_files(site, site.hosts["prom-2"])
+    assert found == prometheus_alerts.rules(site, site.hosts["prom-2"])
     site = example_site(starter_rules=False)
-    assert config.rule_files(site, site.hosts["prom-1"]) == {}
+    assert prometheus_alerts.rules(site, site.hosts["prom-1"]) == {}
 
 
 # --- alertmanager.yml -----------------------------------------------------------------------------
@@ -353,7 +361,7 @@ def test_alertmanager_is_the_documents():
 @pytest.mark.parametrize("profile", ["production", "drill"])
 def test_the_watchdog_is_repeated_in_time(profile):
     site = example_site(profile=profile)
-    (route,) = config.alertmanager_yml(site, site.hosts["am-1"])["route"]["routes"]
+    (route,) = alertmanager_role.alertmanager_yml(site, site.hosts["am-1"])["route"]["routes"]
     repeat, step = seconds(route["repeat_interval"]), seconds(route["group_interval"])
     wanted = seconds(site.hosts["am-1"].settings.timing.watchdog_repeat)
     assert repeat < wanted
@@ -362,7 +370,9 @@ def test_the_watchdog_is_repeated_in_time(profile):
 
 def test_all_members_are_told_the_same():
     site = example_site()
-    one, *others = (config.alertmanager_yml(site, m) for m in site.members("alertmanager"))
+    one, *others = (
+        alertmanager_role.alertmanager_yml(site, m) for m in site.members("alertmanager")
+    )
     assert all(other == one for other in others)
 
 
@@ -440,7 +450,9 @@ def test_the_way_past_a_failing_receiver_is_the_same_on_all_members():
     first = site.hosts["am-1"]
     other = replace(first, settings=first.settings.model_copy(update={"cluster": "b"}))
     site = replace(site, hosts={**site.hosts, "am-1": other})
-    one, *others = (config.alertmanager_yml(site, m) for m in site.members("alertmanager"))
+    one, *others = (
+        alertmanager_role.alertmanager_yml(site, m) for m in site.members("alertmanager")
+    )
     assert all(found == one for found in others)
     assert [r["receiver"] for r in one["route"]["routes"]] == [
         "watchdog",
@@ -523,12 +535,12 @@ def test_no_receiver_at_all():
 def test_names_of_hosts_are_no_regular_expressions():
     """They are matched as they are: read back as PromQL reads a string, and then as a regular expression."""
     names = ["a.b", "a+b", "a(b", "a|b", "a[b]c", "a^b", "a\\b", 'a"b', "a$b", "a{2}", "a*?"]
-    pattern = json.loads(f'"{config._any_of(names)}"')
+    pattern = json.loads(f'"{starter.any_of(names)}"')
     # RE2 has no nested sets, of which Python warns.
     with warnings.catch_warnings(action="ignore"):
         assert all(re.fullmatch(pattern, name) for name in names)
     assert not any(re.fullmatch(pattern, name) for name in ("axb", "aab", "a", "b", "ab"))
-    assert config._any_of(["prom-1.example"]) == "prom-1[.]example"
+    assert starter.any_of(["prom-1.example"]) == "prom-1[.]example"
 
 
 # --- Upper Prometheus and remote write ------------------------------------------------------------
@@ -536,7 +548,7 @@ def test_names_of_hosts_are_no_regular_expressions():
 
 def upper(**data):
     site = example_site(**data)
-    return config.upper_yml(site, site.hosts["upper-1"])
+    return upper_role.upper_yml(site, site.hosts["upper-1"])
 
 
 def test_an_upper_prometheus_scrapes_itself_and_federates_every_replica():
@@ -560,7 +572,7 @@ def test_each_cluster_is_a_job_of_its_own():
     hosts["prom-2"] = replace(
         hosts["prom-2"], settings=hosts["prom-2"].settings.model_copy(update={"cluster": "b"})
     )
-    jobs = config.federation_jobs(Site(hosts), hosts["upper-1"])
+    jobs = upper_role.federation_jobs(Site(hosts), hosts["upper-1"])
     assert {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs} == {
         "federate-main": ["10.0.0.11:9090"],
         "federate-b": ["10.0.0.12:9090"],
@@ -571,14 +583,14 @@ def test_without_selectors_nothing_is_federated():
     site = example_site(federation_match=[])
     names = [job["job_name"] for job in upper(federation_match=[])["scrape_configs"]]
     assert names == ["prometheus-upper"]
-    assert config.rule_files(site, site.hosts["upper-1"]) == {}
+    assert upper_role.rules(site, site.hosts["upper-1"]) == {}
 
 
 def test_an_upper_prometheus_needs_no_replica_and_alerts_about_what_only_it_sees():
     assert upper()["global"]["external_labels"] == {"cluster": "main"}
     assert upper(replica="r")["global"]["external_labels"] == {"cluster": "main", "replica": "r"}
     site = example_site()
-    (group,) = config.rule_files(site, site.hosts["upper-1"])["starter.yml"]["groups"]
+    (group,) = upper_role.rules(site, site.hosts["upper-1"])["starter.yml"]["groups"]
     assert [rule["alert"] for rule in group["rules"]] == ["FederationDown"]
 
 
@@ -610,7 +622,7 @@ def test_remote_write_brings_its_alerts():
 
 def test_endpoints_are_strict():
     site = example_site()
-    assert config.endpoints_yml(site, site.hosts["query-1"]) == {
+    assert querier_role.endpoints_yml(site, site.hosts["query-1"]) == {
         "endpoints": [
             {"address": "10.0.0.11:10901", "strict": True},
             {"address": "10.0.0.12:10901", "strict": True},
@@ -629,7 +641,7 @@ def test_endpoints_of_other_sites_and_groups_of_store_gateways():
     site = example_site(storage=True, querier_endpoints=OTHERS, store_group="blocks.example:10905")
     found = {
         entry.pop("address"): entry
-        for entry in config.endpoints_yml(site, site.hosts["query-1"])["endpoints"]
+        for entry in querier_role.endpoints_yml(site, site.hosts["query-1"])["endpoints"]
     }
     assert found["query.other.example:10904"] == {"strict": True}
     assert found["dnssrv+_grpc._tcp.third.example:10904"] == {}
@@ -642,14 +654,14 @@ def test_endpoints_of_other_sites_and_groups_of_store_gateways():
 def test_dump():
     shared = ["x"]
     data = {"z": shared, "a": shared, "s": "one\ntwo", "n": "0x1F", "empty": {}, "u": "ü"}
-    text = config.dump(data, "first\nsecond")
+    text = documents.dump(data, "first\nsecond")
     assert text.startswith("# first\n# second\nz:\n- x\na:\n- x\ns: |-\n  one\n  two\n")
     assert yaml.safe_load(text) == data
     assert "ü" in text
 
 
 def test_secrets_stay_references():
-    text = config.dump(alertmanager()) + config.dump(prometheus())
+    text = documents.dump(alertmanager()) + documents.dump(prometheus())
     assert "secret:env:WEBHOOK_URL" in text
 
 

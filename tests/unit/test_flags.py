@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from example_site import example_site
 
-from deploys.lib import checks, config, flags
+from deploys.lib import checks, flags
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.declare import GO_DURATION, PROMETHEUS_DURATION
 from deploys.lib.releases import RELEASES
+from deploys.lib.roles import upper as upper_role
+from deploys.lib.roles.prometheus import configuration
 from deploys.lib.settings import Settings
 from deploys.lib.site import Site
 from tests.unit.recorded import BLANK
@@ -138,12 +140,12 @@ def test_limits_are_in_the_file_where_a_change_is_a_reload(setting, disk, wanted
     site = example_site(prometheus_retention_size=setting, prometheus_config=given_)
     for name in ("prom-1", "upper-1"):
         member = site.hosts[name]
-        make = config.upper_yml if name == "upper-1" else config.prometheus_yml
-        made = config.with_retention(make(site, member), member, replace(BLANK, disk=disk))
+        make = upper_role.upper_yml if name == "upper-1" else configuration.prometheus_yml
+        made = configuration.with_retention(make(site, member), member, replace(BLANK, disk=disk))
         assert made["storage"] == {"exemplars": {"max_exemplars": 1}, "tsdb": {"retention": wanted}}
     assert given_["storage"]["tsdb"] == {"retention": None}
     wrong = {"storage": {"tsdb": [1]}}  # promtool says so
-    assert config.with_retention(wrong, member, BLANK) == wrong
+    assert configuration.with_retention(wrong, member, BLANK) == wrong
 
 
 @pytest.mark.parametrize(("version", "where"), [("3.12.0", "file"), ("3.11.3", "flags")])
@@ -151,7 +153,7 @@ def test_limits_are_said_once(version, where):
     site = example_site(versions={"prometheus": version})
     member = site.hosts["prom-1"]
     words = argv("prometheus", site)
-    made = config.with_retention(config.prometheus_yml(site, member), member, BLANK)
+    made = configuration.with_retention(configuration.prometheus_yml(site, member), member, BLANK)
     assert ("--storage.tsdb.retention.time=15d" in words) is (where == "flags")
     assert ("storage" in made) is (where == "file")
 

@@ -30,13 +30,18 @@ from hypothesis import strategies as st
 from pyinfra.api.exceptions import FactProcessError
 
 import deploys
-from deploys.lib import bucket, capacity, checks, config, preflight, rollout
+from deploys.lib import bucket, capacity, checks, preflight, rollout
 from deploys.lib.component import compare, directories_script, stage_script, swap_script
 from deploys.lib.daemons import GROUPS
 from deploys.lib.findings import Finding, SettingsErrors, describe
 from deploys.lib.flags import FlagError
 from deploys.lib.load import site_from_dicts
 from deploys.lib.results import Result
+from deploys.lib.roles import alertmanager as alertmanager_role
+from deploys.lib.roles import rule as rule_role
+from deploys.lib.roles import upper as upper_role
+from deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from deploys.lib.roles.prometheus import configuration
 from deploys.lib.rollout import Role
 from deploys.lib.secrets import SecretError, read_secret
 from deploys.lib.settings import Settings
@@ -585,11 +590,11 @@ def test_another_shape_at_any_place_is_a_finding_or_a_file(name):
                 continue
             one, _, upper, alerts, ruler = site.hosts.values()
             for make in (
-                lambda one=one, site=site: config.prometheus_yml(site, one),
-                lambda upper=upper, site=site: config.upper_yml(site, upper),
-                lambda alerts=alerts, site=site: config.alertmanager_yml(site, alerts),
-                lambda one=one, site=site: config.rule_files(site, one),
-                lambda ruler=ruler: config.ruler_files(ruler),
+                lambda one=one, site=site: configuration.prometheus_yml(site, one),
+                lambda upper=upper, site=site: upper_role.upper_yml(site, upper),
+                lambda alerts=alerts, site=site: alertmanager_role.alertmanager_yml(site, alerts),
+                lambda one=one, site=site: prometheus_alerts.rules(site, one),
+                lambda ruler=ruler: rule_role.ruler_files(ruler),
                 lambda one=one, site=site: capacity.jobs(site, one),
             ):
                 said(one, make)

@@ -8,12 +8,14 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from deploys.lib import checks, config, derived, flags, roles, rollout, units
+from deploys.lib import checks, derived, flags, roles, rollout, units
 from deploys.lib.checks import Seen, View
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
 from deploys.lib.roles import receive as receive_role
 from deploys.lib.roles import rule as rule_role
+from deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from deploys.lib.roles.prometheus import configuration
 from deploys.lib.rollout import Gate, Progress
 from facts.reports import thanos
 from tests.unit import example_site as example
@@ -109,9 +111,9 @@ def test_alerts_of_two_rulers_are_one():
     assert two.pop("label") == ['rule_replica="main/ring-2"']
     assert {k: v for k, v in one.items() if one[k] != two[k]} == {}
     assert one["alert.label-drop"] == ["receive_replica", "replica", "rule_replica"]
-    (drop,) = config.prometheus_yml(example_site(), example_site().hosts["prom-1"])["alerting"][
-        "alert_relabel_configs"
-    ]
+    (drop,) = configuration.prometheus_yml(example_site(), example_site().hosts["prom-1"])[
+        "alerting"
+    ]["alert_relabel_configs"]
     assert drop["regex"].split("|") == one["alert.label-drop"]
 
 
@@ -314,7 +316,7 @@ def test_verify_of_the_hashring(lines, words):
 
 def test_alerts_of_rulers_and_receivers_are_there_with_them():
     def names(site):
-        groups = config.starter_rules(site, site.hosts["prom-1"])["groups"]
+        groups = prometheus_alerts.starter_rules(site, site.hosts["prom-1"])
         return {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
 
     ours = {"RulerLosesAlerts", "RulerCannotEvaluate", "RulerConfigReloadFailed"}

@@ -22,11 +22,12 @@ import pyinfra_cli  # noqa: F401 - it patches ssl: before requests
 import pytest
 import requests
 
-from deploys.lib import bucket, config, flags, releases, roles, topology, web
+from deploys.lib import bucket, flags, releases, roles, topology, web
 from deploys.lib.daemons import BUCKET_GROUPS, DAEMONS
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
 from deploys.lib.roles import seaweedfs
+from deploys.lib.roles.prometheus import configuration
 from deploys.lib.settings import Settings
 from deploys.lib.site import Member, Site
 from tests.lab import archives
@@ -448,7 +449,9 @@ def test_its_metrics_are_asked_without_tls_and_password(component):
         },
     )
     site = Site({only.name: only})
-    jobs = {job["job_name"]: job for job in config.prometheus_yml(site, only)["scrape_configs"]}
+    jobs = {
+        job["job_name"]: job for job in configuration.prometheus_yml(site, only)["scrape_configs"]
+    }
     asked = component != "seaweedfs"
     job = jobs[DAEMONS[component].job_name]
     assert (job.get("scheme") == "https", "basic_auth" in job) == (asked, asked)

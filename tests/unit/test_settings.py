@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 from pyinfra.api import Inventory
 
-from deploys.lib import config, findings, secrets, site_checks
+from deploys.lib import findings, secrets, site_checks
 from deploys.lib.durations import seconds, written
 from deploys.lib.findings import Finding, SettingsErrors, describe
 from deploys.lib.load import check_limit, load_site, site_from_dicts
+from deploys.lib.roles import alertmanager as alertmanager_role
+from deploys.lib.roles import rule as rule_role
+from deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from deploys.lib.roles.prometheus import configuration
 from deploys.lib.secrets import SecretError, resolve
 from deploys.lib.settings import PROFILES, Settings
 
@@ -278,7 +282,11 @@ def test_an_empty_key_of_upstreams_is_no_key(group, setting, path):
     site = site_from_dicts(hosts)
     assert site.findings == ()
     member = site.members(group)[0]
-    render = config.prometheus_yml if group == "prometheus" else config.alertmanager_yml
+    render = (
+        configuration.prometheus_yml
+        if group == "prometheus"
+        else alertmanager_role.alertmanager_yml
+    )
     without = site_from_dicts(small())
     plain, rendered = render(without, without.members(group)[0]), render(site, member)
     assert {key: rendered[key] for key in plain} == plain
@@ -300,10 +308,10 @@ def test_other_empty_keys(setting, value):
     site = site_from_dicts(small({setting: value}))
     assert not [f for f in site.findings if f.severity == "fail"]
     for member in site.hosts.values():
-        config.ruler_files(member)
+        rule_role.ruler_files(member)
         if "prometheus" in member.groups:
-            config.prometheus_yml(site, member)
-            config.rule_files(site, member)
+            configuration.prometheus_yml(site, member)
+            prometheus_alerts.rules(site, member)
 
 
 # --- Secrets --------------------------------------------------------------------------------------

@@ -19,11 +19,12 @@ from cryptography.x509.oid import NameOID
 from example_site import example_site
 
 import deploys.web
-from deploys.lib import ask, config, flags, units, web
+from deploys.lib import ask, flags, units, web
 from deploys.lib.component import Change, Component, compare, swap_script
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
+from deploys.lib.roles.prometheus import configuration
 from deploys.lib.secrets import resolve
 from deploys.lib.site import Member, Site
 from facts.http import Call, split
@@ -312,7 +313,7 @@ def test_the_sidecar_starts_again_for_other_credentials():
 
 
 def jobs(site: Site) -> dict:
-    made = config.prometheus_yml(site, site.hosts["prom-1"])
+    made = configuration.prometheus_yml(site, site.hosts["prom-1"])
     return {job["job_name"]: job for job in made["scrape_configs"]} | {"": made["alerting"]}
 
 
@@ -351,8 +352,8 @@ def test_hosts_that_differ():
 
 def test_a_plain_site_asks_as_ever():
     site = example_site(web_client=CLIENT, web_files=FILES)
-    assert "basic_auth" not in str(config.prometheus_yml(site, site.hosts["prom-1"]))
-    assert config.sidecar_client_yml(site, site.hosts["prom-1"]) == {}
+    assert "basic_auth" not in str(configuration.prometheus_yml(site, site.hosts["prom-1"]))
+    assert configuration.sidecar_client_yml(site, site.hosts["prom-1"]) == {}
     assert "curl-" not in ask.script(site, site.hosts["am-1"], "alertmanager", [Call("a", "/")])
 
 

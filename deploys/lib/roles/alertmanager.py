@@ -8,16 +8,32 @@ time. Back up means: ready, and gossip settled with every other member that is a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from deploys.lib import config, daemons, derived, flags, gates, service, topology
+from deploys.lib import (
+    daemons,
+    derived,
+    documents,
+    flags,
+    gates,
+    releases,
+    routing,
+    service,
+    starter,
+    topology,
+)
 from deploys.lib.ask import at_once, script
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.daemons.declare import Value
+from deploys.lib.documents import Data
+from deploys.lib.durations import seconds
 from deploys.lib.live import flag_value
 from deploys.lib.role import Gate, Progress, Role
 from deploys.lib.secrets import lacking, leaves
 from deploys.lib.service import data_directories, installed
+from deploys.lib.settings import CLUSTER_LABEL
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, split
 from facts.reports import alertmanager as reports_alertmanager
@@ -40,16 +56,16 @@ def _header(member: Member, secrets: dict[str, File]) -> str:
     tokens = "".join(secrets[path].content for path in paths)
     # Of one that this machine lacks there is no digest: with its stand-in, the whole file is not compared.
     digest = tokens if lacking(tokens) else hashlib.sha256(tokens.encode()).hexdigest()
-    return config.HEADER + (f"\nTokens: {digest}" if paths else "")
+    return documents.HEADER + (f"\nTokens: {digest}" if paths else "")
 
 
 def component(site: Site, member: Member, found: State) -> Component:
     secrets = member.settings.alertmanager_secret_files
-    files = config.secret_files(
+    files = documents.secret_files(
         topology.ALERTMANAGER_SECRETS_DIR, secrets, "alertmanager_secret_files"
     )
-    files[topology.ALERTMANAGER_CONFIG] = config.file(
-        config.alertmanager_yml(site, member),
+    files[topology.ALERTMANAGER_CONFIG] = documents.file(
+        alertmanager_yml(site, member),
         "alertmanager_config",
         header=_header(member, files),
     )
@@ -156,6 +172,226 @@ def timing(name: str) -> flags.Here:
     return if_clustered(lambda site, member: getattr(member.settings.timing, name))
 
 
+WEBHOOK = "web.hook"
+"""Name of the default receiver (spec/000 6.1)."""
+
+
+WATCHDOG = "watchdog"
+"""Name of the receiver that the Watchdog's route has for itself: a dead man's switch, or nobody."""
+
+
+RECEIVER_NAMES_SINCE = "0.27.0"
+"""First Alertmanager whose metrics can name the receiver (`--enable-feature=receiver-name-in-metrics`)."""
+
+
+WATCHDOG_LABELS = {"alertname": "Watchdog", "severity": "none"}
+
+
+def alertmanager_yml(site: Site, member: Member) -> Data:
+    """alertmanager.yml, equal on all members (spec/000 6.1, and the inhibition of spec/001).
+
+    The user's `alertmanager_config` is merged in: `global` and `route` key by key over ours,
+    templates after ours, every other key instead of ours. Two things stay: the receiver `web.hook`
+    while `alertmanager_webhook_url` is set, and the Watchdog's own route before the user's routes,
+    unless one of those is for the Watchdog.
+    """
+    settings, timing = member.settings, member.settings.timing
+    user = dict(settings.alertmanager_config)
+    receivers = list(user.pop("receivers", None) or [])
+    names = [receiver.get("name") for receiver in receivers]
+    url = settings.alertmanager_webhook_url
+    if url is not None and WEBHOOK not in names:
+        receivers.insert(0, {"name": WEBHOOK, "webhook_configs": [{"url": url}]})
+    if not receivers:
+        raise ValueError(
+            f"{member.name}: alertmanager_webhook_url: found nothing; allowed: this secret, or "
+            "receivers in alertmanager_config"
+        )
+    route = {
+        "receiver": receivers[0]["name"],
+        "group_by": ["alertname", CLUSTER_LABEL],
+        "group_wait": timing.group_wait,
+        "group_interval": timing.group_interval,
+        "repeat_interval": timing.repeat_interval,
+        **(user.pop("route", None) or {}),
+    }
+    routes = route.pop("routes", None) or []
+    routes = [*_past_the_failing(site, route | {"routes": routes}, receivers), *routes]
+    if not any(map(is_for_watchdog, routes)):
+        routes = [_watchdog_route(timing.watchdog_repeat), *routes]
+        if WATCHDOG not in names:
+            receivers.append(_watchdog_receiver(settings.deadman_url))
+    return {
+        "global": {
+            "resolve_timeout": timing.resolve_timeout,
+            **(user.pop("global", None) or {}),
+        },
+        "templates": [f"{topology.TEMPLATES_DIR}/*.tmpl", *(user.pop("templates", None) or [])],
+        "route": {**route, "routes": routes},
+        "receivers": receivers,
+        # What is critical need not be said as a warning too.
+        "inhibit_rules": [
+            {
+                "source_matchers": ['severity="critical"'],
+                "target_matchers": ['severity="warning"'],
+                "equal": ["alertname", "instance"],
+            }
+        ],
+    } | user
+
+
+FAILED_TO_SEND = "AlertmanagerFailedToSendAlerts"
+
+
+def _past_the_failing(site: Site, route: Data, receivers: list[Data]) -> list[Data]:
+    """Routes for the alert that a receiver cannot be notified: to another one as well, where it would go to that
+    receiver alone. Below 0.27 it does not say which one it is. The same for all members, whichever is asked."""
+    members = site.running("alertmanager")
+    versions = [one.settings.version("alertmanager") for one in members]
+    clusters = [site.scraped_by(one) or "" for one in members]
+    telling = [str(r.get("name")) for r in receivers if any(k.endswith("_configs") for k in r)]
+    # The default one first: it is meant for everybody.
+    telling.sort(key=lambda name: name != route["receiver"])
+    if not all(releases.at_least(version, RECEIVER_NAMES_SINCE) for version in versions):
+        return []
+    found = []
+    for name in telling:
+        for severity in ("critical", "warning"):
+            labels = {
+                "alertname": FAILED_TO_SEND,
+                "receiver_name": name,
+                "severity": severity,
+            }
+            try:
+                told = set(telling) & {
+                    receiver
+                    for cluster in clusters
+                    for receiver in routing.receivers(route, labels | {CLUSTER_LABEL: cluster})
+                }
+            except ValueError:
+                return []  # amtool names it
+            others = [one for one in telling if one not in (name, WATCHDOG)]
+            if others and told == {name}:
+                found.append(
+                    {
+                        "matchers": [
+                            f"{label}={json.dumps(labels[label], ensure_ascii=False)}"
+                            for label in ("alertname", "receiver_name", "severity")
+                        ],
+                        "receiver": others[0],
+                        "continue": True,
+                    }
+                )
+    return found
+
+
+def is_for_watchdog(route: Any) -> bool:
+    """Whether a route of the user's, or one below it, takes the Watchdog by its name or severity, and not just any."""
+    others = [{"alertname": "AnyOther", "severity": one} for one in ("warning", "critical")]
+    return isinstance(route, dict) and routing.is_for(route, WATCHDOG_LABELS, others)
+
+
+def _watchdog_receiver(url: str | None) -> Data:
+    """The dead man's switch at `url`; without one, nobody: people are not told every minute that all is well."""
+    if url is None:
+        return {"name": WATCHDOG}
+    # A last word that all is over would count as a sign of life.
+    return {"name": WATCHDOG, "webhook_configs": [{"url": url, "send_resolved": False}]}
+
+
+def _watchdog_route(repeat: str) -> Data:
+    # Alertmanager repeats at the first group_interval that ends after repeat_interval: with equal
+    # figures that is every second one. A fifth short of it, the sum is what is wanted.
+    step = seconds(repeat) / 5
+    return {
+        "matchers": ['alertname="Watchdog"'],
+        "receiver": WATCHDOG,
+        "group_wait": "0s",
+        "group_interval": starter.milliseconds(step),
+        "repeat_interval": starter.milliseconds(seconds(repeat) - step),
+    }
+
+
+_ALL_FAILED = 0.9
+"""Share of the notifications of a receiver above which as good as all failed."""
+
+
+def _failing(site: Site, member: Member, for_: str) -> list[Data]:
+    """That notifications arrive, by receiver; below Alertmanager 0.27, which cannot tell them apart, by integration.
+
+    Where one member fails, the next one sends: that is a warning. Where as good as all fails, nobody is told.
+    """
+    if not site.scraped(member, "alertmanager"):
+        return []
+    settings = site.running("alertmanager")[0].settings
+    # What failed is tried again after each group_interval.
+    routes = [route := settings.alertmanager_config.get("route") or {}, *routing.within(route)]
+    steps = [settings.timing.group_interval, *starter.values(routes, "group_interval")]
+    window = starter.window(member, *steps, count=3)
+    ours = starter.ours(site, member, "alertmanager")
+    metric = "alertmanager_notifications"
+    total = f"rate({metric}_total{{{ours}}}[{window}])"
+    # A reload or a stop cancels what is under way, and it is sent again.
+    failed = f'rate({metric}_failed_total{{{ours}, reason!="contextCanceled"}}[{window}])'
+    by = "sum by ({}integration, receiver_name)"
+    receiver = (
+        "{{ with $labels.receiver_name }}the receiver {{ . }}{{ else }}receivers{{ end }} "
+        "({{ $labels.integration }})"
+    )
+    way = (
+        "This alert goes past a receiver that fails where there is another, from Alertmanager 0.27 on; "
+        "else look at it here, or route it to another yourself."
+    )
+    return [
+        starter.alert(
+            FAILED_TO_SEND,
+            f"{by.format('instance, host, ')} ({failed}) > 0",
+            "warning",
+            f"Alertmanager on {{{{ or $labels.host $labels.instance }}}} cannot notify {receiver}",
+            "Another member may have told instead. journalctl -u alertmanager on the host has the "
+            f"receiver's answer (Notify for alerts failed). {way}",
+            for_,
+        ),
+        starter.alert(
+            FAILED_TO_SEND,
+            f"{by.format('')} ({failed})\n/ {by.format('')} ({total}) > {_ALL_FAILED}",
+            "critical",
+            f"No Alertmanager can notify {receiver}",
+            "Whoever is to be told by it is not told of any alert. journalctl -u alertmanager on the "
+            f"Alertmanagers has the receiver's answer (Notify for alerts failed). {way}",
+            for_,
+        ),
+    ]
+
+
+def _missing(site: Site, member: Member, for_: str) -> list[Data]:
+    members = site.running("alertmanager")
+    wanted = len(members)
+    if wanted < 2 or not site.scraped(member, "alertmanager"):
+        return []
+    port = site.endpoint("alertmanager", members[0], "cluster").port
+    return [
+        starter.alert(
+            "AlertmanagerPeersMissing",
+            # From the inventory: what is scraped could be missing a member as well.
+            f"alertmanager_cluster_members{{{starter.ours(site, member, 'alertmanager')}}} < {wanted}",
+            "critical",
+            "Alertmanager on {{ or $labels.host $labels.instance }} sees {{ $value }} of "
+            f"{wanted} members",
+            "Members that do not see each other each send every notification. See whether all of "
+            f"them run, and whether port {port} is open between them, TCP and UDP.",
+            for_,
+        )
+    ]
+
+
+def alerts(site: Site, member: Member) -> Iterator[Data]:
+    for_ = member.settings.timing.for_
+    yield from starter.reload_failed(site, member, daemons.ALERTMANAGER)
+    yield from _failing(site, member, for_)
+    yield from _missing(site, member, for_)
+
+
 ALERTMANAGER = Role(
     "alertmanager",
     "alertmanager",
@@ -178,4 +414,5 @@ ALERTMANAGER = Role(
             "cluster.reconnect-timeout": timing("reconnect_timeout"),
         }
     },
+    alerts=alerts,
 )

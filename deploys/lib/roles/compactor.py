@@ -8,9 +8,12 @@ release or key is a restart. Back up means: ready, and not halted.
 
 from __future__ import annotations
 
-from deploys.lib import daemons, gates, service
+from collections.abc import Iterator
+
+from deploys.lib import daemons, gates, service, starter
 from deploys.lib.component import Component
 from deploys.lib.daemons.declare import Value
+from deploys.lib.documents import Data
 from deploys.lib.role import Gate, Progress, Role, nobody
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
@@ -45,6 +48,33 @@ def no_downsampling(site: Site, member: Member, found: State) -> Value:
     return not member.settings.compactor_downsampling
 
 
+def alerts(site: Site, member: Member) -> Iterator[Data]:
+    compactors, for_ = site.scraped(member, "thanos-compactor"), member.settings.timing.for_
+    if not compactors:
+        return
+    job = starter.ours(site, member, "thanos-compactor")
+    yield starter.alert(
+        "ThanosCompactHalted",
+        f"thanos_compact_halted{{{job}}} == 1",
+        "warning",
+        "The compactor on {{ or $labels.host $labels.instance }} has halted",
+        "It found blocks that overlap or are broken, and does nothing more until somebody has "
+        "looked: its journal names them, docs/storage.md has the way out. Queries go on; "
+        "no retention is applied meanwhile.",
+        for_,
+    )
+    yield starter.alert(
+        "ThanosCompactMultipleRunning",
+        # Whatever the job: one that somebody else runs is not in ours. There is no lock in the bucket.
+        f"count(thanos_compact_halted) > {len(compactors)}",
+        "critical",
+        "{{ $value }} compactors are scraped, and the site has " + str(len(compactors)),
+        "Two compactors on one bucket write over each other. Stop the one that is not the "
+        "site's at once, and look for overlaps with thanos tools bucket verify.",
+        for_,
+    )
+
+
 COMPACTOR = Role(
     "compactor",
     "compactor",
@@ -53,4 +83,5 @@ COMPACTOR = Role(
     needs=(SEAWEEDFS, MINIO),
     stands_in=nobody,
     values={daemons.COMPACTOR: {"downsampling.disable": no_downsampling}},
+    alerts=alerts,
 )

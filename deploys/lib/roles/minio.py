@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import re
 
-from deploys.lib import bucket, daemons, service, topology
+from deploys.lib import bucket, daemons, service, starter, topology
 from deploys.lib.ask import script
 from deploys.lib.component import Component, Directory, File
+from deploys.lib.documents import Data
 from deploys.lib.role import Gate, Progress, Role, nobody
 from deploys.lib.service import data_directories
 from deploys.lib.site import Member, Site
@@ -107,6 +108,11 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return Gate(questions, judge)
 
 
+def alerts(site: Site, member: Member) -> list[Data]:
+    expr = "minio_cluster_health_status{%s} == 0\nor minio_cluster_drive_offline_total{%s} > 0"
+    return starter.cannot_store(site, member, daemons.MINIO, expr)
+
+
 MINIO = Role(
     COMPONENT,
     COMPONENT,
@@ -114,4 +120,5 @@ MINIO = Role(
     gate,
     stands_in=nobody,
     values={daemons.MINIO: {}},
+    alerts=alerts,
 )

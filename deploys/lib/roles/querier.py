@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploys.lib import config, daemons, derived, flags, service, topology
+from deploys.lib import daemons, derived, documents, flags, service, topology
 from deploys.lib.ask import at_once, script
 from deploys.lib.component import Component, Directory
+from deploys.lib.documents import Data
 from deploys.lib.role import Gate, Progress, Role, alike
 from deploys.lib.roles.prometheus import PROMETHEUS
 from deploys.lib.site import Member, Site
@@ -23,7 +24,7 @@ from facts.reports.look import State
 def component(site: Site, member: Member, found: State) -> Component:
     files = {}
     if derived.endpoints_file(member):  # older releases get their stores as flags
-        files[topology.ENDPOINTS_FILE] = config.file(config.endpoints_yml(site, member))
+        files[topology.ENDPOINTS_FILE] = documents.file(endpoints_yml(site, member))
     return service.component(
         "querier",
         *(site, member, found, "thanos-querier"),
@@ -93,6 +94,11 @@ def endpoints(kind: str) -> flags.Here:
     return lambda site, member, found: [
         entry["address"] for entry in derived.endpoints(site, member) if belongs(entry)
     ]
+
+
+def endpoints_yml(site: Site, member: Member) -> Data:
+    """Whom a querier asks, for `--endpoint.sd-config-file` (Thanos 0.38 and newer)."""
+    return {"endpoints": derived.endpoints(site, member)}
 
 
 QUERIER = Role(

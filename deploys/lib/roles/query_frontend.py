@@ -6,9 +6,18 @@ is a restart, one frontend at a time. Back up means: a query through it is answe
 
 from __future__ import annotations
 
-from deploys.lib import config, daemons, derived, gates, service, topology, web
+from deploys.lib import (
+    daemons,
+    derived,
+    documents,
+    gates,
+    service,
+    topology,
+    web,
+)
 from deploys.lib.component import Component
 from deploys.lib.daemons.declare import Value
+from deploys.lib.documents import Data
 from deploys.lib.role import Gate, Progress, Role, alike
 from deploys.lib.roles.querier import QUERIER
 from deploys.lib.service import thanos_directories
@@ -19,10 +28,10 @@ from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    client = config.frontend_client_yml(site, member)
-    files = {topology.FRONTEND_CLIENT: config.file(client, "web_client")}
+    client = frontend_client_yml(site, member)
+    files = {topology.FRONTEND_CLIENT: documents.file(client, "web_client")}
     if cache := member.settings.frontend_cache:
-        files[topology.FRONTEND_CACHE] = config.file(cache, "frontend_cache")
+        files[topology.FRONTEND_CACHE] = documents.file(cache, "frontend_cache")
     return service.component(
         "query-frontend",
         *(site, member, found, "thanos-query-frontend"),
@@ -51,6 +60,18 @@ def cache(site: Site, member: Member, found: State) -> Value:
 
 def forwarded(site: Site, member: Member, found: State) -> Value:
     return "Authorization" if web.asks_password(member.settings) else None
+
+
+def frontend_client_yml(site: Site, member: Member) -> Data:
+    """How a query frontend reaches its querier (upstream's query-frontend.md, downstream tripper).
+
+    The password is that of whoever asks, which the frontend passes on; the CA is ours.
+    """
+    queriers = site.running("thanos-querier")
+    asked = [m for m in queriers if m.name == member.name] or queriers
+    tls = web.http_config(m.settings for m in asked).get("tls_config")
+    # Upstream keeps two idle connections, and opens one for each further query that goes on.
+    return {"max_idle_conns_per_host": 100, **({"tls_config": tls} if tls else {})}
 
 
 FRONTEND = Role(

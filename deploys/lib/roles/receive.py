@@ -9,9 +9,22 @@ write-ahead log is replayed, and the ring loaded.
 
 from __future__ import annotations
 
-from deploys.lib import config, daemons, derived, gates, service, topology
+import json
+from collections.abc import Iterator
+
+from deploys.lib import (
+    daemons,
+    derived,
+    gates,
+    releases,
+    service,
+    starter,
+    topology,
+)
 from deploys.lib.component import Component, File
 from deploys.lib.daemons.declare import Value
+from deploys.lib.documents import Data
+from deploys.lib.durations import seconds
 from deploys.lib.role import Gate, Progress, Role
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
@@ -25,7 +38,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "receive",
         *(site, member, found, "thanos-receive"),
-        files={topology.RECEIVE_HASHRINGS: File(config.hashrings_json(site))},
+        files={topology.RECEIVE_HASHRINGS: File(hashrings_json(site))},
         directories=thanos_directories("thanos-receive"),
     )
 
@@ -65,6 +78,76 @@ def local_endpoint(site: Site, member: Member, found: State) -> Value:
     return site.endpoint("thanos-receive", member, "grpc").target
 
 
+def hashrings_json(site: Site) -> str:
+    """The one hashring of the site, for `--receive.hashrings-file`: every member of the group receive."""
+    members = site.running("thanos-receive")
+    endpoints = [site.endpoint("thanos-receive", m, "grpc").target for m in members]
+    return json.dumps([{"hashring": "default", "endpoints": endpoints}], indent=1) + "\n"
+
+
+def _empty_writes(job: str, interval: float, for_: str) -> Data:
+    """That senders of remote write 2.0 lose everything, as far as a receiver shows it: a request that holds nothing it
+    knows is answered with 200, and counted as no write. Senders of 1.0 have some of those too, with metadata alone:
+    one a minute, where upstream's default is left."""
+    window = starter.milliseconds(max(300, 4 * interval))
+    by = "sum by (instance, host)"
+    answered = f'{by} (rate(http_requests_total{{{job}, handler="receive", code="200"}}[{window}]))'
+    return starter.alert(
+        "ReceiverGetsNothing",
+        f"{answered}\n> 3 * (\n"
+        f"  {by} (rate(thanos_receive_write_timeseries_count{{{job}}}[{window}]))\n"
+        f"  or 0 * {answered}\n)",
+        "warning",
+        "Most writes that the receiver on {{ or $labels.host $labels.instance }} accepts hold no series",
+        "A sender uses remote write 2.0 (protobuf_message), of which this Thanos stores nothing while it "
+        "answers 200: set prometheus.WriteRequest there. The sender counts what is lost in "
+        "prometheus_remote_storage_samples_failed_total.",
+        for_,
+    )
+
+
+def alerts(site: Site, member: Member) -> Iterator[Data]:
+    """What upstream's mixin takes for the essence (ThanosReceive*)."""
+    info, for_ = daemons.RECEIVE, member.settings.timing.for_
+    if not site.scraped(member, info.name):
+        return
+    window = starter.milliseconds(4 * seconds(member.settings.scrape_interval))
+    job, members = starter.ours(site, member, info.name), site.running(info.name)
+    yield starter.alert(
+        "ReceiverRefusesWrites",
+        f'rate(http_requests_total{{{job}, handler="receive", code=~"5.."}}[{window}]) > 0',
+        "critical",
+        "The receiver on {{ or $labels.host $labels.instance }} refuses writes",
+        "Not enough members of the hashring have a sample for it to be kept, so senders "
+        "try again and fall behind. See which of the "
+        f"{len(members)} members are away, and journalctl -u {info.unit} on them.",
+        for_,
+    )
+    yield starter.alert(
+        "ReceiverCannotReplicate",
+        f'rate(thanos_receive_forward_requests_total{{{job}, result="error"}}[{window}]) > 0',
+        "warning",
+        "The receiver on {{ or $labels.host $labels.instance }} does not reach all members",
+        "Some samples have fewer copies than they should. Nothing is lost while enough "
+        f"members are left. See which of the {len(members)} is away, and whether its gRPC "
+        "port can be reached.",
+        for_,
+    )
+    yield starter.alert(
+        "ReceiverHashringDiffers",
+        f"thanos_receive_hashring_nodes{{{job}}} != {len(members)}",
+        "warning",
+        "The receiver on {{ or $labels.host $labels.instance }} knows {{ $value }} of "
+        f"{len(members)} members",
+        f"It has not loaded {topology.RECEIVE_HASHRINGS} as the inventory has it: "
+        f"journalctl -u {info.unit} on the host, or the host missed a run of the deploy.",
+        for_,
+    )
+    since = releases.REMOTE_WRITE_2["thanos"]
+    if not all(releases.at_least(m.settings.version(info.name), since) for m in members):
+        yield _empty_writes(job, seconds(member.settings.scrape_interval), for_)
+
+
 RECEIVE = Role(
     "receive",
     "receive",
@@ -78,4 +161,5 @@ RECEIVE = Role(
             "receive.local-endpoint": local_endpoint,
         }
     },
+    alerts=alerts,
 )

@@ -9,12 +9,23 @@ means: ready, and every group of rules evaluated without failure.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from deploys.lib import config, daemons, derived, gates, service, topology
+from deploys.lib import (
+    daemons,
+    derived,
+    documents,
+    gates,
+    service,
+    starter,
+    topology,
+    web,
+)
 from deploys.lib.component import Component, Directory, File
 from deploys.lib.daemons.declare import Value
+from deploys.lib.documents import Data
 from deploys.lib.durations import seconds
 from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
 from deploys.lib.roles.querier import QUERIER
@@ -27,16 +38,16 @@ from facts.reports.look import State
 def files(site: Site, member: Member) -> dict[str, File]:
     """What a ruler reads, with the secrets in it."""
     secrets = member.settings.rule_secret_files
-    found = config.secret_files(topology.RULE_SECRETS_DIR, secrets, "rule_secret_files")
-    found[topology.RULE_QUERY] = config.file(config.rule_query_yml(site), "web_client")
+    found = documents.secret_files(topology.RULE_SECRETS_DIR, secrets, "rule_secret_files")
+    found[topology.RULE_QUERY] = documents.file(rule_query_yml(site), "web_client")
     if site.running("alertmanager"):
-        alertmanagers = config.rule_alertmanagers_yml(site)
-        found[topology.RULE_ALERTMANAGERS] = config.file(alertmanagers, "web_client")
+        alertmanagers = rule_alertmanagers_yml(site)
+        found[topology.RULE_ALERTMANAGERS] = documents.file(alertmanagers, "web_client")
     if derived.stateless(member):
         remote_write = {"remote_write": member.settings.rule_remote_write}
-        found[topology.RULE_REMOTE_WRITE] = config.file(remote_write, "rule_remote_write")
-    for name, rules in config.ruler_files(member).items():
-        found[f"{topology.RULE_RULES_DIR}/{name}"] = config.file(rules)
+        found[topology.RULE_REMOTE_WRITE] = documents.file(remote_write, "rule_remote_write")
+    for name, rules in ruler_files(member).items():
+        found[f"{topology.RULE_RULES_DIR}/{name}"] = documents.file(rules)
     return found
 
 
@@ -122,6 +133,92 @@ def remote_write_file(site: Site, member: Member, found: State) -> Value:
     return topology.RULE_REMOTE_WRITE if derived.stateless(member) else None
 
 
+def ruler_files(member: Member) -> dict[str, Data]:
+    """Name in a ruler's rules directory -> content: the user's. Groups that do not say so themselves are evaluated over
+    what there is: by upstream's default a ruler is blind as long as a single store is away."""
+    return {
+        name: {
+            **rules,
+            "groups": [
+                {"partial_response_strategy": "warn", **group} for group in rules.get("groups", [])
+            ],
+        }
+        for name, rules in member.settings.rule_rules.items()
+    }
+
+
+def rule_query_yml(site: Site) -> list[Data]:
+    """Whom a ruler asks, for `--query.config-file`: one querier after another, until one answers."""
+    return [
+        {
+            **({"http_config": how} if (how := web.http_config([m.settings])) else {}),
+            "static_configs": [endpoint.target],
+            "scheme": endpoint.scheme,
+        }
+        for m in site.running("thanos-querier")
+        for endpoint in (site.endpoint("thanos-querier", m),)
+    ]
+
+
+def rule_alertmanagers_yml(site: Site) -> Data:
+    """Whom a ruler alerts, for `--alertmanagers.config-file`: all of them, always."""
+    return {
+        "alertmanagers": [
+            {
+                **({"http_config": how} if (how := web.http_config([m.settings])) else {}),
+                "static_configs": [endpoint.target],
+                "scheme": endpoint.scheme,
+                "api_version": "v2",
+            }
+            for m in site.running("alertmanager")
+            for endpoint in (site.endpoint("alertmanager", m),)
+        ]
+    }
+
+
+def alerts(site: Site, member: Member) -> Iterator[Data]:
+    """What upstream's mixin takes for the essence (ThanosRule*)."""
+    info, for_ = daemons.RULE, member.settings.timing.for_
+    if not site.scraped(member, info.name):
+        return
+    window = starter.milliseconds(4 * seconds(member.settings.scrape_interval))
+    job = starter.ours(site, member, info.name)
+    ruler = site.running(info.name)[0].settings
+    evaluated = starter.window(member, *starter.intervals(ruler.rule_rules, ruler))
+    lost = " or ".join(
+        f"rate(thanos_alert_{part}_alerts_dropped_total{{{job}}}[{window}]) > 0"
+        for part in ("queue", "sender")
+    )
+    yield starter.alert(
+        "RulerLosesAlerts",
+        lost,
+        "critical",
+        "The ruler on {{ or $labels.host $labels.instance }} loses alerts",
+        "Its queue is full, or no Alertmanager takes them. See whether the Alertmanagers "
+        f"answer from its host, and journalctl -u {info.unit} there.",
+    )
+    yield starter.alert(
+        "RulerCannotEvaluate",
+        f"rate(prometheus_rule_evaluation_failures_total{{{job}}}[{evaluated}]) > 0",
+        "critical",
+        "The ruler on {{ or $labels.host $labels.instance }} cannot evaluate "
+        "{{ $labels.rule_group }}",
+        "What the group watches over is not watched. No querier answers, or a rule fails: "
+        f"journalctl -u {info.unit} on the host has the error.",
+        for_,
+    )
+    yield starter.alert(
+        "RulerConfigReloadFailed",
+        f"thanos_rule_config_last_reload_successful{{{job}}} == 0",
+        "critical",
+        "The ruler on {{ or $labels.host $labels.instance }} refused its rules",
+        "It goes on with the rules it had, and would not start again with those on disk. "
+        f"journalctl -u {info.unit} on the host names the mistake; the next run of the "
+        "deploy mends a file that was edited by hand.",
+        for_,
+    )
+
+
 RULE = Role(
     "rule",
     "rule",
@@ -140,4 +237,5 @@ RULE = Role(
             "remote-write.config-file": remote_write_file,
         }
     },
+    alerts=alerts,
 )

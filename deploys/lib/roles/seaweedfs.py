@@ -19,9 +19,10 @@ from cryptography import x509  # comes with paramiko
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from deploys.lib import bucket, daemons, service, topology
+from deploys.lib import bucket, daemons, service, starter, topology
 from deploys.lib.ask import script
 from deploys.lib.component import Component, Directory, File
+from deploys.lib.documents import Data
 from deploys.lib.role import Gate, Progress, Role, nobody
 from deploys.lib.secrets import lacking
 from deploys.lib.service import data_directories
@@ -132,6 +133,14 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return Gate(questions, judge)
 
 
+def alerts(site: Site, member: Member) -> list[Data]:
+    expr = (
+        'sum by (instance, host) (SeaweedFS_volumeServer_read_only_volumes{%s, type="isDiskSpaceLow"}) > 0\n'
+        "or SeaweedFS_volumeServer_disk_error_status{%s} > 0"
+    )
+    return starter.cannot_store(site, member, daemons.SEAWEEDFS, expr)
+
+
 SEAWEEDFS = Role(
     COMPONENT,
     COMPONENT,
@@ -139,4 +148,5 @@ SEAWEEDFS = Role(
     gate,
     stands_in=nobody,
     values={daemons.SEAWEEDFS: {}},
+    alerts=alerts,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import inf
 
-from deploys.lib import config, daemons, gates, service, topology
+from deploys.lib import daemons, documents, gates, service, topology
 from deploys.lib.component import Component
 from deploys.lib.daemons.declare import Value
 from deploys.lib.role import Gate, Progress, Role
@@ -25,7 +25,7 @@ from facts.reports.look import State
 def component(site: Site, member: Member, found: State) -> Component:
     files = {}
     if cache := member.settings.store_index_cache:
-        files[topology.STORE_INDEX_CACHE] = config.file(cache, "store_index_cache")
+        files[topology.STORE_INDEX_CACHE] = documents.file(cache, "store_index_cache")
     return service.component(
         "store",
         *(site, member, found, "thanos-store"),

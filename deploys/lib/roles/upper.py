@@ -7,11 +7,19 @@ each is a tier of one. Back up means: log replayed, an interval scraped.
 
 from __future__ import annotations
 
-from deploys.lib import config, daemons, gates, service
+from deploys.lib import (
+    daemons,
+    gates,
+    service,
+    starter,
+)
 from deploys.lib.component import Component
 from deploys.lib.daemons import DAEMONS
+from deploys.lib.documents import Data
 from deploys.lib.role import Gate, Role, nobody
 from deploys.lib.roles import prometheus
+from deploys.lib.roles.prometheus import alerts, configuration
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
 from facts.reports.look import State
 
@@ -20,7 +28,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "prometheus-upper",
         *(site, member, found, "prometheus-upper"),
-        files=prometheus.files(site, member, found, config.upper_yml(site, member)),
+        files=prometheus.files(member, found, upper_yml(site, member), rules(site, member)),
         directories=prometheus.DIRECTORIES,
         checks=prometheus.checks(member, found),
     )
@@ -42,6 +50,75 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return prometheus.scraping(
         site, member, asked_by, info.name, jobs, SCRAPES_ALONE, sidecar=False
     )
+
+
+def upper_yml(site: Site, member: Member) -> Data:
+    """prometheus.yml of a Prometheus above the clusters (spec/000 8.1).
+
+    It scrapes itself, and federates every replica of every cluster, where `federation_match` says
+    what. The user's `prometheus_config` is merged in as for a replica. What it takes in has the
+    external labels of its origin; its own are for what it sends itself.
+    """
+    settings = member.settings
+    name = DAEMONS["prometheus-upper"].job_name
+    ours = configuration.jobs(site, "prometheus-upper", [member], name) + federation_jobs(
+        site, member
+    )
+    labels = {CLUSTER_LABEL: settings.cluster}
+    if settings.replica is not None:
+        labels[REPLICA_LABEL] = settings.replica
+    return configuration.merged(site, member, ours, labels)
+
+
+def federation_jobs(site: Site, member: Member) -> list[Data]:
+    """A job for each cluster of the inventory; none where nothing is to be federated."""
+    settings = member.settings
+    if not settings.federation_match:
+        return []
+    return [
+        {
+            **job,
+            "metrics_path": "/federate",
+            "scrape_interval": settings.timing.federation_interval,
+            "scrape_timeout": settings.timing.federation_interval,
+            # Labels as the origin has them: its external labels tell clusters and replicas apart,
+            # without which two replicas would give the same series twice.
+            "honor_labels": True,
+            "params": {"match[]": settings.federation_match},
+            # No label of ours: what the origin lacks (`job:.*` has no host) would get it.
+            "static_configs": [
+                {"targets": [t for group in job["static_configs"] for t in group["targets"]]}
+            ],
+        }
+        for cluster, replicas in site.clusters.items()
+        for job in configuration.jobs(site, "prometheus", replicas, f"federate-{cluster}")
+    ]
+
+
+def rules(site: Site, member: Member) -> dict[str, Data]:
+    """Name in the rules directory -> content."""
+    return alerts.with_users(member, upper_rules(site, member))
+
+
+def upper_rules(site: Site, member: Member) -> list[Data]:
+    """What only an upper Prometheus can notice. Whether it is there itself, the clusters watch."""
+    if not federation_jobs(site, member):
+        return []
+    replicas = {
+        f"federate-{cluster}": [site.endpoint("prometheus", m).target for m in members]
+        for cluster, members in site.clusters.items()
+    }
+    down = starter.alert(
+        "FederationDown",
+        f"up{{{starter.selected(replicas)}}} == 0",
+        "warning",
+        "{{ $labels.instance }} cannot be federated ({{ $labels.job }})",
+        "The upper Prometheus gets nothing from this replica. Where the replica is up, see the page "
+        "Status > Targets of the upper one for the error: an unreachable port, an answer that "
+        "takes longer than the interval, or credentials.",
+        member.settings.timing.for_,
+    )
+    return [{"name": "starter-alerts", "rules": [down]}]
 
 
 UPPER = Role(

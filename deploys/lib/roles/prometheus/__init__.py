@@ -9,17 +9,19 @@ scraped, and seen by its sidecar.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import yaml
 
-from deploys.lib import config, daemons, derived, gates, releases, service, topology, web
+from deploys.lib import daemons, derived, documents, gates, releases, service, topology, web
 from deploys.lib.ask import script
 from deploys.lib.component import Change, Component, Directory, File
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.declare import Value
+from deploys.lib.documents import Data
 from deploys.lib.durations import seconds
 from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
+from deploys.lib.roles.prometheus import alerts, configuration
 from deploys.lib.service import data_directories, installed
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
@@ -42,17 +44,19 @@ DIRECTORIES = {
 }
 
 
-def files(site: Site, member: Member, found: State, prometheus_yml: config.Data) -> dict[str, File]:
+def files(
+    member: Member, found: State, prometheus_yml: Data, rules: Mapping[str, Data]
+) -> dict[str, File]:
     """What a Prometheus reads, with the secrets in it."""
     settings = member.settings
-    prometheus_yml = config.with_retention(prometheus_yml, member, found)
-    tree = {topology.PROMETHEUS_CONFIG: config.file(prometheus_yml, "prometheus_config")}
-    for name, rules in config.rule_files(site, member).items():
-        tree[f"{topology.RULES_DIR}/{name}"] = config.file(rules)
+    prometheus_yml = configuration.with_retention(prometheus_yml, member, found)
+    tree = {topology.PROMETHEUS_CONFIG: documents.file(prometheus_yml, "prometheus_config")}
+    for name, groups in rules.items():
+        tree[f"{topology.RULES_DIR}/{name}"] = documents.file(groups)
     for job, groups in settings.prometheus_targets.items():
-        tree[f"{topology.TARGETS_DIR}/{job}.yml"] = config.file(groups)
+        tree[f"{topology.TARGETS_DIR}/{job}.yml"] = documents.file(groups)
     secrets = settings.prometheus_secret_files
-    return tree | config.secret_files(topology.SECRETS_DIR, secrets, "prometheus_secret_files")
+    return tree | documents.secret_files(topology.SECRETS_DIR, secrets, "prometheus_secret_files")
 
 
 def checks(member: Member, found: State) -> tuple[str, ...]:
@@ -62,9 +66,10 @@ def checks(member: Member, found: State) -> tuple[str, ...]:
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    tree = files(site, member, found, config.prometheus_yml(site, member))
-    if client := config.sidecar_client_yml(site, member):
-        tree[topology.SIDECAR_CLIENT] = config.file(client, "web_client")
+    prometheus_yml = configuration.prometheus_yml(site, member)
+    tree = files(member, found, prometheus_yml, alerts.rules(site, member))
+    if client := configuration.sidecar_client_yml(site, member):
+        tree[topology.SIDECAR_CLIENT] = documents.file(client, "web_client")
     return service.component(
         "prometheus",
         *(site, member, found, "prometheus", "thanos-sidecar"),
@@ -219,4 +224,5 @@ PROMETHEUS = Role(
             "prometheus.http-client-file": sidecar_client,
         },
     },
+    alerts=alerts.alerts,
 )

@@ -1,0 +1,160 @@
+"""prometheus.yml as data. Users write upstream's own keys; what the site needs is put around them.
+
+Every address comes from the inventory through `Site.endpoint`, never `localhost`: both replicas would give their own
+process the same `instance`, and deduplication would melt the two into one.
+"""
+
+from __future__ import annotations
+
+from deploys.lib import derived, relations, topology, web
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.documents import Data
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
+from deploys.lib.site import Member, Site
+from facts.reports.look import State
+
+
+def prometheus_yml(site: Site, member: Member) -> Data:
+    """prometheus.yml of this replica (spec/000 5.2).
+
+    The user's `prometheus_config` is merged in: keys of `global` over ours, except the external
+    labels `cluster` and `replica`; scrape jobs, alert relabelling and Alertmanagers after ours;
+    everything else (remote_write, remote_read, storage, ...) as it is. Raises ValueError where a
+    job has the name of one of ours.
+    """
+    ours = [
+        job
+        for component, info in DAEMONS.items()
+        for job in jobs(site, component, site.scraped(member, component), info.job_name)
+    ]
+    ours += _watched_jobs(site, member)
+    labels = {CLUSTER_LABEL: member.settings.cluster, REPLICA_LABEL: member.settings.replica}
+    return merged(site, member, ours, labels)
+
+
+def merged(site: Site, member: Member, jobs: list[Data], labels: Data) -> Data:
+    settings = member.settings
+    user = dict(settings.prometheus_config)
+    given = dict(user.pop("global", None) or {})
+    labels = {
+        **(given.pop("external_labels", None) or {}),
+        **{name: _external(value, member) for name, value in labels.items()},
+    }
+    config: Data = {
+        "global": {
+            "scrape_interval": settings.timing.scrape_interval,
+            "evaluation_interval": settings.timing.evaluation_interval,
+            **given,
+            "external_labels": labels,
+        },
+        "alerting": _alerting(site, user.pop("alerting", None) or {}),
+        "rule_files": [f"{topology.RULES_DIR}/*.yml", *(user.pop("rule_files", None) or [])],
+        "scrape_configs": _scrape_configs(member, jobs, user.pop("scrape_configs", None) or []),
+    }
+    return config | user
+
+
+def with_retention(config: Data, member: Member, found: State) -> Data:
+    """prometheus.yml with the limits of local blocks, where this version reads them there."""
+    if not derived.retention_in_file(member):
+        return config
+    storage = config.get("storage") or {}
+    tsdb = storage.get("tsdb") or {}
+    if not isinstance(tsdb, dict):
+        return config  # promtool's to refuse
+    limits = derived.retention(member, found)
+    return config | {"storage": {**storage, "tsdb": {**tsdb, "retention": limits}}}
+
+
+def _external(value: str | None, member: Member) -> str:
+    """A value of an external label as the file must have it: Prometheus 3 expands `$` in them."""
+    text = str(value or "")
+    return text.replace("$", "$$") if derived.expands_labels(member) else text
+
+
+def _alerting(site: Site, user: Data) -> Data:
+    members = site.running("alertmanager")
+    entries = [
+        {
+            "api_version": "v2",
+            **how,
+            "static_configs": [{"targets": [endpoint.target for endpoint in endpoints]}],
+        }
+        for how, endpoints in _ways(site, "alertmanager", members)
+    ]
+    ours: Data = {
+        # Two replicas send every alert. Without their label it is one and the same.
+        "alert_relabel_configs": [
+            {"action": "labeldrop", "regex": "|".join(derived.dropped_from_alerts(site))},
+            *(user.get("alert_relabel_configs") or []),
+        ],
+        "alertmanagers": [
+            # All of them, always: they gossip what was notified, not the alerts.
+            *entries,
+            *(user.get("alertmanagers") or []),
+        ],
+    }
+    return user | ours
+
+
+def _scrape_configs(member: Member, ours: list[Data], user: list[Data]) -> list[Data]:
+    watched = [
+        {"job_name": name, "file_sd_configs": [{"files": [f"{topology.TARGETS_DIR}/{name}.yml"]}]}
+        for name in member.settings.prometheus_targets
+    ]
+    names = [job.get("job_name") for job in [*ours, *watched, *user]]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{member.name}: found the job {name} twice; allowed: once")
+    return [*ours, *watched, *user]
+
+
+def _ways(
+    site: Site, component: str, members: list[Member]
+) -> list[tuple[Data, list[topology.Endpoint]]]:
+    """The endpoints of `members` by how they are asked, in upstream's keys. Prometheus knows one way for a scrape job
+    or an entry of Alertmanagers, and would show a password of one target to all the others."""
+    ways: list[tuple[Data, list[topology.Endpoint]]] = []
+    for member in members:
+        endpoint = site.endpoint(component, member)
+        how = {"scheme": endpoint.scheme} if endpoint.scheme != "http" else {}
+        how |= web.http_config([member.settings] if DAEMONS[component].web else [])
+        known = next((endpoints for other, endpoints in ways if other == how), None)
+        if known is None:
+            ways.append((how, [endpoint]))
+        else:
+            known.append(endpoint)
+    return ways
+
+
+def jobs(site: Site, component: str, members: list[Member], name: str) -> list[Data]:
+    """The job `name` for `component` on `members`; one more for each further way of asking, with the same label."""
+    info, jobs = DAEMONS[component], []
+    for how, endpoints in _ways(site, component, members):
+        job: Data = {"job_name": name}
+        if jobs:
+            asked = [endpoints[0].scheme, *(["password"] if "basic_auth" in how else [])]
+            job["job_name"] = "-".join([name, *asked])
+            job["relabel_configs"] = [{"target_label": "job", "replacement": name}]
+        if info.metrics_path != "/metrics":
+            job["metrics_path"] = info.metrics_path
+        # `host` is the name in the inventory: who is paged knows the host by it, not by its address.
+        job["static_configs"] = [
+            {"targets": [endpoint.target], "labels": {"host": endpoint.host_name}}
+            for endpoint in endpoints
+        ]
+        jobs.append(job | how)
+    return jobs
+
+
+def _watched_jobs(site: Site, member: Member) -> list[Data]:
+    """A job for the Prometheus of the next cluster, of which only `up` is kept: the rest is that cluster's own."""
+    return [
+        job | {"metric_relabel_configs": [{"action": "drop", "source_labels": ["__name__"]}]}
+        for job in jobs(site, "prometheus", site.watched(member), relations.WATCHED_JOB)
+    ]
+
+
+def sidecar_client_yml(site: Site, member: Member) -> Data:
+    """How the sidecar asks its Prometheus, for `--prometheus.http-client-file`; empty where it needs nothing."""
+    return web.http_config([member.settings])
