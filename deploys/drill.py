@@ -41,7 +41,7 @@ from pyinfra.api.exceptions import FactProcessError
 from pyinfra.context import ctx_state
 
 from deploys import preflight
-from deploys.lib import checks, notifications, rollout
+from deploys.lib import checks, notifications, promql, rollout
 from deploys.lib.ask import script
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.durations import go_seconds, seconds
@@ -362,7 +362,7 @@ class Queries:
 
     def __init__(self, site: Site, interval: float):
         self.queriers = {m.name: m for m in site.members("querier")}
-        self.queries = checks.queries(site)
+        self.queries = promql.queries(site)
         self.script = checks.sectioned(
             {
                 "unit": f"systemctl is-active {UNIT} || true",
@@ -379,14 +379,14 @@ class Queries:
         self.warnings: set[str] = set()
         self.stopped = 0.0
 
-    def read(self, lines: list[str]) -> dict[tuple[str, str], checks.Query]:
+    def read(self, lines: list[str]) -> dict[tuple[str, str], promql.Query]:
         """The answers, by querier and query."""
         parts = sections(lines)
         found = {}
         for querier in self.queriers:
             answers = split(parts[querier]) if parts.get(querier) else {}
             for call in self.queries:
-                found[querier, call.name] = checks.read_query(answers.get(call.name, NO_ANSWER))
+                found[querier, call.name] = promql.read_query(answers.get(call.name, NO_ANSWER))
         return found
 
     def begin(self, lines: list[str]) -> list[str]:
@@ -430,7 +430,7 @@ class Queries:
         return Progress(not wrong, says, tuple(wrong))
 
 
-def _values(answer: checks.Query) -> object:
+def _values(answer: promql.Query) -> object:
     return {frozenset(labels.items()): value for labels, value in answer.vector}
 
 

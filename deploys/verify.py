@@ -17,7 +17,7 @@ from pyinfra.api.output import format_text
 from pyinfra.context import ctx_state
 
 from deploys import preflight
-from deploys.lib import checks, rollout
+from deploys.lib import checks, rollout, verify_view
 from deploys.lib.durations import seconds
 from deploys.lib.look import look_at_host
 from deploys.lib.look_script import ROOT_HELP
@@ -51,7 +51,7 @@ def _ask():
         seen = _seen()[host.name] = checks.read(member, found, lines)
         # What others have said by now counts: whoever is known to be down is not waited for.
         so_far = checks.View(rollout.site(), {**_seen(), host.name: seen}, rollout.dead())
-        wrong = checks.targets_not_up(so_far, host.name)
+        wrong = verify_view.targets_not_up(so_far, host.name)
         waited = time.monotonic() - begun
         says = f"not up: {some(wrong)}" if wrong else "all up"
         return Progress(not wrong or waited > patience, says, waited)

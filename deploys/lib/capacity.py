@@ -16,11 +16,12 @@ from pyinfra.api.exceptions import FactProcessError
 
 from deploys.lib import derived, relations, topology
 from deploys.lib.ask import script
-from deploys.lib.checks import query_call, read_query, size
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.durations import seconds
+from deploys.lib.promql import query_call, read_query
 from deploys.lib.results import Result, aligned, listed_results, some
 from deploys.lib.roles.prometheus import configuration
+from deploys.lib.roles.prometheus.verdicts import size
 from deploys.lib.settings import Capacity
 from deploys.lib.site import Member, Site
 from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 from deploys.lib import causes, derived, faults, relations
-from deploys.lib.results import Daemon
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.results import Daemon, Result, some
 from deploys.lib.site import Member, Site
 from facts.http import Answer
 from facts.reports import look, prometheus
@@ -94,3 +95,45 @@ class View:
     def not_asked(self) -> list[str]:
         """Hosts that this run left out (`--limit`)."""
         return [name for name in self.site.hosts if name not in self.seen and name not in self.dead]
+
+
+def our_target(view: View, target: prometheus.Target) -> Daemon | None:
+    """The daemon of the site that a target is; None for the user's own ones."""
+    daemon = view.addresses.get(target.instance)
+    name = DAEMONS[daemon[1]].job_name if daemon else ""
+    ours = target.job == name or (target.job.startswith("federate-") and name == "prometheus")
+    return daemon if ours else None
+
+
+def targets_not_up(view: View, host: str) -> list[str]:
+    """Our targets that this host's Prometheus did not reach, or has not asked yet, though they may come up: for one of
+    a dead host, and for one that is known to be down, waiting is in vain."""
+    return [
+        f"{target.job} {target.instance}"
+        for name in PROMETHEUS
+        for target in getattr(view.seen[host].daemons.get(name), "targets", [])
+        if target.health != "up" and (daemon := our_target(view, target))
+        if daemon not in view.broken
+    ]
+
+
+def labels(labels: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{key}={value}" for key, value in sorted(labels.items())) + "}"
+
+
+def journal(unit: str) -> str:
+    return f"systemctl status {unit}; journalctl -u {unit}"
+
+
+def unanswered(member: Member, check: str, component: str, call: str, report: Any) -> Result:
+    return Result(
+        member.name,
+        check,
+        f"{component} did not answer for its {call}: {report.errors[call]}",
+        "an answer",
+        journal(DAEMONS[component].unit),
+    )
+
+
+def names_of(pairs: Iterable[tuple[str, str]]) -> str:
+    return some(f"{job} {instance}" for job, instance in pairs)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from deploys.lib import checks, derived
+from deploys.lib import derived
+from deploys.lib.roles.prometheus import verdicts
 from deploys.lib.site import Member, Site
 from tests.drills.site import get, moved, run_site, units
 
@@ -34,7 +35,7 @@ def number(cell: str) -> float:
 
 def size(cell: str) -> float:
     value, unit = cell.split()
-    return float(value) * checks.size(f"1{unit}")
+    return float(value) * verdicts.size(f"1{unit}")
 
 
 def asked(site: Site, member: Member, query: str) -> float:
@@ -102,7 +103,7 @@ def test_what_is_used_is_what_prometheus_says(site: Site) -> None:
             assert share == derived.DISK_SHARE, member.name
         else:
             limit = asked(site, member, f"prometheus_tsdb_retention_limit_bytes{own}")
-            assert checks.size(rows["dropped at"][member.name]) == limit, member.name
+            assert verdicts.size(rows["dropped at"][member.name]) == limit, member.name
 
 
 def test_what_the_bucket_gets_each_day_is_what_the_replicas_scrape(site: Site) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import testinfra
 from testinfra.host import Host
 
-from deploys.lib import ROOT, checks, relations, starter
+from deploys.lib import ROOT, promql, relations, starter
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
@@ -105,7 +105,7 @@ def up(*prometheus: Member, more: str = "") -> str:
 def fresh(*prometheus: Member, more: str = "") -> str:
     """The same, of the last two scrapes: what an instance that is gone had is found for five minutes more."""
     found = selectors(*prometheus, more=more).values()
-    return " or ".join(checks.fresh(selector, site()) for selector in found)
+    return " or ".join(promql.fresh(selector, site()) for selector in found)
 
 
 def only(applies: Callable[[Member, str], bool]) -> Callable[[T], T]:

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from deploys.lib import checks, derived, topology
+from deploys.lib import derived, promql, topology
 from deploys.lib.durations import seconds
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, query
@@ -14,8 +14,8 @@ from tests.site.inventory import site as the_site
 COMPONENT = "thanos-querier"
 PROMETHEUS = the_site().members("prometheus")
 # What was scraped, not what came by remote write.
-UP = up(*PROMETHEUS, more=checks.SCRAPED)
-FRESH = fresh(*PROMETHEUS, more=checks.SCRAPED)
+UP = up(*PROMETHEUS, more=promql.SCRAPED)
+FRESH = fresh(*PROMETHEUS, more=promql.SCRAPED)
 # Its list of stores follows the file; and a replica that just started has to scrape first.
 PATIENCE = 10 + max(
     [
@@ -116,7 +116,7 @@ def test_it_counts_every_prometheus(site, member):
     wanted = {cluster: len(replicas) for cluster, replicas in site.clusters.items()}
 
     def check():
-        found = query(member, COMPONENT, checks.prometheus_up(site), dedup="true")
+        found = query(member, COMPONENT, promql.prometheus_up(site), dedup="true")
         assert {s["metric"][CLUSTER_LABEL]: s["value"] for s in found} == wanted
 
     eventually(check, PATIENCE)

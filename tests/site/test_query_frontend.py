@@ -1,6 +1,6 @@
 """Every query frontend: queries go through it, and come back from its cache."""
 
-from deploys.lib import checks
+from deploys.lib import promql
 from tests.site.ask import api, eventually, metrics, query
 from tests.site.daemon import Daemon
 from tests.site.inventory import only, selectors
@@ -17,11 +17,11 @@ def test_a_query_through_it_is_answered(member):
 
 
 def test_it_answers_as_the_queriers_do(site, member):
-    own = selectors(*site.members("prometheus"), more=checks.SCRAPED)["node_exporter"]
-    promql = f"count by (job) (count by (job,instance) ({checks.fresh(own, site)}))"
+    own = selectors(*site.members("prometheus"), more=promql.SCRAPED)["node_exporter"]
+    counted = f"count by (job) (count by (job,instance) ({promql.fresh(own, site)}))"
 
     def check():
-        through = {s["metric"]["job"]: s["value"] for s in query(member, COMPONENT, promql)}
+        through = {s["metric"]["job"]: s["value"] for s in query(member, COMPONENT, counted)}
         assert through == {"node_exporter": len(site.hosts)}
 
     eventually(check, 30)

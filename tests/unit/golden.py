@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 import pyinfra_cli  # noqa: F401  first: it patches gevent in
 import pytest
 
-from deploys.lib import ROOT, bucket, checks, preflight, roles, rollout
+from deploys.lib import ROOT, bucket, checks, preflight, promql, roles, rollout
 from deploys.lib.component import Component, compare, stage_script, swap_script
 from deploys.lib.lock import LOCK
 from deploys.lib.look_script import default_script
@@ -157,7 +157,7 @@ def texts(site: Site) -> Iterator[tuple[str, str]]:
     for name, member in site.hosts.items():
         for topic, text in _host(site, member):
             yield f"{name}/{topic}", text
-    yield "queries", "\n".join(map(str, checks.queries(site)))
+    yield "queries", "\n".join(map(str, promql.queries(site)))
 
 
 def plans() -> Iterator[tuple[str, str]]:

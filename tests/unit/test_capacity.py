@@ -9,8 +9,8 @@ from example_site import example_site
 
 from deploys.lib import capacity, relations
 from deploys.lib.capacity import Seen, Usage, estimate, findings, table
-from deploys.lib.checks import size
 from deploys.lib.daemons import DAEMONS
+from deploys.lib.roles.prometheus.verdicts import size
 from tests.unit.recorded import BLANK, run_site
 
 GIB = 1 << 30

@@ -8,8 +8,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from deploys.lib import checks, faults, kernel, notifications, topology
-from deploys.lib.checks import Plain, Seen, View
+from deploys.lib import checks, faults, kernel, notifications, promql, topology, verify_view
 from deploys.lib.daemons import RECEIVE, of_groups
 from deploys.lib.flags import argv
 from deploys.lib.load import site_from_dicts
@@ -17,9 +16,11 @@ from deploys.lib.notifications import Mailbox
 from deploys.lib.results import Result
 from deploys.lib.roles import upper as upper_role
 from deploys.lib.site import Site
+from deploys.lib.verify_view import Seen, View
 from facts.http import Answer
 from facts.reports import alertmanager, prometheus, thanos
 from facts.reports.look import MARK, Process, State
+from facts.reports.plain import Plain
 
 ADDRESSES = {
     "prom-1": "10.0.0.11",
@@ -403,7 +404,7 @@ def test_a5_targets():
     view = broken(make_view(), "prom-1", "prometheus", targets=[down, *targets[1:]])
     assert "connection refused" in only(view).found
     assert down.instance in only(view).found
-    assert checks.targets_not_up(view, "prom-1") == [f"{down.job} {down.instance}"]
+    assert verify_view.targets_not_up(view, "prom-1") == [f"{down.job} {down.instance}"]
     view = broken(make_view(), "prom-2", "prometheus", targets=targets[1:])
     result = only(view)
     assert (result.host, result.check) == ("prom-2", "A5")
@@ -418,7 +419,7 @@ def test_an_upper_prometheus_federates_every_replica():
     down = [*targets[:-1], replace(targets[-1], health="down", last_error="timed out")]
     view = broken(make_view(), "upper-1", "prometheus-upper", targets=down)
     assert "timed out" in only(view).found
-    assert checks.targets_not_up(view, "upper-1") == ["federate-main 10.0.0.12:9090"]
+    assert verify_view.targets_not_up(view, "upper-1") == ["federate-main 10.0.0.12:9090"]
 
 
 def own_target(number: int, health: str, job: str = "shop") -> prometheus.Target:
@@ -433,7 +434,7 @@ def with_own_targets(**targets: list[prometheus.Target]) -> View:
     for name, more in targets.items():
         host = name.replace("_", "-")
         component = of_groups(view.site.hosts[host].groups)
-        component = next(one.name for one in component if one.name in checks.PROMETHEUS)
+        component = next(one.name for one in component if one.name in verify_view.PROMETHEUS)
         ours = view.seen[host].daemons[component].targets
         view = broken(view, host, component, targets=[*ours, *more])
     up = [({"cluster": "main", "replica": one}, 99) for one in ("replica-01", "replica-02")]
@@ -460,7 +461,7 @@ def test_a5_targets_of_the_user_are_a_warning_once_for_each_job():
     assert shop.found.startswith("job shop: 6 of 9 targets down: 10.9.0.1:8080 (refused), ")
     assert shop.found.endswith(" and 2 more")
     # And nobody waits for them.
-    assert checks.targets_not_up(view, "prom-1") == []
+    assert verify_view.targets_not_up(view, "prom-1") == []
 
 
 def test_a5_a_target_of_the_user_that_one_replica_alone_does_not_reach():
@@ -494,7 +495,7 @@ def without(view: View, *hosts: str, dead: tuple[str, ...] = ()) -> View:
             replace(t, health="down", last_error="no route to host") if away(t.instance) else t
             for t in report.targets
         ]
-        component = next(name for name in checks.PROMETHEUS if name in member.components)
+        component = next(name for name in verify_view.PROMETHEUS if name in member.components)
         view = broken(view, member.name, component, targets=targets)
     for member, report in view.reports("alertmanager"):
         peers = [peer for peer in report.peers if not away(peer.address)]
@@ -530,7 +531,7 @@ def test_a_dead_host_is_one_failure_and_what_it_explains_is_named_under_it():
     assert any("explains" in line and "A6 of query-1" in line for line in lines)
     assert any("checks failed: 1, " in line for line in lines)
     # Nor does anybody wait for it.
-    assert checks.targets_not_up(view, "prom-2") == []
+    assert verify_view.targets_not_up(view, "prom-2") == []
 
 
 def test_a_dead_alertmanager_is_one_failure():
@@ -612,9 +613,9 @@ def test_a_daemon_known_to_be_down_is_not_waited_for():
         unit["ActiveState"] = "failed"
     view = replace(view, dead=())
     job = checks.DAEMONS["alertmanager"].job_name
-    assert f"{job} 10.0.0.22:9093" in checks.targets_not_up(view, "prom-1")
+    assert f"{job} 10.0.0.22:9093" in verify_view.targets_not_up(view, "prom-1")
     view = replace(view, seen={**view.seen, "am-2": stopped})
-    assert checks.targets_not_up(view, "prom-1") == []
+    assert verify_view.targets_not_up(view, "prom-1") == []
 
 
 # --- Deduplication ----------------------------------------------------------------------------------
@@ -629,9 +630,9 @@ def test_a7_asks_for_what_is_fresh():
     site = make_site(prometheus_config={"scrape_configs": jobs})
     interval = site.hosts["prom-1"].settings.scrape_interval
     assert interval == "15s"
-    for call in checks.queries(site):
+    for call in promql.queries(site):
         assert quote(" > time() - 35)", safe="") in call.path
-    raw, once, _ = (unquote(call.path) for call in checks.queries(site))
+    raw, once, _ = (unquote(call.path) for call in promql.queries(site))
     assert raw.endswith("&dedup=false") and once.endswith("&dedup=true")
     # What is scraped less often is not fresh all the time, and left out on both sides.
     assert 'job!~"slow\\\\.one"' in raw
@@ -730,8 +731,8 @@ def test_a7_deduplication():
 def test_a7_counts_our_own_prometheus():
     """And none of the user's targets that has the job of this name; nor one of ours twice."""
     ours = 'up{job="prometheus", instance=~"10[.]0[.]0[.]11:9090|10[.]0[.]0[.]12:9090"}'
-    wanted = f"count by (cluster) (count by (cluster, instance) ({checks.fresh(ours, SITE)}))"
-    (call,) = (call for call in checks.queries(SITE) if call.name == "prometheus-up")
+    wanted = f"count by (cluster) (count by (cluster, instance) ({promql.fresh(ours, SITE)}))"
+    (call,) = (call for call in promql.queries(SITE) if call.name == "prometheus-up")
     assert unquote(call.path).startswith(f"/api/v1/query?query={wanted}&")
     assert call.path in checks.questions(SITE, SITE.hosts["query-1"])
 

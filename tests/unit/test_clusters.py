@@ -7,10 +7,11 @@ import json
 import pytest
 from test_checks import answer
 
-from deploys.lib import capacity, checks, relations
+from deploys.lib import capacity, promql, relations
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
+from deploys.lib.roles import querier
 from deploys.lib.roles.prometheus import alerts as prometheus_alerts
 from deploys.lib.roles.prometheus import configuration
 from deploys.lib.site import Site
@@ -201,8 +202,8 @@ def test_verify_counts_each_replica_once():
             "up": answer([({"cluster": c}, targets[c]) for c in replicas]),
             "prometheus-up": answer([({"cluster": c}, n) for c, n in counts.items()]),
         }
-        read = {name: checks.read_query(one) for name, one in answers.items()}
-        return list(checks._judge_deduplication(read, replicas, targets, {}, {}))
+        read = {name: promql.read_query(one) for name, one in answers.items()}
+        return list(querier._judge_deduplication(read, replicas, targets, {}, {}))
 
     assert judged(east=2, west=2) == []
     assert judged(east=2, west=1) and judged(east=3, west=1)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from example_site import example_site
 
-from deploys.lib import checks, flags
+from deploys.lib import flags
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.declare import GO_DURATION, PROMETHEUS_DURATION
 from deploys.lib.releases import RELEASES
 from deploys.lib.roles import upper as upper_role
-from deploys.lib.roles.prometheus import configuration
+from deploys.lib.roles.prometheus import configuration, verdicts
 from deploys.lib.settings import Settings
 from deploys.lib.site import Site
 from tests.unit.recorded import BLANK
@@ -123,7 +123,7 @@ def test_the_size_of_local_blocks_follows_from_the_disk(setting, disk, wanted):
     words = flags.argv("prometheus", site, member, replace(BLANK, disk=disk))
     found = given(words).get("storage.tsdb.retention.size")
     assert found == ([wanted] if wanted else None)
-    assert not wanted or checks.size(wanted) <= max(disk * 0.8, 5 << 30)
+    assert not wanted or verdicts.size(wanted) <= max(disk * 0.8, 5 << 30)
 
 
 @pytest.mark.parametrize(

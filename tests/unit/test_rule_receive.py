@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from deploys.lib import checks, derived, flags, roles, rollout, units
-from deploys.lib.checks import Seen, View
+from deploys.lib import derived, flags, roles, rollout, units
 from deploys.lib.findings import SettingsErrors
 from deploys.lib.load import site_from_dicts
 from deploys.lib.roles import receive as receive_role
@@ -17,6 +16,7 @@ from deploys.lib.roles import rule as rule_role
 from deploys.lib.roles.prometheus import alerts as prometheus_alerts
 from deploys.lib.roles.prometheus import configuration
 from deploys.lib.rollout import Gate, Progress
+from deploys.lib.verify_view import Seen, View
 from facts.reports import thanos
 from tests.unit import example_site as example
 from tests.unit.recorded import BLANK
@@ -293,7 +293,7 @@ LOADED = {"shop.yml": {"groups": [{"name": "shop", "rules": [{"record": "r0", "e
     ],
 )
 def test_verify_of_a_ruler(lines, wanted):
-    found = failures(checks._check_rulers, "thanos-rule", lines)
+    found = failures(rule_role._check_rulers, "thanos-rule", lines)
     assert [severity for severity, _ in found] == [severity for severity, _ in wanted]
     assert all(words in says for (_, says), (_, words) in zip(found, wanted, strict=True))
 
@@ -310,7 +310,7 @@ def test_verify_of_a_ruler(lines, wanted):
     ],
 )
 def test_verify_of_the_hashring(lines, words):
-    found = failures(checks._check_hashring, "thanos-receive", lines)
+    found = failures(receive_role._check_hashring, "thanos-receive", lines)
     assert [words in says for _, says in found] == ([True] if words else [])
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from deploys.lib import (
@@ -23,6 +24,7 @@ from deploys.lib import (
     service,
     starter,
     topology,
+    verify_view,
 )
 from deploys.lib.ask import at_once, script
 from deploys.lib.component import Component, Directory, File
@@ -30,11 +32,13 @@ from deploys.lib.daemons.declare import Value
 from deploys.lib.documents import Data
 from deploys.lib.durations import seconds
 from deploys.lib.live import flag_value
+from deploys.lib.results import Result, some
 from deploys.lib.role import Gate, Progress, Role
 from deploys.lib.secrets import lacking, leaves
 from deploys.lib.service import data_directories, installed
 from deploys.lib.settings import CLUSTER_LABEL
 from deploys.lib.site import Member, Site
+from deploys.lib.verify_view import View
 from facts.http import NO_ANSWER, Call, split
 from facts.reports import alertmanager as reports_alertmanager
 from facts.reports.look import State
@@ -392,6 +396,100 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     yield from _missing(site, member, for_)
 
 
+def _check_gossip(view: View) -> Iterator[Result]:
+    """A17 and spec/000 11: one cluster of all Alertmanagers, with one configuration."""
+    members = {
+        view.site.endpoint("alertmanager", member, "cluster").target: member.name
+        for member in view.site.members("alertmanager")
+    }
+    gossip = len(members) > 1
+    first: tuple[str, float] | None = None
+    for member, report in view.reports("alertmanager"):
+        if not report.ready:
+            continue
+        failed = next((call for call in ("status", "metrics") if call in report.errors), None)
+        if failed:
+            yield verify_view.unanswered(member, "A17", "alertmanager", failed, report)
+            continue
+        advice = "is the gossip port open between them, TCP and UDP? " + verify_view.journal(
+            "alertmanager"
+        )
+        if gossip:
+            peers = {peer.address for peer in report.peers}
+            missing = {
+                name: (name, "alertmanager")
+                for target, name in members.items()
+                if target not in peers
+            }
+            for names, about in view.by_cause(missing):
+                found, wanted = f"does not see {', '.join(names)}", f"all {len(members)} as peers"
+                yield Result(member.name, "A17", found, wanted, advice, about=about)
+            if report.cluster_status != "ready":
+                found = f"gossip is {report.cluster_status}"
+                yield Result(member.name, "A17", found, "ready, that is settled", advice)
+            if report.failed_peers:
+                found = f"failed peers: {report.failed_peers}"
+                down = [one for one in missing.values() if one in view.broken]
+                about = down[0] if report.failed_peers <= len(down) else None
+                yield Result(member.name, "A17", found, "0", advice, about=about)
+            strange = sorted(peers - set(members))
+            if strange:
+                yield Result(
+                    member.name,
+                    "A17",
+                    f"peers that the inventory does not have: {some(strange)}",
+                    f"the {len(members)} of the site",
+                    "stop the Alertmanager there; it is forgotten after the reconnect timeout",
+                    "warn",
+                )
+        if first is None:
+            first = member.name, report.config_hash
+        elif report.config_hash != first[1]:
+            yield Result(
+                member.name,
+                "A17",
+                f"another configuration loaded than on {first[0]}",
+                "the same on all: they take turns in sending the same notifications",
+                "the deploy mends it: pyinfra inventory.py deploys/alertmanager.py",
+            )
+
+
+def _check_notifications(view: View) -> Iterator[Result]:
+    """Notifications arrive. Who else would say that nobody is told?"""
+    for member, report in view.reports("alertmanager"):
+        for one in report.sent if report.ready else ():
+            if not one.failed:
+                continue
+            to = (
+                f"the receiver {one.receiver} ({one.integration})"
+                if one.receiver
+                else one.integration
+            )
+            found = f"{one.failed} of {one.tried} notifications to {to} failed since its start or reload"
+            if said := _failure(view.seen[member.name].failures, one):
+                found += f"; last: {said}"
+            advice = f"is the receiver's address right, and can it be reached? {verify_view.journal('alertmanager')}"
+            yield Result(member.name, "notifications", found, "0 failed", advice, "warn")
+
+
+def _failure(lines: Iterable[str], sent: reports_alertmanager.Sent) -> str:
+    """When and how a receiver failed last, by the journal; without the paths of URLs, in which secrets are.
+
+    Upstream writes RECEIVER/INTEGRATION[NUMBER] before the error, or both as fields of their own.
+    """
+    place = rf"{re.escape(sent.receiver)}/" if sent.receiver else "/"
+    named = re.compile(
+        rf"{place}{re.escape(sent.integration)}\[|integration={re.escape(sent.integration)}\["
+    )
+    for line in reversed(list(lines)):
+        if not named.search(line) or sent.receiver not in line:
+            continue
+        error = re.search(r'err="((?:[^"\\]|\\.)*)"', line)
+        said = f"{line.split()[0]} {error[1] if error else line}".replace('\\"', '"')
+        return re.sub(r"(://[^/\s\"]+/)[^\s\":]*", r"\1...", said)[:300]
+    return ""
+
+
 ALERTMANAGER = Role(
     "alertmanager",
     "alertmanager",
@@ -415,4 +513,5 @@ ALERTMANAGER = Role(
         }
     },
     alerts=alerts,
+    verdicts=(_check_gossip, _check_notifications),
 )

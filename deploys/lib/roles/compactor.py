@@ -10,15 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploys.lib import daemons, gates, service, starter
+from deploys.lib import (
+    daemons,
+    gates,
+    service,
+    starter,
+    verify_view,
+)
 from deploys.lib.component import Component
 from deploys.lib.daemons.declare import Value
 from deploys.lib.documents import Data
+from deploys.lib.results import Result
 from deploys.lib.role import Gate, Progress, Role, nobody
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
 from deploys.lib.service import thanos_directories
 from deploys.lib.site import Member, Site
+from deploys.lib.verify_view import View
 from facts.reports import thanos
 from facts.reports.look import State
 
@@ -75,6 +83,20 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     )
 
 
+def _check_compactor(view: View) -> Iterator[Result]:
+    """A23: the compactor has not halted."""
+    for member, report in view.reports("thanos-compactor"):
+        if report.ready and report.values.get(thanos.HALTED):
+            yield Result(
+                member.name,
+                "A23",
+                "thanos-compactor has halted, and does nothing any more",
+                f"{thanos.HALTED} 0",
+                f"its journal names the blocks; docs/storage.md has the way out. "
+                f"{verify_view.journal('thanos-compactor')}",
+            )
+
+
 COMPACTOR = Role(
     "compactor",
     "compactor",
@@ -84,4 +106,5 @@ COMPACTOR = Role(
     stands_in=nobody,
     values={daemons.COMPACTOR: {"downsampling.disable": no_downsampling}},
     alerts=alerts,
+    verdicts=(_check_compactor,),
 )

@@ -7,16 +7,30 @@ error.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from deploys.lib import daemons, derived, documents, flags, service, topology
+from deploys.lib import (
+    daemons,
+    derived,
+    documents,
+    flags,
+    promql,
+    service,
+    topology,
+    verify_view,
+)
 from deploys.lib.ask import at_once, script
 from deploys.lib.component import Component, Directory
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.documents import Data
+from deploys.lib.results import Daemon, Result, some
 from deploys.lib.role import Gate, Progress, Role, alike
 from deploys.lib.roles.prometheus import PROMETHEUS
+from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
-from facts.http import NO_ANSWER, Call, split
+from deploys.lib.verify_view import View
+from facts.http import NO_ANSWER, TIMED_OUT, Call, split
 from facts.reports import thanos
 from facts.reports.look import State
 
@@ -101,6 +115,176 @@ def endpoints_yml(site: Site, member: Member) -> Data:
     return {"endpoints": derived.endpoints(site, member)}
 
 
+def _check_stores(view: View) -> Iterator[Result]:
+    """A6: every querier lists every StoreAPI, without error and with its labels."""
+    wanted = {derived.store_target(view.site, name, m): (name, m) for name, m in view.site.stores()}
+    for member, report in view.reports("thanos-querier"):
+        if not report.ready:
+            continue
+        if "stores" in report.errors:
+            yield verify_view.unanswered(member, "A6", "thanos-querier", "stores", report)
+            continue
+        stores = {store.address: store for store in report.stores}
+        for entry in member.settings.querier_endpoints:
+            target = entry["address"]
+            if "+" in target:  # listed as what it stands for
+                continue
+            store = stores.pop(target, None)
+            if store is None or store.last_error:
+                yield Result(
+                    member.name,
+                    "A6",
+                    f"querier_endpoints: {target}: {store.last_error if store else 'is not listed'}",
+                    "listed, without error",
+                    "is it up, is its gRPC port open from here, and does it speak gRPC without TLS?",
+                )
+        for target, (component, other) in wanted.items():
+            store = stores.pop(target, None)
+            labels = derived.store_labels(component, other)
+            what = f"{component} of {other.name} ({target})"
+            advice = f"on {other.name}: {verify_view.journal(DAEMONS[component].unit)}; "
+            advice += "is the port open from here?"
+            if store is None:
+                found, wanted_of_it = f"{what} is not listed", "listed"
+            elif store.last_error:
+                found, wanted_of_it = f"{what}: {store.last_error}", "no error"
+            elif labels and not any(labels.items() <= one.items() for one in store.label_sets):
+                found = (
+                    f"{what} has {some(map(verify_view.labels, store.label_sets)) or 'no labels'}"
+                )
+                wanted_of_it = verify_view.labels(labels)
+            else:
+                continue
+            about = other.name, component
+            yield Result(member.name, "A6", found, wanted_of_it, advice, about=about)
+        if stores and not any("+" in e["address"] for e in member.settings.querier_endpoints):
+            yield Result(
+                member.name,
+                "A6",
+                f"stores that the inventory does not have: {some(sorted(stores))}",
+                f"the {len(wanted)} of the site",
+                "deploy again; a store of your own belongs in the inventory",
+                "warn",
+            )
+
+
+def _check_deduplication(view: View) -> Iterator[Result]:
+    """A7 and spec/000 11: `up` is there once for each replica, and once in all with dedup on."""
+    replicas = {
+        cluster: {str(member.settings.replica) for member in members}
+        for cluster, members in view.site.clusters.items()
+    }
+    slow = promql.slow_jobs(view.site)
+    # Labels are compared where two targets share an address: what counts is the series.
+    targets = {
+        cluster: max(
+            len(
+                {
+                    frozenset(t.labels.items())
+                    for t in report.targets
+                    if t.last_scrape and t.job not in slow
+                }
+            )
+            for _, report in reports
+        )
+        for cluster, reports in view.clusters().items()
+    }
+    # What a replica that is away does not give is no news; the others have to give all of it.
+    away = {
+        (m.settings.cluster, str(m.settings.replica)): daemon
+        for m in view.site.members("prometheus")
+        for daemon in ((m.name, "thanos-sidecar"), (m.name, "prometheus"))
+        if daemon in view.broken
+    }
+    stores = {
+        derived.store_target(view.site, name, m): (m.name, name) for name, m in view.site.stores()
+    }
+    gone = {target: daemon for target, daemon in stores.items() if daemon in view.broken}
+    for member, report in view.reports("thanos-querier"):
+        if report.ready:
+            said = view.seen[member.name].queries
+            answers = {
+                call.name: promql.read_query(said.get(call.name, NO_ANSWER))
+                for call in promql.queries(view.site)
+            }
+            judged = _judge_deduplication(answers, replicas, targets, away, gone)
+            for found, wanted, about in judged:
+                advice = (
+                    "does the querier list all stores without error (A6)? Are all targets up (A5)?"
+                )
+                yield Result(member.name, "A7", found, wanted, advice, about=about)
+
+
+def _judge_deduplication(
+    answers: Mapping[str, promql.Query],
+    replicas: Mapping[str, set[str]],
+    targets: Mapping[str, int],
+    away: Mapping[tuple[str, str], Daemon],
+    gone: Mapping[str, Daemon],
+) -> Iterator[tuple[str, str, Daemon | None]]:
+    """What was found, what is wanted, and about whom it is, of each thing that is wrong. `away` are the replicas that
+    do not do their job, `gone` the addresses of stores that do not."""
+    for name, answer in answers.items():
+        if answer.problem:
+            # It waits for a store whose host is gone, until the connection is given up.
+            waits = TIMED_OUT in answer.problem
+            about = next(iter(gone.values()), None) if waits else None
+            yield f"query {name}: {answer.problem}", "an answer", about
+    # Each query meets the same stores, and warns of the same one.
+    warned: dict[Daemon | None, str] = {}
+    for warning in sorted({w for answer in answers.values() for w in answer.warnings}):
+        about = next((daemon for target, daemon in gone.items() if target in warning), None)
+        warned.setdefault(about, warning)
+    for about, warning in warned.items():
+        yield f"a partial answer: {warning[:200]}", "whole answers, without warnings", about
+    if any(answer.problem for answer in answers.values()):
+        return
+    raw, living = _counted(answers["up-raw"]), set()
+    for cluster, names in replicas.items():
+        missing = {
+            replica: away[cluster, replica] for replica in names if (cluster, replica) in away
+        }
+        for replica, about in missing.items():
+            yield f"no `up` of replica {replica} of cluster {cluster}", "one of each replica", about
+        names = names - set(missing)
+        if not names:
+            continue
+        living.add(cluster)
+        found = {r: n for (one, r), n in raw.items() if one == cluster and r not in missing}
+        wanted = targets.get(cluster, max(found.values(), default=0))
+        if set(found) != names or any(n != wanted for n in found.values()):
+            shown = ", ".join(f"{k or 'no replica'}: {n:g}" for k, n in sorted(found.items()))
+            yield (
+                f"`up` of cluster {cluster}, dedup off: {shown or 'nothing'}",
+                f"{wanted:g} series from each of {', '.join(sorted(names))}",
+                None,
+            )
+        once = {
+            replica: n for (one, replica), n in _counted(answers["up"]).items() if one == cluster
+        }
+        if once != {"": wanted}:
+            shown = ", ".join(f"{n:g} with {k or 'no replica'}" for k, n in sorted(once.items()))
+            yield (
+                f"`up` of cluster {cluster}, dedup on: {shown or 'nothing'}",
+                f"{wanted:g} series without the label {REPLICA_LABEL}",
+                None,
+            )
+    counted = _counted(answers["prometheus-up"])
+    for cluster in living:
+        # Every Prometheus scrapes those of its cluster, which are one series each.
+        wanted = len(replicas[cluster])
+        if (count := counted.get((cluster, ""), 0)) != wanted:
+            found = f"`up` of the Prometheus of cluster {cluster} is {count:g} with dedup on"
+            yield found, f"{wanted}, one for each Prometheus", None
+
+
+def _counted(query: promql.Query) -> dict[tuple[str, str], float]:
+    return {
+        (labels.get(CLUSTER_LABEL, ""), labels.get(REPLICA_LABEL, "")): value
+        for labels, value in query.vector
+    }
+
+
 QUERIER = Role(
     "querier",
     "querier",
@@ -114,4 +298,5 @@ QUERIER = Role(
             "query.replica-label": lambda site, member, found: derived.replica_labels(site, member),
         }
     },
+    verdicts=(_check_stores, _check_deduplication),
 )

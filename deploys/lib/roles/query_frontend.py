@@ -6,6 +6,8 @@ is a restart, one frontend at a time. Back up means: a query through it is answe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from deploys.lib import (
     daemons,
     derived,
@@ -13,15 +15,18 @@ from deploys.lib import (
     gates,
     service,
     topology,
+    verify_view,
     web,
 )
 from deploys.lib.component import Component
 from deploys.lib.daemons.declare import Value
 from deploys.lib.documents import Data
+from deploys.lib.results import Result
 from deploys.lib.role import Gate, Progress, Role, alike
 from deploys.lib.roles.querier import QUERIER
 from deploys.lib.service import thanos_directories
 from deploys.lib.site import Member, Site
+from deploys.lib.verify_view import View
 from facts.http import NO_ANSWER
 from facts.reports import thanos
 from facts.reports.look import State
@@ -74,6 +79,21 @@ def frontend_client_yml(site: Site, member: Member) -> Data:
     return {"max_idle_conns_per_host": 100, **({"tls_config": tls} if tls else {})}
 
 
+def _check_frontends(view: View) -> Iterator[Result]:
+    """A26: a query through each frontend is answered."""
+    for member, report in view.reports("thanos-query-frontend"):
+        answer = report.answers.get("query", NO_ANSWER)
+        if report.ready and not answer.ok:
+            yield Result(
+                member.name,
+                "A26",
+                f"a query through thanos-query-frontend is not answered: {answer.problem}",
+                "an answer",
+                f"does the querier behind it run? {verify_view.journal('thanos-query-frontend')}",
+                about=view.querier_behind(member),
+            )
+
+
 FRONTEND = Role(
     "query-frontend",
     "query_frontend",
@@ -91,4 +111,5 @@ FRONTEND = Role(
             "labels.response-cache-config-file": cache,
         }
     },
+    verdicts=(_check_frontends,),
 )

@@ -20,16 +20,19 @@ from deploys.lib import (
     service,
     starter,
     topology,
+    verify_view,
 )
 from deploys.lib.component import Component, File
 from deploys.lib.daemons.declare import Value
 from deploys.lib.documents import Data
 from deploys.lib.durations import seconds
+from deploys.lib.results import Result
 from deploys.lib.role import Gate, Progress, Role
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
 from deploys.lib.service import thanos_directories
 from deploys.lib.site import Member, Site
+from deploys.lib.verify_view import View
 from facts.reports import thanos
 from facts.reports.look import State
 
@@ -148,6 +151,36 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
         yield _empty_writes(job, seconds(member.settings.scrape_interval), for_)
 
 
+def _check_hashring(view: View) -> Iterator[Result]:
+    """All receivers have loaded the same hashring, which is that of the inventory."""
+    size = len(view.site.running("thanos-receive"))
+    first: tuple[str, float | None] | None = None
+    for member, report in view.reports("thanos-receive"):
+        if not report.ready:
+            continue
+        if "metrics" in report.errors:
+            yield verify_view.unanswered(member, "hashring", "thanos-receive", "metrics", report)
+            continue
+        seen, advice = (
+            report.values,
+            f"it reads a new file by itself: {verify_view.journal('thanos-receive')}",
+        )
+        nodes, loaded = seen.get(thanos.RING_NODES, 0), seen.get(thanos.RING_HASH)
+        if nodes != size or seen.get(thanos.RING_LOADED) == 0:
+            found = f"a hashring of {nodes:.0f} members is loaded"
+            yield Result(member.name, "hashring", found, f"one of {size}", advice)
+        elif first is None:
+            first = member.name, loaded
+        elif loaded != first[1]:
+            found = f"another hashring is loaded than on {first[0]}"
+            yield Result(member.name, "hashring", found, "the same on all", advice)
+        wanted = member.settings.receive_replication
+        if (copies := seen.get(thanos.RING_COPIES, wanted)) != wanted:
+            found = f"each sample is kept by {copies:.0f} members"
+            advice = "the deploy mends it: pyinfra inventory.py deploys/receive.py"
+            yield Result(member.name, "hashring", found, f"{wanted}", advice)
+
+
 RECEIVE = Role(
     "receive",
     "receive",
@@ -162,4 +195,5 @@ RECEIVE = Role(
         }
     },
     alerts=alerts,
+    verdicts=(_check_hashring,),
 )

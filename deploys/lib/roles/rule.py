@@ -9,7 +9,7 @@ means: ready, and every group of rules evaluated without failure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,16 +21,20 @@ from deploys.lib import (
     service,
     starter,
     topology,
+    verify_view,
     web,
 )
 from deploys.lib.component import Component, Directory, File
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.declare import Value
 from deploys.lib.documents import Data
 from deploys.lib.durations import seconds
+from deploys.lib.results import Result, some
 from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
 from deploys.lib.roles.querier import QUERIER
 from deploys.lib.service import installed, thanos_directories
 from deploys.lib.site import Member, Site
+from deploys.lib.verify_view import View
 from facts.reports import thanos
 from facts.reports.look import State
 
@@ -219,6 +223,48 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     )
 
 
+def _check_rulers(view: View) -> Iterator[Result]:
+    """A25: the rulers loaded what is on their disks, can evaluate it, and have lost no alert."""
+    unit = DAEMONS["thanos-rule"].unit
+    for member, report in view.reports("thanos-rule"):
+        if not report.ready:
+            continue
+        rules = thanos.rules(report)
+        if isinstance(rules, str):
+            found = f"thanos-rule did not answer for its rules: {rules}"
+            yield Result(member.name, "A25", found, "an answer", verify_view.journal(unit))
+            continue
+        if report.values.get(thanos.RULES_LOADED) == 0:
+            found = "thanos-rule refused its rules when it last loaded them"
+            advice = f"{verify_view.journal(unit)}; then deploy again"
+            yield Result(member.name, "A2", found, "the last reload successful", advice)
+        broken = [f"{r.group}/{r.name} ({r.last_error})" for r in rules if r.health == "err"]
+        if broken:
+            found = f"rules that cannot be evaluated: {some(broken)}"
+            advice = "do the queriers answer (A6, A7)? " + verify_view.journal(unit)
+            queriers = [(one.name, "thanos-querier") for one in view.site.running("thanos-querier")]
+            all_down = queriers and all(one in view.broken for one in queriers)
+            about = queriers[0] if all_down else None
+            yield Result(member.name, "A25", found, "none", advice, "warn", about)
+        wanted = {one for file in member.settings.rule_rules.values() for one in _named(file)}
+        missing = wanted - {(rule.group, rule.name) for rule in rules}
+        if missing:
+            found = f"rules that are not loaded: {some('/'.join(one) for one in sorted(missing))}"
+            advice = "the deploy mends it: pyinfra inventory.py deploys/rule.py"
+            yield Result(member.name, "A25", found, "all of rule_rules", advice)
+        if lost := sum(report.values.get(name, 0) for name in thanos.ALERTS_LOST):
+            found = f"{lost:.0f} alerts reached no Alertmanager since its start"
+            advice = f"do the Alertmanagers answer from here? {verify_view.journal(unit)}"
+            yield Result(member.name, "A25", found, "0", advice, "warn")
+
+
+def _named(rules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Group and name of the rules in a file."""
+    for group in rules["groups"]:
+        for rule in group.get("rules") or []:
+            yield str(group.get("name")), str(rule.get("alert") or rule.get("record"))
+
+
 RULE = Role(
     "rule",
     "rule",
@@ -238,4 +284,5 @@ RULE = Role(
         }
     },
     alerts=alerts,
+    verdicts=(_check_rulers,),
 )

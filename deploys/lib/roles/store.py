@@ -7,17 +7,27 @@ release or key is a restart, one gateway at a time. Back up means: ready, which 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import inf
 
-from deploys.lib import daemons, documents, gates, service, topology
+from deploys.lib import (
+    daemons,
+    documents,
+    gates,
+    service,
+    topology,
+    verify_view,
+)
 from deploys.lib.component import Component
 from deploys.lib.daemons.declare import Value
+from deploys.lib.results import Result
 from deploys.lib.role import Gate, Progress, Role
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
 from deploys.lib.service import thanos_directories
 from deploys.lib.settings import when
 from deploys.lib.site import Member, Site
+from deploys.lib.verify_view import View
 from facts.reports import thanos
 from facts.reports.look import State
 
@@ -68,6 +78,20 @@ def cache_size(site: Site, member: Member, found: State) -> Value:
     return None if member.settings.store_index_cache else "250MB"
 
 
+def _check_store_gateways(view: View) -> Iterator[Result]:
+    """A22: store gateways read every block that they have found."""
+    for member, report in view.reports("thanos-store"):
+        if report.ready and (failed := report.values.get(thanos.BLOCKS_FAILED)):
+            yield Result(
+                member.name,
+                "A22",
+                f"thanos-store could not load {failed:.0f} blocks",
+                "0",
+                f"{verify_view.journal('thanos-store')}; thanos tools bucket verify says which are broken",
+                "warn",
+            )
+
+
 STORE = Role(
     "store",
     "store",
@@ -81,4 +105,5 @@ STORE = Role(
             "index-cache-size": cache_size,
         }
     },
+    verdicts=(_check_store_gateways,),
 )

@@ -7,20 +7,26 @@ each is a tier of one. Back up means: log replayed, an interval scraped.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from deploys.lib import (
     daemons,
     gates,
     service,
     starter,
+    verify_view,
 )
 from deploys.lib.component import Component
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.documents import Data
+from deploys.lib.results import Result
 from deploys.lib.role import Gate, Role, nobody
 from deploys.lib.roles import prometheus
-from deploys.lib.roles.prometheus import alerts, configuration
+from deploys.lib.roles.prometheus import alerts, configuration, verdicts
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
+from deploys.lib.verify_view import View
+from facts.reports import prometheus as reports_prometheus
 from facts.reports.look import State
 
 
@@ -121,6 +127,39 @@ def upper_rules(site: Site, member: Member) -> list[Data]:
     return [{"name": "starter-alerts", "rules": [down]}]
 
 
+def _check_targets(view: View) -> Iterator[Result]:
+    """A5: what it federates answers."""
+    for member, report in view.reports("prometheus-upper"):
+        if not report.ready:
+            continue
+        if "targets" in report.errors:
+            yield verify_view.unanswered(member, "A5", "prometheus-upper", "targets", report)
+            continue
+        yield from verdicts.check_up(view, member, report)
+        yield from _check_federation(view.site, member, report)
+
+
+def _check_federation(
+    site: Site, member: Member, report: reports_prometheus.Report
+) -> Iterator[Result]:
+    """spec/000 8: every replica of every cluster is federated."""
+    wanted = {
+        (job["job_name"], target)
+        for job in federation_jobs(site, member)
+        for group in job["static_configs"]
+        for target in group["targets"]
+    }
+    found = {(t.job, t.instance) for t in report.targets}
+    if missing := sorted(wanted - found):
+        yield Result(
+            member.name,
+            "spec/000 8",
+            f"does not federate {verify_view.names_of(missing)}",
+            f"all {len(wanted)} replicas of the site",
+            "the deploy mends it: pyinfra inventory.py deploys/upper.py",
+        )
+
+
 UPPER = Role(
     "prometheus-upper",
     "upper",
@@ -130,4 +169,5 @@ UPPER = Role(
     needs=(prometheus.PROMETHEUS,),
     stands_in=nobody,
     values={daemons.UPPER: {"storage.tsdb.retention.size": prometheus.retention_size}},
+    verdicts=(_check_targets,),
 )

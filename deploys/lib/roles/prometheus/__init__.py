@@ -21,7 +21,7 @@ from deploys.lib.daemons.declare import Value
 from deploys.lib.documents import Data
 from deploys.lib.durations import seconds
 from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
-from deploys.lib.roles.prometheus import alerts, configuration
+from deploys.lib.roles.prometheus import alerts, configuration, verdicts
 from deploys.lib.service import data_directories, installed
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
@@ -225,4 +225,5 @@ PROMETHEUS = Role(
         },
     },
     alerts=alerts.alerts,
+    verdicts=verdicts.VERDICTS,
 )
