@@ -165,3 +165,11 @@ def host_finding(
     source = host.sources.get(name, "")
     where = located(source, name, host.name) if source else ""
     return Finding(host.name, key, found, allowed, where, severity)
+
+
+def as_list(value: Any) -> list:
+    return value if isinstance(value, list) else []
+
+
+def as_dict(value: Any) -> dict:
+    return value if isinstance(value, dict) else {}

@@ -17,9 +17,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+import deploys.lib.roles  # noqa: F401  what their settings may not be, roles say
 from deploys.lib import ROOT, site_checks
 from deploys.lib.daemons import GROUPS
 from deploys.lib.findings import Finding, SettingsErrors, host_finding, nearest
+from deploys.lib.role import in_order
 from deploys.lib.secrets import USERINFO, dotted, for_host
 from deploys.lib.settings import FREE_FORM, Settings
 from deploys.lib.site import InventoryHost, Member, Site
@@ -140,11 +142,13 @@ def _build(hosts: list[InventoryHost], check_secrets: bool, orphans: Iterable[st
     if check_secrets:
         findings += site_checks.check_keys(hosts)
     site = Site(members)
-    for check in site_checks.SITE_CHECKS:
+    roles = in_order()
+    for check in (*site_checks.SITE_CHECKS, *(one for role in roles for one in role.site_findings)):
         findings += check(site)
     for member in members.values():
         for check in (
             *site_checks.MEMBER_CHECKS,
+            *(one for role in roles for one in role.findings),
             *(site_checks.SECRET_CHECKS if check_secrets else ()),
         ):
             findings += check(site, member)

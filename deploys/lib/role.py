@@ -10,6 +10,7 @@ from deploys.lib import flags
 from deploys.lib.component import Change, Component
 from deploys.lib.daemons import DAEMONS, GROUPS
 from deploys.lib.daemons.declare import Daemon
+from deploys.lib.findings import Finding
 from deploys.lib.results import Result
 from deploys.lib.site import Member, Site
 from deploys.lib.verify_view import View
@@ -68,7 +69,8 @@ class Role:
     their job while `member` is down. `values` are the flags of its daemons that need a site.
     `together(site, member, state)` is why all members have to be restarted in one
     step, as they would not know each other in turns; empty where nothing is. `alerts(site, prometheus)` are the starter
-    rules about it, for a Prometheus that scrapes it. `verdicts` are what `verify` says of it.
+    rules about it, for a Prometheus that scrapes it. `findings` and `site_findings` are what its
+    settings may not be, of one host and of all. `verdicts` are what `verify` says of it.
     `means(member, state, change)` are more
     lines for the operator on what a change means.
     """
@@ -84,6 +86,8 @@ class Role:
     values: Mapping[Daemon, Mapping[str, flags.Here]] = field(default_factory=dict)
     together: Callable[[Site, Member, State], str] | None = None
     alerts: Callable[[Site, Member], Iterable[dict[str, Any]]] = lambda site, member: ()
+    findings: tuple[Callable[[Site, Member], Iterable[Finding]], ...] = ()
+    site_findings: tuple[Callable[[Site], Iterable[Finding]], ...] = ()
     verdicts: tuple[Callable[[View], Iterable[Result]], ...] = ()
     means: Callable[[Member, State, Change], Iterable[str]] = lambda member, state, change: ()
 

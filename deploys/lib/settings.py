@@ -1067,3 +1067,8 @@ def become(user: str, group: str) -> str:
 def listens_on(info: Daemon, settings: Settings) -> str | None:
     """The address that a component is told to listen on; None for all."""
     return getattr(settings, info.listen_address) if info.listen_address else None
+
+
+def secret_names(settings: Settings, key: str = "prometheus_secret_files") -> list[str]:
+    """Their values may differ: a client's certificate is the host's own."""
+    return sorted(getattr(settings, key))

@@ -7,7 +7,7 @@ import yaml
 
 from deploys.lib import derived, topology
 from deploys.lib.durations import seconds
-from deploys.lib.roles import alertmanager as alertmanager_role
+from deploys.lib.roles.alertmanager import configuration as alertmanager_role
 from tests.site.ask import api, eventually, metric, metrics
 from tests.site.daemon import Daemon, look
 from tests.site.inventory import connect

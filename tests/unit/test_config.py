@@ -14,9 +14,9 @@ from example_site import example_site
 from deploys.lib import documents, starter, topology
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.durations import seconds
-from deploys.lib.roles import alertmanager as alertmanager_role
 from deploys.lib.roles import querier as querier_role
 from deploys.lib.roles import upper as upper_role
+from deploys.lib.roles.alertmanager import configuration as alertmanager_role
 from deploys.lib.roles.prometheus import alerts as prometheus_alerts
 from deploys.lib.roles.prometheus import configuration
 from deploys.lib.site import Site
@@ -572,7 +572,7 @@ def test_each_cluster_is_a_job_of_its_own():
     hosts["prom-2"] = replace(
         hosts["prom-2"], settings=hosts["prom-2"].settings.model_copy(update={"cluster": "b"})
     )
-    jobs = upper_role.federation_jobs(Site(hosts), hosts["upper-1"])
+    jobs = configuration.federation_jobs(Site(hosts), hosts["upper-1"])
     assert {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs} == {
         "federate-main": ["10.0.0.11:9090"],
         "federate-b": ["10.0.0.12:9090"],

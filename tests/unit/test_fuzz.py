@@ -37,9 +37,9 @@ from deploys.lib.findings import Finding, SettingsErrors, describe
 from deploys.lib.flags import FlagError
 from deploys.lib.load import site_from_dicts
 from deploys.lib.results import Result
-from deploys.lib.roles import alertmanager as alertmanager_role
 from deploys.lib.roles import rule as rule_role
 from deploys.lib.roles import upper as upper_role
+from deploys.lib.roles.alertmanager import configuration as alertmanager_role
 from deploys.lib.roles.prometheus import alerts as prometheus_alerts
 from deploys.lib.roles.prometheus import configuration
 from deploys.lib.rollout import Role

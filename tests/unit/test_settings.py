@@ -15,8 +15,8 @@ from deploys.lib import findings, secrets, site_checks
 from deploys.lib.durations import seconds, written
 from deploys.lib.findings import Finding, SettingsErrors, describe
 from deploys.lib.load import check_limit, load_site, site_from_dicts
-from deploys.lib.roles import alertmanager as alertmanager_role
 from deploys.lib.roles import rule as rule_role
+from deploys.lib.roles.alertmanager import configuration as alertmanager_role
 from deploys.lib.roles.prometheus import alerts as prometheus_alerts
 from deploys.lib.roles.prometheus import configuration
 from deploys.lib.secrets import SecretError, resolve

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 from deploys.lib import (
+    bucket_checks,
     daemons,
     derived,
     gates,
@@ -26,6 +28,7 @@ from deploys.lib.component import Component, File
 from deploys.lib.daemons.declare import Value
 from deploys.lib.documents import Data
 from deploys.lib.durations import seconds
+from deploys.lib.findings import Finding, host_finding
 from deploys.lib.results import Result
 from deploys.lib.role import Gate, Progress, Role
 from deploys.lib.roles.minio import MINIO
@@ -181,6 +184,39 @@ def _check_hashring(view: View) -> Iterator[Result]:
             yield Result(member.name, "hashring", found, f"{wanted}", advice)
 
 
+def _check_receive(site: Site, member: Member) -> Iterator[Finding]:
+    settings = member.settings
+    # 0: for ever.
+    if (
+        "receive" in member.groups
+        and settings.bucket_config
+        and seconds(settings.receive_retention)
+    ):
+        finding = partial(host_finding, member)
+        yield from bucket_checks.check_local(finding, settings, "receive_retention")
+
+
+def _check_ring(site: Site) -> Iterator[Finding]:
+    """What a hashring takes to accept a write, and to lose nothing with a member down."""
+    members = site.members("receive")
+    if not members:
+        return
+    first, key = members[0], "receive_replication"
+    copies = first.settings.receive_replication
+    for member in members[1:]:
+        if (found := member.settings.receive_replication) != copies:
+            allowed = f"the same on all members of the hashring; {first.name} has {copies}"
+            yield host_finding(member, key, str(found), allowed)
+    if copies > len(members):
+        allowed = f"at most {len(members)}, which is how many hosts the group receive has: "
+        allowed += "others would refuse to start"
+        yield host_finding(first, key, str(copies), allowed)
+    elif not derived.ring_spare(first):
+        found = f"{copies} copies on {len(members)} hosts"
+        allowed = "3 copies, and as many hosts or more: a write is refused while a member is down"
+        yield host_finding(first, key, found, allowed, "warn")
+
+
 RECEIVE = Role(
     "receive",
     "receive",
@@ -196,4 +232,6 @@ RECEIVE = Role(
     },
     alerts=alerts,
     verdicts=(_check_hashring,),
+    findings=(_check_receive,),
+    site_findings=(_check_ring,),
 )

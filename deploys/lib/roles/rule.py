@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from deploys.lib import (
@@ -29,6 +30,7 @@ from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.declare import Value
 from deploys.lib.documents import Data
 from deploys.lib.durations import seconds
+from deploys.lib.findings import Finding, host_finding
 from deploys.lib.results import Result, some
 from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
 from deploys.lib.roles.querier import QUERIER
@@ -265,6 +267,28 @@ def _named(rules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield str(group.get("name")), str(rule.get("alert") or rule.get("record"))
 
 
+def _check_rule(site: Site, member: Member) -> Iterator[Finding]:
+    if "rule" not in member.groups:
+        return
+    finding = partial(host_finding, member)
+    if not site.running("thanos-querier"):
+        yield finding("groups", "rule", "a host of the group querier: a ruler asks nobody else")
+    for index, entry in enumerate(member.settings.rule_remote_write):
+        if not isinstance(entry.get("url"), str):
+            yield finding(f"rule_remote_write[{index}].url", "none", "the receiver's URL")
+
+
+def _check_alike(site: Site) -> Iterator[Finding]:
+    members = site.members("rule")
+    for member in members[1:]:
+        for key in ("rule_rules", "rule_remote_write", "rule_secret_files"):
+            ours, theirs = getattr(member.settings, key), getattr(members[0].settings, key)
+            if (sorted(ours) != sorted(theirs)) if key == "rule_secret_files" else (ours != theirs):
+                found = f"another than on {members[0].name}"
+                allowed = "the same on all rulers: deduplication takes them for one"
+                yield host_finding(member, key, found, allowed, "warn")
+
+
 RULE = Role(
     "rule",
     "rule",
@@ -285,4 +309,6 @@ RULE = Role(
     },
     alerts=alerts,
     verdicts=(_check_rulers,),
+    findings=(_check_rule,),
+    site_findings=(_check_alike,),
 )

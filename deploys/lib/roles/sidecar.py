@@ -7,8 +7,12 @@ the data, as it reads the blocks and writes thanos.shipper.json there. Back up m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+
 from deploys.lib import daemons, gates, service
 from deploys.lib.component import Component
+from deploys.lib.findings import Finding, host_finding
 from deploys.lib.role import Gate, Progress, Role, nobody
 from deploys.lib.service import thanos_directories
 from deploys.lib.site import Member, Site
@@ -39,6 +43,21 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     return gates.thanos_gate(site, member, asked_by, "thanos-sidecar-attached", calls, judged)
 
 
+def _check_attached(site: Site, member: Member) -> Iterator[Finding]:
+    """What is needed to stand beside somebody else's Prometheus."""
+    if "sidecar" not in member.groups:
+        return
+    finding = partial(host_finding, member)
+    if "prometheus" in member.groups:
+        allowed = (
+            "one of them: the Prometheus of a host is ours, with its sidecar, or somebody else's"
+        )
+        yield finding("groups", "prometheus and sidecar", allowed)
+    if member.settings.attached_data_dir is None:
+        allowed = "the data directory of the Prometheus that the sidecar is attached to"
+        yield finding("attached_data_dir", "nothing", allowed)
+
+
 SIDECAR = Role(
     "sidecar",
     "sidecar",
@@ -46,4 +65,5 @@ SIDECAR = Role(
     gate,
     stands_in=nobody,
     values={daemons.ATTACHED: {}},
+    findings=(_check_attached,),
 )

@@ -67,38 +67,13 @@ def upper_yml(site: Site, member: Member) -> Data:
     """
     settings = member.settings
     name = DAEMONS["prometheus-upper"].job_name
-    ours = configuration.jobs(site, "prometheus-upper", [member], name) + federation_jobs(
-        site, member
-    )
+    ours = configuration.jobs(
+        site, "prometheus-upper", [member], name
+    ) + configuration.federation_jobs(site, member)
     labels = {CLUSTER_LABEL: settings.cluster}
     if settings.replica is not None:
         labels[REPLICA_LABEL] = settings.replica
     return configuration.merged(site, member, ours, labels)
-
-
-def federation_jobs(site: Site, member: Member) -> list[Data]:
-    """A job for each cluster of the inventory; none where nothing is to be federated."""
-    settings = member.settings
-    if not settings.federation_match:
-        return []
-    return [
-        {
-            **job,
-            "metrics_path": "/federate",
-            "scrape_interval": settings.timing.federation_interval,
-            "scrape_timeout": settings.timing.federation_interval,
-            # Labels as the origin has them: its external labels tell clusters and replicas apart,
-            # without which two replicas would give the same series twice.
-            "honor_labels": True,
-            "params": {"match[]": settings.federation_match},
-            # No label of ours: what the origin lacks (`job:.*` has no host) would get it.
-            "static_configs": [
-                {"targets": [t for group in job["static_configs"] for t in group["targets"]]}
-            ],
-        }
-        for cluster, replicas in site.clusters.items()
-        for job in configuration.jobs(site, "prometheus", replicas, f"federate-{cluster}")
-    ]
 
 
 def rules(site: Site, member: Member) -> dict[str, Data]:
@@ -108,7 +83,7 @@ def rules(site: Site, member: Member) -> dict[str, Data]:
 
 def upper_rules(site: Site, member: Member) -> list[Data]:
     """What only an upper Prometheus can notice. Whether it is there itself, the clusters watch."""
-    if not federation_jobs(site, member):
+    if not configuration.federation_jobs(site, member):
         return []
     replicas = {
         f"federate-{cluster}": [site.endpoint("prometheus", m).target for m in members]
@@ -145,7 +120,7 @@ def _check_federation(
     """spec/000 8: every replica of every cluster is federated."""
     wanted = {
         (job["job_name"], target)
-        for job in federation_jobs(site, member)
+        for job in configuration.federation_jobs(site, member)
         for group in job["static_configs"]
         for target in group["targets"]
     }

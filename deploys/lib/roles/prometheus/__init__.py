@@ -21,7 +21,7 @@ from deploys.lib.daemons.declare import Value
 from deploys.lib.documents import Data
 from deploys.lib.durations import seconds
 from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
-from deploys.lib.roles.prometheus import alerts, configuration, verdicts
+from deploys.lib.roles.prometheus import alerts, configuration, findings, verdicts
 from deploys.lib.service import data_directories, installed
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
@@ -226,4 +226,6 @@ PROMETHEUS = Role(
     },
     alerts=alerts.alerts,
     verdicts=verdicts.VERDICTS,
+    findings=findings.FINDINGS,
+    site_findings=findings.SITE_FINDINGS,
 )

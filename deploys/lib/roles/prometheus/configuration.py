@@ -158,3 +158,28 @@ def _watched_jobs(site: Site, member: Member) -> list[Data]:
 def sidecar_client_yml(site: Site, member: Member) -> Data:
     """How the sidecar asks its Prometheus, for `--prometheus.http-client-file`; empty where it needs nothing."""
     return web.http_config([member.settings])
+
+
+def federation_jobs(site: Site, member: Member) -> list[Data]:
+    """A job for each cluster of the inventory; none where nothing is to be federated."""
+    settings = member.settings
+    if not settings.federation_match:
+        return []
+    return [
+        {
+            **job,
+            "metrics_path": "/federate",
+            "scrape_interval": settings.timing.federation_interval,
+            "scrape_timeout": settings.timing.federation_interval,
+            # Labels as the origin has them: its external labels tell clusters and replicas apart,
+            # without which two replicas would give the same series twice.
+            "honor_labels": True,
+            "params": {"match[]": settings.federation_match},
+            # No label of ours: what the origin lacks (`job:.*` has no host) would get it.
+            "static_configs": [
+                {"targets": [t for group in job["static_configs"] for t in group["targets"]]}
+            ],
+        }
+        for cluster, replicas in site.clusters.items()
+        for job in jobs(site, "prometheus", replicas, f"federate-{cluster}")
+    ]

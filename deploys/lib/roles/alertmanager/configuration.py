@@ -1,0 +1,156 @@
+"""alertmanager.yml as data. Users write upstream's own keys; what the site needs is put around them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from deploys.lib import (
+    releases,
+    routing,
+    starter,
+    topology,
+)
+from deploys.lib.documents import Data
+from deploys.lib.durations import seconds
+from deploys.lib.settings import CLUSTER_LABEL
+from deploys.lib.site import Member, Site
+
+WEBHOOK = "web.hook"
+"""Name of the default receiver (spec/000 6.1)."""
+
+
+WATCHDOG = "watchdog"
+"""Name of the receiver that the Watchdog's route has for itself: a dead man's switch, or nobody."""
+
+
+RECEIVER_NAMES_SINCE = "0.27.0"
+"""First Alertmanager whose metrics can name the receiver (`--enable-feature=receiver-name-in-metrics`)."""
+
+
+WATCHDOG_LABELS = {"alertname": "Watchdog", "severity": "none"}
+
+
+def alertmanager_yml(site: Site, member: Member) -> Data:
+    """alertmanager.yml, equal on all members (spec/000 6.1, and the inhibition of spec/001).
+
+    The user's `alertmanager_config` is merged in: `global` and `route` key by key over ours,
+    templates after ours, every other key instead of ours. Two things stay: the receiver `web.hook`
+    while `alertmanager_webhook_url` is set, and the Watchdog's own route before the user's routes,
+    unless one of those is for the Watchdog.
+    """
+    settings, timing = member.settings, member.settings.timing
+    user = dict(settings.alertmanager_config)
+    receivers = list(user.pop("receivers", None) or [])
+    names = [receiver.get("name") for receiver in receivers]
+    url = settings.alertmanager_webhook_url
+    if url is not None and WEBHOOK not in names:
+        receivers.insert(0, {"name": WEBHOOK, "webhook_configs": [{"url": url}]})
+    if not receivers:
+        raise ValueError(
+            f"{member.name}: alertmanager_webhook_url: found nothing; allowed: this secret, or "
+            "receivers in alertmanager_config"
+        )
+    route = {
+        "receiver": receivers[0]["name"],
+        "group_by": ["alertname", CLUSTER_LABEL],
+        "group_wait": timing.group_wait,
+        "group_interval": timing.group_interval,
+        "repeat_interval": timing.repeat_interval,
+        **(user.pop("route", None) or {}),
+    }
+    routes = route.pop("routes", None) or []
+    routes = [*_past_the_failing(site, route | {"routes": routes}, receivers), *routes]
+    if not any(map(is_for_watchdog, routes)):
+        routes = [_watchdog_route(timing.watchdog_repeat), *routes]
+        if WATCHDOG not in names:
+            receivers.append(_watchdog_receiver(settings.deadman_url))
+    return {
+        "global": {
+            "resolve_timeout": timing.resolve_timeout,
+            **(user.pop("global", None) or {}),
+        },
+        "templates": [f"{topology.TEMPLATES_DIR}/*.tmpl", *(user.pop("templates", None) or [])],
+        "route": {**route, "routes": routes},
+        "receivers": receivers,
+        # What is critical need not be said as a warning too.
+        "inhibit_rules": [
+            {
+                "source_matchers": ['severity="critical"'],
+                "target_matchers": ['severity="warning"'],
+                "equal": ["alertname", "instance"],
+            }
+        ],
+    } | user
+
+
+FAILED_TO_SEND = "AlertmanagerFailedToSendAlerts"
+
+
+def _past_the_failing(site: Site, route: Data, receivers: list[Data]) -> list[Data]:
+    """Routes for the alert that a receiver cannot be notified: to another one as well, where it would go to that
+    receiver alone. Below 0.27 it does not say which one it is. The same for all members, whichever is asked."""
+    members = site.running("alertmanager")
+    versions = [one.settings.version("alertmanager") for one in members]
+    clusters = [site.scraped_by(one) or "" for one in members]
+    telling = [str(r.get("name")) for r in receivers if any(k.endswith("_configs") for k in r)]
+    # The default one first: it is meant for everybody.
+    telling.sort(key=lambda name: name != route["receiver"])
+    if not all(releases.at_least(version, RECEIVER_NAMES_SINCE) for version in versions):
+        return []
+    found = []
+    for name in telling:
+        for severity in ("critical", "warning"):
+            labels = {
+                "alertname": FAILED_TO_SEND,
+                "receiver_name": name,
+                "severity": severity,
+            }
+            try:
+                told = set(telling) & {
+                    receiver
+                    for cluster in clusters
+                    for receiver in routing.receivers(route, labels | {CLUSTER_LABEL: cluster})
+                }
+            except ValueError:
+                return []  # amtool names it
+            others = [one for one in telling if one not in (name, WATCHDOG)]
+            if others and told == {name}:
+                found.append(
+                    {
+                        "matchers": [
+                            f"{label}={json.dumps(labels[label], ensure_ascii=False)}"
+                            for label in ("alertname", "receiver_name", "severity")
+                        ],
+                        "receiver": others[0],
+                        "continue": True,
+                    }
+                )
+    return found
+
+
+def is_for_watchdog(route: Any) -> bool:
+    """Whether a route of the user's, or one below it, takes the Watchdog by its name or severity, and not just any."""
+    others = [{"alertname": "AnyOther", "severity": one} for one in ("warning", "critical")]
+    return isinstance(route, dict) and routing.is_for(route, WATCHDOG_LABELS, others)
+
+
+def _watchdog_receiver(url: str | None) -> Data:
+    """The dead man's switch at `url`; without one, nobody: people are not told every minute that all is well."""
+    if url is None:
+        return {"name": WATCHDOG}
+    # A last word that all is over would count as a sign of life.
+    return {"name": WATCHDOG, "webhook_configs": [{"url": url, "send_resolved": False}]}
+
+
+def _watchdog_route(repeat: str) -> Data:
+    # Alertmanager repeats at the first group_interval that ends after repeat_interval: with equal
+    # figures that is every second one. A fifth short of it, the sum is what is wanted.
+    step = seconds(repeat) / 5
+    return {
+        "matchers": ['alertname="Watchdog"'],
+        "receiver": WATCHDOG,
+        "group_wait": "0s",
+        "group_interval": starter.milliseconds(step),
+        "repeat_interval": starter.milliseconds(seconds(repeat) - step),
+    }
