@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from deploys.lib.secrets import lacking
-from deploys.lib.topology import INSTALL_DIR, STAMPS, STATE
+from deploys.lib.topology import GROUP, INSTALL_DIR, STAMPS, STATE
 from deploys.lib.topology import UNIT_DIR as UNITS
 from facts.reports.look import Path, Process, State
 
@@ -37,7 +37,7 @@ class File:
     content: str
     mode: str = "640"
     owner: str = "root"
-    group: str = "prometheus"
+    group: str = GROUP
 
     @property
     def sha256(self) -> str:
@@ -55,7 +55,7 @@ class Directory:
 
     mode: str = "750"
     owner: str = "root"
-    group: str = "prometheus"
+    group: str = GROUP
     managed: bool = False
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from deploys.lib import relations, releases
-from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons import ALERTMANAGER, DAEMONS
 from deploys.lib.daemons.prometheus import RETENTION_IN_FILE
 from deploys.lib.daemons.thanos import ENDPOINTS_SINCE
+from deploys.lib.live import flag_value
 from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
 from deploys.lib.site import Member, Site
 from facts.reports.look import State
@@ -42,12 +44,21 @@ GOSSIP_LABEL = "monitoring"
 """Label of the gossip where nothing else is wanted: it has nothing to do with the external labels, which may change."""
 
 
+def _living_label(site: Site) -> str | None:
+    """The label under which the living Alertmanagers gossip: that of most of them, empty for none at all; None where
+    none is known to run."""
+    live = site.live
+    lines = [live.argv(ALERTMANAGER.name, host) or live.heard.get(host) for host in site.hosts]
+    labels = Counter(flag_value(line, "cluster.label") or "" for line in lines if line)
+    return max(labels, key=labels.__getitem__, default=None)
+
+
 def gossip_label(site: Site, member: Member) -> str | None:
     """The label that Alertmanagers must share to hear each other: the setting's, else the one that the living members
     have, else `GOSSIP_LABEL`."""
     label = member.settings.alertmanager_cluster_label
     if label is None:
-        label = site.live.gossip_label(site.hosts)
+        label = _living_label(site)
     return (GOSSIP_LABEL if label is None else label) or None
 
 

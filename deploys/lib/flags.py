@@ -46,10 +46,6 @@ class FlagError(ValueError):
     """Extra flags are refused. The message names host, setting, flag, and what is allowed."""
 
 
-DAYS_SINCE = "0.39.0"
-"""First Thanos whose Go durations have days and weeks; 0.38 still had the kingpin without."""
-
-
 Here = Callable[[Site, Member, State], Value]
 """The value of a flag that needs a site: where its member is, who its peers are, what its host has."""
 
@@ -132,13 +128,10 @@ def _wrong_duration(component: str, name: str, value: Value, settings: Settings)
             grammar.seconds(one)
     except ValueError:
         return grammar.allowed
-    old = component.startswith("thanos-") and not releases.at_least(
-        settings.version(component), DAYS_SINCE
-    )
+    since = DAEMONS[component].product.days_since
+    old = since and not releases.at_least(settings.version(component), since)
     if old and grammar is GO_DURATION and re.search("[dw]", "".join(values)):
-        return (
-            f"hours and less (h, m, s, ms): Thanos before {DAYS_SINCE} reads neither days nor weeks"
-        )
+        return f"hours and less (h, m, s, ms): {DAEMONS[component].archive.capitalize()} before {since} reads neither days nor weeks"
     return None
 
 
@@ -161,13 +154,7 @@ def problems(component: str, settings: Settings) -> list[Problem]:
             allowed = _protected(component, plain)
             if f"{plain}-file" in {*ours, *getattr(settings, setting)}:
                 allowed = allowed or f"one of the two: {plain}-file says the same in a file"
-        if (
-            name == "index-cache-size"
-            and settings.store_index_cache
-            and component == "thanos-store"
-        ):
-            allowed = "one of the two: with store_index_cache its size is a key of that"
-        elif allowed is None or (flag is not None and flag.free):
+        if allowed is None or (flag is not None and flag.free):
             allowed = _wrong_duration(component, name, value, settings)
         if allowed is None:
             continue

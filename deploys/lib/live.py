@@ -6,16 +6,10 @@ beside it, goes by that.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from deploys.lib.daemons import DAEMONS
 from facts.reports.look import State
-
-GOSSIP_LABEL = "cluster.label"
-"""Alertmanager's flag: members with another one do not hear each other."""
-
 
 ARGV = ("/debug/pprof/cmdline", r"tr '\000' ' '")
 """Path at which daemons of Go say with what arguments they run, and the filter that makes lines of it."""
@@ -48,13 +42,6 @@ class Live:
         value = flag_value(self.argv(component, host) or (), flag)
         port = (value or "").rpartition(":")[2]
         return int(port) if port.isdecimal() else None
-
-    def gossip_label(self, hosts: Iterable[str]) -> str | None:
-        """The label under which the living Alertmanagers gossip: that of most of them, empty for none at all; None
-        where none is known to run."""
-        lines = [self.argv("alertmanager", host) or self.heard.get(host) for host in hosts]
-        labels = Counter(flag_value(line, GOSSIP_LABEL) or "" for line in lines if line)
-        return max(labels, key=labels.__getitem__, default=None)
 
 
 def flag_value(argv: tuple[str, ...], flag: str) -> str | None:

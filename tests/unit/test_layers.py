@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 from graphlib import CycleError, TopologicalSorter
 
+import pytest
+
+from deploys.lib.daemons import DAEMONS, GROUPS
 from tests.unit.recorded import ROOT
 
 FILES = {
@@ -48,3 +51,16 @@ def test_imports_stand_at_the_top():
         if "deploys" in (text := ast.unparse(node)) or "facts" in text
     ]
     assert not late
+
+
+ENGINE = (
+    *("alive", "ask", "component", "daemons/declare", "fetch", "flags", "gates", "live", "lock"),
+    *("look", "plan", "role", "rollout", "runs", "service", "units"),
+)
+
+
+@pytest.mark.parametrize("module", ENGINE)
+def test_the_engine_names_no_daemon(module):
+    text = (ROOT / f"deploys/lib/{module}.py").read_text()
+    names = {*DAEMONS, *GROUPS, *(daemon.unit for daemon in DAEMONS.values())}
+    assert not [name for name in names if f'"{name}"' in text or f"'{name}'" in text]

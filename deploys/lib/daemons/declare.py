@@ -44,6 +44,8 @@ class Product:
     """Argument with which a binary prints its version."""
     parts: int = 3
     """Numbers in a version; none where it is a date, as RELEASE.2025-09-07T16-13-09Z."""
+    days_since: str | None = None
+    """First version whose Go durations have days and weeks; None where all have them."""
     raw: bool = False
     """Whether what is released is the one binary itself, and no archive of it."""
 

@@ -32,6 +32,7 @@ THANOS = Product(
     binaries=("thanos",),
     oldest="0.32.0",
     unpacked=250,
+    days_since="0.39.0",  # 0.38 still had the kingpin without
 )
 
 DELAY_SINCE = "0.41.0"

@@ -20,6 +20,7 @@ from deploys.lib import (
 )
 from deploys.lib.component import Component
 from deploys.lib.daemons.declare import Value
+from deploys.lib.findings import Finding, host_finding
 from deploys.lib.results import Result
 from deploys.lib.role import Gate, Progress, Role
 from deploys.lib.roles.minio import MINIO
@@ -92,6 +93,13 @@ def _check_store_gateways(view: View) -> Iterator[Result]:
             )
 
 
+def _check_index_cache(site: Site, member: Member) -> Iterator[Finding]:
+    settings, name = member.settings, "index-cache-size"
+    if settings.store_index_cache and name in settings.store_flags:
+        allowed = "one of the two: with store_index_cache its size is a key of that"
+        yield host_finding(member, f"store_flags.{name}", repr(settings.store_flags[name]), allowed)
+
+
 STORE = Role(
     "store",
     "store",
@@ -106,4 +114,5 @@ STORE = Role(
         }
     },
     verdicts=(_check_store_gateways,),
+    findings=(_check_index_cache,),
 )
