@@ -26,11 +26,13 @@ from pyinfra_cli.exceptions import CliError
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import parse_cli_arg
 
-from deploys.lib import ROOT, ends, plan, secrets
-from deploys.lib.findings import SettingsErrors, describe, python_error, refusal
-from deploys.lib.load import check_limit, chosen, load_site
-from deploys.lib.open_files import make_room
-from deploys.lib.secrets import Redacting
+from deploys.lib import ROOT
+from deploys.lib.ground import secrets
+from deploys.lib.ground.findings import SettingsErrors, describe, python_error, refusal
+from deploys.lib.ground.open_files import make_room
+from deploys.lib.ground.secrets import Redacting
+from deploys.lib.run import ends, plan
+from deploys.lib.survey.load import check_limit, chosen, load_site
 from facts.probe import between, piped
 
 _setup = ConfigParser()

@@ -19,7 +19,7 @@ It names the lab's hosts (tests/lab). For your own, write them here instead:
 
 A host may be in several groups; its data is given once. `ssh_hostname`, `ssh_user`, `ssh_key` and
 `_sudo` say how pyinfra reaches it; `service_address` says where the other hosts reach its services,
-where that is not `ssh_hostname`. Every further setting (deploys/lib/settings.py has them all) may
+where that is not `ssh_hostname`. Every further setting (deploys/lib/site/settings.py has them all) may
 stand here for one host, or in group_data/ for all hosts or one group. Hosts are changed one after
 another in the order in which they are first named here. A group of your own begins with `x_`.
 """

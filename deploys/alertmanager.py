@@ -1,8 +1,8 @@
-"""As a run of its own: deploys/lib/roles/alertmanager.py is the role."""
+"""As a run of its own: deploys/lib/roles/alertmanager is the role."""
 
 from deploys import alone
-from deploys.lib import rollout
 from deploys.lib.roles.alertmanager import ALERTMANAGER
+from deploys.lib.run import rollout
 
 
 def deploy() -> None:

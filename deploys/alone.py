@@ -1,7 +1,7 @@
 """One role as a run of its own: `pyinfra inventory.py deploys/ROLE.py`."""
 
 from deploys import base, preflight, software, web
-from deploys.lib import rollout
+from deploys.lib.run import rollout
 
 
 def deploy(role: rollout.Role) -> None:

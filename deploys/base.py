@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from deploys import preflight
-from deploys.lib import packages, rollout, topology
-from deploys.lib.component import Component, Directory, File
 from deploys.lib.daemons import BUCKET_GROUPS, logs
-from deploys.lib.role import Role
-from deploys.lib.site import Member, Site
-from deploys.lib.templates import template
+from deploys.lib.engine.component import Component, Directory, File
+from deploys.lib.engine.role import Role
+from deploys.lib.ground import topology
+from deploys.lib.ground.templates import template
+from deploys.lib.run import packages, rollout
+from deploys.lib.site.members import Member, Site
 from facts.reports.look import State
 
 # command -> package, of the same name on Debian and the RHEL family

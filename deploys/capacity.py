@@ -2,7 +2,7 @@
 
     pyinfra -y inventory.py deploys/capacity.py
 
-Reckoned from the inventory and the setting `capacity` (`lib/capacity.py`), so that it can be asked before there is a
+Reckoned from the inventory and the setting `capacity` (lib/survey/capacity.py): it can be asked before there is a
 site, and on blank hosts. The Prometheus hosts are looked at and their Prometheus asked; one table is printed on stderr,
 as pyinfra's messages are. A host that has less than the estimate is a warning, and fails nothing.
 """
@@ -13,8 +13,9 @@ from pyinfra.api.output import format_text
 from pyinfra.context import ctx_state
 
 from deploys import preflight
-from deploys.lib import capacity, rollout
-from deploys.lib.look import look_at_host
+from deploys.lib.run import rollout
+from deploys.lib.run.look import look_at_host
+from deploys.lib.survey import capacity
 from facts.probe import probe
 
 

@@ -1,8 +1,8 @@
 """As a run of its own: deploys/lib/roles/compactor.py is the role."""
 
 from deploys import alone
-from deploys.lib import rollout
 from deploys.lib.roles.compactor import COMPACTOR
+from deploys.lib.run import rollout
 
 
 def deploy() -> None:

@@ -41,13 +41,15 @@ from pyinfra.api.exceptions import FactProcessError
 from pyinfra.context import ctx_state
 
 from deploys import preflight
-from deploys.lib import checks, notifications, promql, rollout
-from deploys.lib.ask import script
+from deploys.lib.common import promql
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.durations import go_seconds, seconds
+from deploys.lib.engine.ask import script
+from deploys.lib.ground.durations import go_seconds, seconds
 from deploys.lib.roles import prometheus as prometheus_role
-from deploys.lib.rollout import Gate, Progress
-from deploys.lib.site import Member, Site
+from deploys.lib.run import rollout
+from deploys.lib.run.rollout import Gate, Progress
+from deploys.lib.site.members import Member, Site
+from deploys.lib.survey import checks, notifications
 from facts.http import NO_ANSWER, Call, split
 from facts.probe import probe
 from facts.reports import alertmanager

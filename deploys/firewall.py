@@ -9,11 +9,12 @@ import hashlib
 from collections.abc import Iterator
 
 from deploys import preflight
-from deploys.lib import rollout, topology
-from deploys.lib.component import Component, File, Service
-from deploys.lib.role import Role
-from deploys.lib.site import Member, Site
-from deploys.lib.templates import template
+from deploys.lib.engine.component import Component, File, Service
+from deploys.lib.engine.role import Role
+from deploys.lib.ground import topology
+from deploys.lib.ground.templates import template
+from deploys.lib.run import rollout
+from deploys.lib.site.members import Member, Site
 from facts.reports.look import State
 
 UNIT = topology.FIREWALL_UNIT

@@ -4,11 +4,12 @@ import shlex
 from collections.abc import Iterator
 
 from deploys import preflight
-from deploys.lib import kernel, rollout
-from deploys.lib.component import Component, File
-from deploys.lib.role import Role
-from deploys.lib.site import Member, Site
-from deploys.lib.templates import template
+from deploys.lib.common import kernel
+from deploys.lib.engine.component import Component, File
+from deploys.lib.engine.role import Role
+from deploys.lib.ground.templates import template
+from deploys.lib.run import rollout
+from deploys.lib.site.members import Member, Site
 from facts.reports.look import State
 
 

@@ -1,8 +1,8 @@
 """As a run of its own: deploys/lib/roles/node_exporter.py is the role."""
 
 from deploys import preflight, software, web
-from deploys.lib import rollout
 from deploys.lib.roles.node_exporter import NODE_EXPORTER
+from deploys.lib.run import rollout
 
 
 def deploy() -> None:

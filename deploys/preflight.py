@@ -3,8 +3,8 @@
     pyinfra -y inventory.py deploys/preflight.py     # alone: read-only, one table of findings
 
 `config.py` refuses bad settings before pyinfra connects; `settings` is for runs that were not started beside it. Then
-every host of the run is asked, in the run's own look, and what all said is judged together (lib/preflight.py) and
-printed once. One `fail` ends the run on all hosts. Peers are the inventory's, also under `--limit`.
+every host of the run is asked, in the run's own look, and what all said is judged together and printed once
+(lib/survey/preflight.py). One `fail` ends the run on all hosts. Peers are the inventory's, also under `--limit`.
 """
 
 from copy import deepcopy
@@ -15,9 +15,10 @@ from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.api.output import format_text
 from pyinfra.context import ctx_state
 
-from deploys.lib import preflight, rollout
-from deploys.lib.findings import SettingsErrors, refusal
-from deploys.lib.results import Result
+from deploys.lib.ground.findings import SettingsErrors, refusal
+from deploys.lib.ground.results import Result
+from deploys.lib.run import rollout
+from deploys.lib.survey import preflight
 from facts.reports import survey
 
 COLOURS = {"fail": "red", "warn": "yellow"}

@@ -1,8 +1,8 @@
-"""As a run of its own: deploys/lib/roles/prometheus.py is the role."""
+"""As a run of its own: deploys/lib/roles/prometheus is the role."""
 
 from deploys import alone
-from deploys.lib import rollout
 from deploys.lib.roles.prometheus import PROMETHEUS
+from deploys.lib.run import rollout
 
 
 def deploy() -> None:

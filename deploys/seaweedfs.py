@@ -1,8 +1,8 @@
 """As a run of its own: deploys/lib/roles/seaweedfs.py is the role."""
 
 from deploys import alone
-from deploys.lib import rollout
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
+from deploys.lib.run import rollout
 
 
 def deploy() -> None:

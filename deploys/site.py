@@ -26,7 +26,7 @@ from deploys import (
     upper,
     web,
 )
-from deploys.lib import rollout
+from deploys.lib.run import rollout
 
 preflight.deploy()  # refuse what can be refused before any change
 base.deploy()  # account, directories, limits

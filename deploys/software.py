@@ -8,8 +8,10 @@ unpacked is recorded beside it, and not hashed again on every run.
 from collections.abc import Iterator
 
 from deploys import preflight
-from deploys.lib import fetch, rollout, topology
-from deploys.lib.secrets import resolve
+from deploys.lib.engine import fetch
+from deploys.lib.ground import topology
+from deploys.lib.ground.secrets import resolve
+from deploys.lib.run import rollout
 from facts.reports.look import Installed, State
 
 

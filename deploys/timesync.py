@@ -10,10 +10,10 @@ from pyinfra import host
 from pyinfra.api import FunctionCommand
 
 from deploys import preflight
-from deploys.lib import packages, rollout
-from deploys.lib.preflight import severe
-from deploys.lib.results import Result
-from deploys.lib.rollout import Gate, Progress
+from deploys.lib.ground.results import Result
+from deploys.lib.run import packages, rollout
+from deploys.lib.run.rollout import Gate, Progress
+from deploys.lib.survey.preflight import severe
 from facts import timesync
 from facts.reports.look import State
 

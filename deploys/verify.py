@@ -4,7 +4,7 @@
 
 Every host is asked in parallel, by two commands: the look, and the questions to its daemons (again,
 for two scrape intervals, where targets of the site are not up that may come up). Then everything is judged together
-(`lib/checks.py`) and printed once, on stderr, as pyinfra's messages are. A host with a failed check
+(`lib/survey/checks.py`) and printed once, on stderr, as pyinfra's messages are. A host with a failed check
 fails the run; so does one that cannot be reached. With `--limit` only the chosen hosts are asked,
 about the whole site as they see it.
 """
@@ -17,12 +17,14 @@ from pyinfra.api.output import format_text
 from pyinfra.context import ctx_state
 
 from deploys import preflight
-from deploys.lib import checks, rollout, verify_view
-from deploys.lib.durations import seconds
-from deploys.lib.look import look_at_host
-from deploys.lib.look_script import ROOT_HELP
-from deploys.lib.results import some
-from deploys.lib.rollout import Gate, Progress
+from deploys.lib.common import verify_view
+from deploys.lib.common.look_script import ROOT_HELP
+from deploys.lib.ground.durations import seconds
+from deploys.lib.ground.results import some
+from deploys.lib.run import rollout
+from deploys.lib.run.look import look_at_host
+from deploys.lib.run.rollout import Gate, Progress
+from deploys.lib.survey import checks
 from facts.probe import probe
 
 

@@ -5,13 +5,15 @@ another one, its own turns do that, host by host, and what the running ones stil
 """
 
 from deploys import preflight, software
-from deploys.lib import documents, rollout, web
-from deploys.lib.component import Component, Directory, File
-from deploys.lib.role import Role
-from deploys.lib.secrets import resolve
-from deploys.lib.service import installed
-from deploys.lib.site import Member, Site
-from deploys.lib.topology import WEB_DIR
+from deploys.lib.engine import documents
+from deploys.lib.engine.component import Component, Directory, File
+from deploys.lib.engine.role import Role
+from deploys.lib.engine.service import installed
+from deploys.lib.ground.secrets import resolve
+from deploys.lib.ground.topology import WEB_DIR
+from deploys.lib.run import rollout
+from deploys.lib.site import web
+from deploys.lib.site.members import Member, Site
 from facts.reports.look import State
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pyinfra.api import FactBase
 
-from deploys.lib.here import of_host
+from deploys.lib.survey.here import of_host
 from facts.reports.alertmanager import CALLS, Report, parse
 
 

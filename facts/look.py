@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyinfra.api import FactBase
 
-from deploys.lib.look_script import default_script
+from deploys.lib.common.look_script import default_script
 from facts.probe import SHELL, between, piped
 from facts.reports.look import parse
 

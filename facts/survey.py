@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyinfra.api import FactBase
 
-from deploys.lib.preflight import default_script
+from deploys.lib.survey.preflight import default_script
 from facts.reports.survey import parse
 
 

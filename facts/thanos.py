@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pyinfra.api import FactBase
 
-from deploys.lib import relations
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.here import of_host
+from deploys.lib.site import relations
+from deploys.lib.survey.here import of_host
 from facts.reports.thanos import (
     BLOCKS_FAILED,
     BLOCKS_LOADED,

@@ -13,8 +13,8 @@ import shlex
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from deploys.lib import topology
 from deploys.lib.daemons import UNITS
+from deploys.lib.ground import topology
 from facts import Reading, guarded, known_units
 
 MARK = "=== "

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from deploys.lib import topology
 from deploys.lib.daemons import DAEMONS
+from deploys.lib.ground import topology
 from facts import Reading, guarded, listeners
 from facts.reports.look import State
 

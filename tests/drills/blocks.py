@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from deploys.lib import derived, topology
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.site import Member, Site
+from deploys.lib.ground import topology
+from deploys.lib.site import derived
+from deploys.lib.site.members import Member, Site
 from facts.http import metrics
 from tests.drills.site import ask, get, on_all, shell, wait_for
 from tests.lab import hosts as lab_hosts

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploys.lib.site import Site
+from deploys.lib.site.members import Site
 from tests.drills import site as under_drill
 from tests.lab import hosts, plan
 

@@ -16,8 +16,8 @@ from typing import Self, TypeVar
 from urllib.parse import urlencode
 
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.settings import REPLICA_LABEL
-from deploys.lib.site import Member, Site
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import REPLICA_LABEL
 from tests.drills.site import client, fetch, interval, query, value
 
 T = TypeVar("T")

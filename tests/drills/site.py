@@ -24,10 +24,10 @@ from urllib.parse import urlsplit
 import requests
 
 from deploys.lib.daemons import UNITS
-from deploys.lib.durations import seconds
-from deploys.lib.load import site_from_dicts
-from deploys.lib.secrets import resolve
-from deploys.lib.site import Member, Site
+from deploys.lib.ground.durations import seconds
+from deploys.lib.ground.secrets import resolve
+from deploys.lib.site.members import Member, Site
+from deploys.lib.survey.load import site_from_dicts
 from tests.lab import hosts as lab_hosts
 from tests.lab import plan
 

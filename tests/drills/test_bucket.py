@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from deploys.lib import bucket
-from deploys.lib.site import Member, Site
+from deploys.lib.common import bucket
+from deploys.lib.site.members import Member, Site
 from tests.drills.site import (
     api,
     assert_untouched,

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from deploys.lib.daemons.prometheus import FLUSH_DEADLINE
-from deploys.lib.durations import seconds
-from deploys.lib.site import Site
+from deploys.lib.ground.durations import seconds
+from deploys.lib.site.members import Site
 from tests.drills.probe import Probe
 from tests.drills.site import (
     api,

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from deploys.lib import runs, topology
-from deploys.lib.lock import LOCK
-from deploys.lib.site import Site
+from deploys.lib.ground import topology
+from deploys.lib.ground.lock import LOCK
+from deploys.lib.run import runs
+from deploys.lib.site.members import Site
 from tests.drills.site import (
     ENVIRONMENT,
     RUN_SECONDS,

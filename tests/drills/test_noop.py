@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.site import Site
+from deploys.lib.site.members import Site
 from tests.drills.site import live_files, moved, run_site, units
 
 LOOKS = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.site import Member, Site
+from deploys.lib.site.members import Member, Site
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, on_all, run_site, shell, units, wait_for
 

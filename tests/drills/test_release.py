@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploys.lib import releases, topology
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.site import Site
+from deploys.lib.ground import topology
+from deploys.lib.site import releases
+from deploys.lib.site.members import Site
 from tests.drills.mirror import archive
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, on_all, run_site, shell, wait_for

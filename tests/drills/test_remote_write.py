@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
-from deploys.lib.site import Member, Site
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from facts.http import metric, metrics
 from tests.drills.site import (
     ask,

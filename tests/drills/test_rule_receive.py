@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from deploys.lib import derived, relations, topology
-from deploys.lib.durations import seconds
+from deploys.lib.ground import topology
+from deploys.lib.ground.durations import seconds
 from deploys.lib.roles import receive as receive_role
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
-from deploys.lib.site import Member, Site
+from deploys.lib.site import derived, relations
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.drills import blocks
 from tests.drills.site import (
     alerts,

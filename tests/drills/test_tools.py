@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from deploys.lib.durations import seconds
-from deploys.lib.site import Site
+from deploys.lib.ground.durations import seconds
+from deploys.lib.site.members import Site
 from tests.drills.site import (
     get,
     interval,

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from deploys.lib import rollout, web
-from deploys.lib.site import Site
+from deploys.lib.run import rollout
+from deploys.lib.site import web
+from deploys.lib.site.members import Site
 from tests.drills.probe import Probe
 from tests.drills.site import argv, healthy, moved, run_site, shell, units, wait_for
 

@@ -12,9 +12,10 @@ import bcrypt
 import pytest
 import requests
 
-from deploys.lib import topology, web
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.site import Member, Site
+from deploys.lib.ground import topology
+from deploys.lib.site import web
+from deploys.lib.site.members import Member, Site
 from tests.drills.probe import Probe
 from tests.drills.site import (
     HTTP_SECONDS,

@@ -40,8 +40,8 @@ from typing import Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from deploys.lib import releases
 from deploys.lib.daemons import DAEMONS, PRODUCTS
+from deploys.lib.site import releases
 
 UPSTREAM = "https://github.com"
 TIMEOUT = 5

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from deploys.lib import releases, topology
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.settings import Settings
+from deploys.lib.ground import topology
+from deploys.lib.site import releases
+from deploys.lib.site.settings import Settings
 from tests.drills import blocks
 from tests.drills.blocks import HOUR, STEP
 from tests.drills.site import ENVIRONMENT, load, shell, wait_for

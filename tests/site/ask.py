@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from deploys.lib import web
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.site import Member
+from deploys.lib.site import web
+from deploys.lib.site.members import Member
 from tests.site.inventory import connect, site
 
 T = TypeVar("T")

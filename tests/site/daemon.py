@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from deploys.lib import derived, faults, flags, releases, topology
+from deploys.lib.common import faults
+from deploys.lib.common.look_script import default_script
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.thanos import CAPNPROTO_PORT
-from deploys.lib.live import Live
-from deploys.lib.look_script import default_script
-from deploys.lib.site import Member, Site
+from deploys.lib.engine import flags
+from deploys.lib.ground import topology
+from deploys.lib.site import derived, releases
+from deploys.lib.site.live import Live
+from deploys.lib.site.members import Member, Site
 from facts.reports.look import parse
 from tests.site.ask import eventually, get, listing, metrics
 from tests.site.inventory import connect, only

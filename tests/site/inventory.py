@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 import testinfra
 from testinfra.host import Host
 
-from deploys.lib import ROOT, promql, relations, starter
+from deploys.lib import ROOT
+from deploys.lib.common import promql, starter
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.findings import SettingsErrors
-from deploys.lib.load import site_from_dicts
-from deploys.lib.site import Member, Site
+from deploys.lib.ground.findings import SettingsErrors
+from deploys.lib.site import relations
+from deploys.lib.site.members import Member, Site
+from deploys.lib.survey.load import site_from_dicts
 
 T = TypeVar("T")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deploys.lib import bucket
-from deploys.lib.secrets import resolve
-from deploys.lib.site import Member
+from deploys.lib.common import bucket
+from deploys.lib.ground.secrets import resolve
+from deploys.lib.site.members import Member
 from tests.site.inventory import connect
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from deploys.lib.durations import seconds
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
+from deploys.lib.ground.durations import seconds
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, metrics, query
 from tests.site.inventory import site as the_site
 

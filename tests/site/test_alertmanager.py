@@ -5,9 +5,10 @@ import shlex
 import pytest
 import yaml
 
-from deploys.lib import derived, topology
-from deploys.lib.durations import seconds
+from deploys.lib.ground import topology
+from deploys.lib.ground.durations import seconds
 from deploys.lib.roles.alertmanager import configuration as alertmanager_role
+from deploys.lib.site import derived
 from tests.site.ask import api, eventually, metric, metrics
 from tests.site.daemon import Daemon, look
 from tests.site.inventory import connect

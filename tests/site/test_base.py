@@ -2,8 +2,8 @@
 
 import re
 
-from deploys.lib import topology
 from deploys.lib.daemons import DAEMONS
+from deploys.lib.ground import topology
 from tests.site.ask import listing
 from tests.site.daemon import as_service_user
 from tests.site.inventory import only

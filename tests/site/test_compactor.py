@@ -1,7 +1,7 @@
 """The compactor: one, at work, and not halted."""
 
-from deploys.lib import topology
 from deploys.lib.daemons import DAEMONS
+from deploys.lib.ground import topology
 from facts.reports import thanos
 from tests.site.ask import eventually, metric
 from tests.site.daemon import Daemon, as_component

@@ -2,8 +2,9 @@
 
 import pytest
 
-from deploys.lib import kernel, topology
-from deploys.lib.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS, SYSCTL_FILE
+from deploys.lib.common import kernel
+from deploys.lib.ground import topology
+from deploys.lib.ground.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS, SYSCTL_FILE
 from tests.site.ask import listing
 from tests.site.daemon import expected_listeners, look
 from tests.site.inventory import only

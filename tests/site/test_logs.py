@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from deploys.lib import topology
 from deploys.lib.daemons import DAEMONS
+from deploys.lib.ground import topology
 from tests.site.ask import eventually, listing
 from tests.site.daemon import unit_properties
 from tests.site.inventory import connect

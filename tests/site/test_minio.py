@@ -2,8 +2,9 @@
 
 import pytest
 
-from deploys.lib import bucket, topology
-from deploys.lib.secrets import resolve
+from deploys.lib.common import bucket
+from deploys.lib.ground import topology
+from deploys.lib.ground.secrets import resolve
 from tests.site.ask import listing
 from tests.site.daemon import Daemon
 from tests.site.inventory import site as the_site

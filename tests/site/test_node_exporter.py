@@ -1,7 +1,7 @@
 """node_exporter on every host."""
 
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.durations import seconds
+from deploys.lib.ground.durations import seconds
 from tests.site.ask import eventually, metrics, query
 from tests.site.daemon import Daemon
 

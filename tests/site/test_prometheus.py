@@ -5,10 +5,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from deploys.lib import derived, topology
-from deploys.lib.durations import seconds
+from deploys.lib.ground import topology
+from deploys.lib.ground.durations import seconds
 from deploys.lib.roles.prometheus import alerts as prometheus_alerts
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
+from deploys.lib.site import derived
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, metric, metrics, query
 from tests.site.daemon import Daemon
 from tests.site.inventory import fresh, jobs, only

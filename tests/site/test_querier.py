@@ -3,9 +3,11 @@
 import pytest
 import yaml
 
-from deploys.lib import derived, promql, topology
-from deploys.lib.durations import seconds
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
+from deploys.lib.common import promql
+from deploys.lib.ground import topology
+from deploys.lib.ground.durations import seconds
+from deploys.lib.site import derived
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, query
 from tests.site.daemon import Daemon
 from tests.site.inventory import fresh, jobs, only, up

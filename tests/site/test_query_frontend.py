@@ -1,6 +1,6 @@
 """Every query frontend: queries go through it, and come back from its cache."""
 
-from deploys.lib import promql
+from deploys.lib.common import promql
 from tests.site.ask import api, eventually, metrics, query
 from tests.site.daemon import Daemon
 from tests.site.inventory import only, selectors

@@ -2,10 +2,11 @@
 
 import json
 
-from deploys.lib import derived, relations, topology
-from deploys.lib.durations import seconds
+from deploys.lib.ground import topology
+from deploys.lib.ground.durations import seconds
 from deploys.lib.roles import receive as receive_role
-from deploys.lib.settings import REPLICA_LABEL
+from deploys.lib.site import derived, relations
+from deploys.lib.site.settings import REPLICA_LABEL
 from tests.site.ask import eventually, metric, metrics, query
 from tests.site.daemon import Daemon
 from tests.site.inventory import only

@@ -2,10 +2,11 @@
 
 import yaml
 
-from deploys.lib import derived, relations, topology
-from deploys.lib.durations import seconds
+from deploys.lib.ground import topology
+from deploys.lib.ground.durations import seconds
 from deploys.lib.roles import rule as rule_role
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
+from deploys.lib.site import derived, relations
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, metric, query
 from tests.site.daemon import Daemon, look
 from tests.site.inventory import connect, only

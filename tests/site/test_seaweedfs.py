@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from deploys.lib import bucket, topology
-from deploys.lib.secrets import resolve
+from deploys.lib.common import bucket
+from deploys.lib.ground import topology
+from deploys.lib.ground.secrets import resolve
 from tests.site.ask import eventually, listing, metrics
 from tests.site.daemon import Daemon, expected_listeners, look
 from tests.site.inventory import site as the_site

@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from deploys.lib import topology, web
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.secrets import SecretError, for_host, is_secret, read_secret
+from deploys.lib.ground import topology
+from deploys.lib.ground.secrets import SecretError, for_host, is_secret, read_secret
+from deploys.lib.site import web
 from tests.site.ask import get, listing
 from tests.site.inventory import only, printed, with_input
 

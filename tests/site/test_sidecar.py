@@ -1,6 +1,7 @@
 """The Thanos sidecar of every Prometheus."""
 
-from deploys.lib import derived, topology
+from deploys.lib.ground import topology
+from deploys.lib.site import derived
 from tests.site.ask import eventually, metric
 from tests.site.daemon import Daemon, as_component
 from tests.site.inventory import only

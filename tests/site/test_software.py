@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from deploys.lib import releases, topology
+from deploys.lib.ground import topology
+from deploys.lib.site import releases
 from tests.site.ask import listing
 from tests.site.inventory import connect
 

@@ -1,7 +1,7 @@
 """Every store gateway: it has read the bucket, and queriers know it."""
 
-from deploys.lib import topology
 from deploys.lib.daemons import DAEMONS
+from deploys.lib.ground import topology
 from facts.reports import thanos
 from tests.site.ask import eventually, metric
 from tests.site.daemon import Daemon, as_component

@@ -2,10 +2,10 @@
 
 import pytest
 
-from deploys.lib import topology
-from deploys.lib.durations import seconds
+from deploys.lib.ground import topology
+from deploys.lib.ground.durations import seconds
 from deploys.lib.roles import upper as upper_role
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.site.ask import api, eventually, metric, query
 from tests.site.daemon import Daemon
 from tests.site.inventory import only

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import deploys.lib.roles  # noqa: F401  flags are rendered by what they say
-from deploys.lib import secrets
+from deploys.lib.ground import secrets
 
 DEAR = ("test_turns", "test_plan", "test_site_run", "test_seaweedfs", "test_references")
 """Modules that take longest: begun with first, so that no process is left alone with one."""

@@ -19,13 +19,16 @@ from tempfile import TemporaryDirectory
 import pyinfra_cli  # noqa: F401  first: it patches gevent in
 import pytest
 
-from deploys.lib import ROOT, bucket, checks, preflight, promql, roles, rollout
-from deploys.lib.component import Component, compare, stage_script, swap_script
-from deploys.lib.lock import LOCK
-from deploys.lib.look_script import default_script
-from deploys.lib.releases import RELEASES
-from deploys.lib.settings import Settings
-from deploys.lib.site import Member, Site
+from deploys.lib import ROOT, roles
+from deploys.lib.common import bucket, promql
+from deploys.lib.common.look_script import default_script
+from deploys.lib.engine.component import Component, compare, stage_script, swap_script
+from deploys.lib.ground.lock import LOCK
+from deploys.lib.run import rollout
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.releases import RELEASES
+from deploys.lib.site.settings import Settings
+from deploys.lib.survey import checks, preflight
 from facts.reports.look import State
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site

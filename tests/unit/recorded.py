@@ -24,9 +24,10 @@ from pyinfra.context import ctx_state
 from pyinfra_cli.cli import cli
 from pyinfra_cli.util import PYTHON_CODES
 
-from deploys.lib import plan, rollout, topology
-from deploys.lib.lock import LOCK
-from deploys.lib.topology import STAMPS, STATE
+from deploys.lib.ground import topology
+from deploys.lib.ground.lock import LOCK
+from deploys.lib.ground.topology import STAMPS, STATE
+from deploys.lib.run import plan, rollout
 from facts.probe import BEGIN, END
 from facts.reports.look import MARK, State
 from tests.unit.simulated import Host

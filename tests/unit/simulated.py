@@ -15,7 +15,14 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 
-from deploys.lib.topology import PORTS_FILE, PROMETHEUS_CONFIG, STAMP, STAMPS, STATE, UNIT_DIR
+from deploys.lib.ground.topology import (
+    PORTS_FILE,
+    PROMETHEUS_CONFIG,
+    STAMP,
+    STAMPS,
+    STATE,
+    UNIT_DIR,
+)
 from facts.reports.look import Installed, Path, Process, State
 
 IGNORED = {"set", "export", "[", "install", "unshare", "{", "}", "exit", "trap"}

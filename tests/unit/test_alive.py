@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from deploys.lib import alive, faults, rollout
-from deploys.lib.alive import Unit
+from deploys.lib.common import faults
 from deploys.lib.daemons import RECEIVE
-from deploys.lib.load import site_from_dicts
-from deploys.lib.rollout import Gate, Progress
+from deploys.lib.ground import alive
+from deploys.lib.ground.alive import Unit
+from deploys.lib.run import rollout
+from deploys.lib.run.rollout import Gate, Progress
+from deploys.lib.survey.load import site_from_dicts
 from facts.probe import Probe
 
 UP, AWAY, BETWEEN, FAILED = (

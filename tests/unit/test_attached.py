@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from deploys import base, logrotate
-from deploys.lib import checks, flags, preflight, roles, topology, units
-from deploys.lib.attached import DELAY, MAX_BLOCK, MIN_BLOCK
-from deploys.lib.findings import SettingsErrors
-from deploys.lib.load import site_from_dicts
+from deploys.lib import roles
+from deploys.lib.engine import flags, units
+from deploys.lib.ground import topology
+from deploys.lib.ground.findings import SettingsErrors
 from deploys.lib.roles import querier as querier_role
 from deploys.lib.roles import sidecar
 from deploys.lib.roles.prometheus import configuration
-from deploys.lib.settings import Settings
+from deploys.lib.site.settings import Settings
+from deploys.lib.survey import checks, preflight
+from deploys.lib.survey.attached import DELAY, MAX_BLOCK, MIN_BLOCK
+from deploys.lib.survey.load import site_from_dicts
 from facts.reports import prometheus, thanos
 from facts.reports.survey import Holder
 from tests.unit.example_site import example_site
@@ -144,7 +147,7 @@ def test_nothing_of_that_prometheus_is_in_it(monkeypatch):
 
 
 def test_a_bucket_that_is_a_directory_is_tried_as_that_account():
-    from deploys.lib import bucket
+    from deploys.lib.common import bucket
 
     given = {"type": "FILESYSTEM", "config": {"directory": "/srv/blocks"}}
     _, side = member(bucket_config=given)

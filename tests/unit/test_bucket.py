@@ -13,13 +13,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from deploys.lib import bucket, checks, flags, preflight, roles, uploads
-from deploys.lib.findings import SettingsErrors
-from deploys.lib.load import site_from_dicts
-from deploys.lib.preflight import View
+from deploys.lib import roles
+from deploys.lib.common import bucket
+from deploys.lib.engine import flags
+from deploys.lib.ground.findings import SettingsErrors
 from deploys.lib.roles import receive as receive_role
-from deploys.lib.settings import Settings
-from deploys.lib.site import Member
+from deploys.lib.roles import uploads
+from deploys.lib.site.members import Member
+from deploys.lib.site.settings import Settings
+from deploys.lib.survey import checks, preflight
+from deploys.lib.survey.load import site_from_dicts
+from deploys.lib.survey.preflight import View
 from facts.reports import survey, thanos
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK

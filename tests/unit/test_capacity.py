@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from example_site import example_site
 
-from deploys.lib import capacity, relations
-from deploys.lib.capacity import Seen, Usage, estimate, findings, table
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.roles.prometheus.verdicts import size
+from deploys.lib.site import relations
+from deploys.lib.survey import capacity
+from deploys.lib.survey.capacity import Seen, Usage, estimate, findings, table
 from tests.unit.recorded import BLANK, run_site
 
 GIB = 1 << 30

@@ -8,15 +8,17 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from deploys.lib import checks, faults, kernel, notifications, promql, topology, verify_view
+from deploys.lib.common import faults, kernel, promql, verify_view
+from deploys.lib.common.verify_view import Seen, View
 from deploys.lib.daemons import RECEIVE, of_groups
-from deploys.lib.flags import argv
-from deploys.lib.load import site_from_dicts
-from deploys.lib.notifications import Mailbox
-from deploys.lib.results import Result
+from deploys.lib.engine.flags import argv
+from deploys.lib.ground import topology
+from deploys.lib.ground.results import Result
 from deploys.lib.roles import upper as upper_role
-from deploys.lib.site import Site
-from deploys.lib.verify_view import Seen, View
+from deploys.lib.site.members import Site
+from deploys.lib.survey import checks, notifications
+from deploys.lib.survey.load import site_from_dicts
+from deploys.lib.survey.notifications import Mailbox
 from facts.http import Answer
 from facts.reports import alertmanager, prometheus, thanos
 from facts.reports.look import MARK, Process, State

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from deploys.lib import component as c
+from deploys.lib.engine import component as c
 from facts.reports.look import Path, Process, State
 
 CONFIG = "/etc/prometheus/prometheus.yml"

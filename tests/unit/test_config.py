@@ -11,15 +11,17 @@ import pytest
 import yaml
 from example_site import example_site
 
-from deploys.lib import documents, starter, topology
+from deploys.lib.common import starter
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.durations import seconds
+from deploys.lib.engine import documents
+from deploys.lib.ground import topology
+from deploys.lib.ground.durations import seconds
 from deploys.lib.roles import querier as querier_role
 from deploys.lib.roles import upper as upper_role
 from deploys.lib.roles.alertmanager import configuration as alertmanager_role
 from deploys.lib.roles.prometheus import alerts as prometheus_alerts
 from deploys.lib.roles.prometheus import configuration
-from deploys.lib.site import Site
+from deploys.lib.site.members import Site
 
 
 def prometheus(site: Site | None = None, name: str = "prom-1", **data):

@@ -6,7 +6,6 @@ from dataclasses import MISSING, fields, replace
 
 import pytest
 
-from deploys.lib import flags
 from deploys.lib.daemons import DAEMONS, GROUPS, PRODUCTS
 from deploys.lib.daemons.declare import (
     Common,
@@ -18,8 +17,9 @@ from deploys.lib.daemons.declare import (
     Setting,
     Timing,
 )
-from deploys.lib.role import ROLES
-from deploys.lib.settings import PROFILES, Settings
+from deploys.lib.engine import flags
+from deploys.lib.engine.role import ROLES
+from deploys.lib.site.settings import PROFILES, Settings
 
 
 def required(what: type) -> list[str]:

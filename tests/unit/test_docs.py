@@ -6,7 +6,7 @@ import ast
 import re
 
 from deploys.lib import ROOT
-from deploys.lib.preflight import CHECKS
+from deploys.lib.survey.preflight import CHECKS
 
 
 def test_odd_hosts_are_the_cases_of_tests_odd() -> None:

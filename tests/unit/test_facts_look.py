@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib.look_script import default_script
+from deploys.lib.common.look_script import default_script
 from facts import timesync
 from facts.reports.look import SECTIONS, parse, sections
 from tests.unit.recorded import BLANK, print_look

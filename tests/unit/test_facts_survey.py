@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib.preflight import default_script
+from deploys.lib.survey.preflight import default_script
 from facts.reports.survey import AT_ONCE, Host, parse, script
 
 DATA = Path(__file__).parent / "data" / "facts"

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 
 from deploys import firewall
-from deploys.lib.component import compare
-from deploys.lib.findings import SettingsErrors
-from deploys.lib.load import site_from_dicts
-from deploys.lib.site import Site
-from deploys.lib.site_checks import _check_firewall
-from deploys.lib.topology import FIREWALL
+from deploys.lib.engine.component import compare
+from deploys.lib.ground.findings import SettingsErrors
+from deploys.lib.ground.topology import FIREWALL
+from deploys.lib.site.members import Site
+from deploys.lib.survey.load import site_from_dicts
+from deploys.lib.survey.site_checks import _check_firewall
 from facts.reports.look import Path
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from example_site import example_site
 
-from deploys.lib import flags
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.declare import GO_DURATION, PROMETHEUS_DURATION
-from deploys.lib.releases import RELEASES
+from deploys.lib.engine import flags
 from deploys.lib.roles import upper as upper_role
 from deploys.lib.roles.prometheus import configuration, verdicts
-from deploys.lib.settings import Settings
-from deploys.lib.site import Site
+from deploys.lib.site.members import Site
+from deploys.lib.site.releases import RELEASES
+from deploys.lib.site.settings import Settings
 from tests.unit.recorded import BLANK
 
 DATA = Path(__file__).parent / "data" / "flags"

@@ -30,21 +30,23 @@ from hypothesis import strategies as st
 from pyinfra.api.exceptions import FactProcessError
 
 import deploys
-from deploys.lib import bucket, capacity, checks, preflight, rollout
-from deploys.lib.component import compare, directories_script, stage_script, swap_script
+from deploys.lib.common import bucket
 from deploys.lib.daemons import GROUPS
-from deploys.lib.findings import Finding, SettingsErrors, describe
-from deploys.lib.flags import FlagError
-from deploys.lib.load import site_from_dicts
-from deploys.lib.results import Result
+from deploys.lib.engine.component import compare, directories_script, stage_script, swap_script
+from deploys.lib.engine.flags import FlagError
+from deploys.lib.ground.findings import Finding, SettingsErrors, describe
+from deploys.lib.ground.results import Result
+from deploys.lib.ground.secrets import SecretError, read_secret
 from deploys.lib.roles import rule as rule_role
 from deploys.lib.roles import upper as upper_role
 from deploys.lib.roles.alertmanager import configuration as alertmanager_role
 from deploys.lib.roles.prometheus import alerts as prometheus_alerts
 from deploys.lib.roles.prometheus import configuration
-from deploys.lib.rollout import Role
-from deploys.lib.secrets import SecretError, read_secret
-from deploys.lib.settings import Settings
+from deploys.lib.run import rollout
+from deploys.lib.run.rollout import Role
+from deploys.lib.site.settings import Settings
+from deploys.lib.survey import capacity, checks, preflight
+from deploys.lib.survey.load import site_from_dicts
 from facts import kernel, listeners, timesync
 from facts.http import Sample, metrics, split
 from facts.reports import alertmanager, look, prometheus, survey, thanos

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from deploys.lib import gates, roles, rollout
-from deploys.lib.rollout import Gate, Progress
+from deploys.lib import roles
+from deploys.lib.engine import gates
+from deploys.lib.run import rollout
+from deploys.lib.run.rollout import Gate, Progress
 from tests.unit.example_site import example_site
 
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from deploys.lib import kernel, topology
+from deploys.lib.common import kernel
+from deploys.lib.common.look_script import default_script
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.thanos import CAPNPROTO_PORT
-from deploys.lib.look_script import default_script
-from deploys.lib.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
+from deploys.lib.ground import topology
+from deploys.lib.ground.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
 from facts.reports.look import parse
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, print_look, run_site

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -53,14 +54,38 @@ def test_imports_stand_at_the_top():
     assert not late
 
 
-ENGINE = (
-    *("alive", "ask", "component", "daemons/declare", "fetch", "flags", "gates", "live", "lock"),
-    *("look", "plan", "role", "rollout", "runs", "service", "units"),
-)
+LAYERS = ("ground", "daemons", "site", "common", "engine", "roles", "survey", "run")
+"""The packages below deploys/lib, from the ground up. The facts stand where their imports put them."""
 
 
-@pytest.mark.parametrize("module", ENGINE)
+def test_packages_stand_on_those_below():
+    def layer(module: str) -> int:
+        part = module.removeprefix("deploys.lib.").partition(".")[0]
+        return (
+            LAYERS.index(part) if part in LAYERS else -1 if module == "deploys.lib" else len(LAYERS)
+        )
+
+    upward = [
+        f"{module} imports {other}"
+        for module in FILES
+        if module.startswith("deploys.lib.")
+        for other in imports(module)
+        if not other.startswith("facts") and layer(other) > layer(module)
+    ]
+    assert not upward
+    assert {path.name for path in (ROOT / "deploys/lib").iterdir() if path.is_dir()} - {
+        "__pycache__"
+    } == set(LAYERS)
+
+
+NAMELESS = [
+    *(module for module in FILES if re.match(r"deploys\.lib\.(engine|run)\.", module)),
+    *("deploys.lib.daemons.declare", "deploys.lib.ground.lock", "deploys.lib.site.live"),
+]
+
+
+@pytest.mark.parametrize("module", NAMELESS)
 def test_the_engine_names_no_daemon(module):
-    text = (ROOT / f"deploys/lib/{module}.py").read_text()
+    text = FILES[module].read_text()
     names = {*DAEMONS, *GROUPS, *(daemon.unit for daemon in DAEMONS.values())}
     assert not [name for name in names if f'"{name}"' in text or f"'{name}'" in text]

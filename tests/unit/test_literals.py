@@ -2,8 +2,8 @@
 
 import pytest
 
-from deploys.lib import site_checks
-from deploys.lib.findings import Finding
+from deploys.lib.ground.findings import Finding
+from deploys.lib.survey import site_checks
 
 
 def found(setting, value):

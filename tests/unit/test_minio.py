@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from deploys.lib import bucket, roles, topology
-from deploys.lib.component import Component
+from deploys.lib import roles
+from deploys.lib.common import bucket
 from deploys.lib.daemons import MINIO
-from deploys.lib.findings import SettingsErrors
-from deploys.lib.load import site_from_dicts
+from deploys.lib.engine.component import Component
+from deploys.lib.ground import topology
+from deploys.lib.ground.findings import SettingsErrors
 from deploys.lib.roles import minio
+from deploys.lib.survey.load import site_from_dicts
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK
 

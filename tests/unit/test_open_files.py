@@ -9,15 +9,15 @@ import sys
 
 import pytest
 
-from deploys.lib.load import chosen
-from deploys.lib.open_files import PER_HOST, SPARE
+from deploys.lib.ground.open_files import PER_HOST, SPARE
+from deploys.lib.survey.load import chosen
 from tests.unit.recorded import ROOT
 
 INVENTORY = 'node_exporter = [(f"h-{i}", {"ssh_hostname": "127.0.0.1"}) for i in range(100)]\n'
 CALL = """
 import os
 import resource
-from deploys.lib.open_files import make_room
+from deploys.lib.ground.open_files import make_room
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
 print(make_room(100), resource.getrlimit(resource.RLIMIT_NOFILE))
 """

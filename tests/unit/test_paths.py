@@ -12,11 +12,13 @@ from dataclasses import replace
 import pytest
 
 import deploys
-from deploys.lib import checks, paths, preflight, rollout, topology
-from deploys.lib import component as c
 from deploys.lib.daemons import directories
-from deploys.lib.settings import HIDDEN
-from deploys.lib.templates import template
+from deploys.lib.engine import component as c
+from deploys.lib.ground import topology
+from deploys.lib.ground.templates import template
+from deploys.lib.run import rollout
+from deploys.lib.site.settings import HIDDEN
+from deploys.lib.survey import checks, paths, preflight
 from facts.reports import look, survey
 from facts.reports.look import Path, Process, State
 from tests.unit.example_site import example_site
@@ -318,7 +320,7 @@ def test_a_link_to_no_directory_is_said_once_and_ends_the_run(run):
 
 
 def test_what_is_hidden_is_asked_about():
-    from deploys.lib.look_script import default_script
+    from deploys.lib.common.look_script import default_script
 
     links = default_script().partition(f"{look.MARK}links")[2].partition(f"{look.MARK}paths")[0]
     assert all(f" {place} " in links for place in (*HIDDEN, "/opt", topology.BIN_DIR))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from deploys.lib import component as c
+from deploys.lib.engine import component as c
 from facts.reports.look import Path, Process
 from tests.unit.recorded import BLANK, INVENTORY, run_site
 from tests.unit.simulated import Host
@@ -224,7 +224,7 @@ def test_what_is_going_to_be_refused_comes_first(run, monkeypatch):
             raise ValueError("no archive for it")
         return []
 
-    monkeypatch.setattr("deploys.lib.fetch.lacking", refuse)
+    monkeypatch.setattr("deploys.lib.engine.fetch.lacking", refuse)
     for options in ({}, {"dry": True}, {"json": True}):
         arguments = [f"--{name}" for name in options]
         plan = run(*arguments, "--limit", "alertmanager", yes=False, hosts={})
@@ -242,8 +242,8 @@ def test_offline_plans_fetch_nothing(run, monkeypatch):
     def fetched(*arguments):
         raise AssertionError("a plan fetched an archive")
 
-    monkeypatch.setattr("deploys.lib.fetch.cached", fetched)
-    monkeypatch.setattr("deploys.lib.fetch.unavailable", lambda *arguments: "")
+    monkeypatch.setattr("deploys.lib.engine.fetch.cached", fetched)
+    monkeypatch.setattr("deploys.lib.engine.fetch.unavailable", lambda *arguments: "")
     plan = run("--dry", "--limit", "store-1", yes=False, data="offline = True\n")
     assert plan.rc == 0 and "upload node_exporter-" in plan.output, plan.output
 

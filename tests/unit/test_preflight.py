@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from deploys.lib import preflight
 from deploys.lib.daemons import PRODUCTS
-from deploys.lib.load import site_from_dicts
-from deploys.lib.preflight import CHECKS, View, judge, table
-from deploys.lib.site import Site
-from deploys.lib.topology import join
+from deploys.lib.ground.topology import join
+from deploys.lib.site.members import Site
+from deploys.lib.survey import preflight
+from deploys.lib.survey.load import site_from_dicts
+from deploys.lib.survey.preflight import CHECKS, View, judge, table
 from facts.reports.survey import Chain, Directory, Holder, Room, UnitFile
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, ROOT, print_survey, run_site

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from deploys.lib import releases
 from deploys.lib.daemons import PRODUCTS
+from deploys.lib.site import releases
 from tests.lab import archives
 
 SHA = "ab" * 32

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from deploys.lib import alive, lock, runs
+from deploys.lib.ground import alive, lock
+from deploys.lib.run import runs
 from tests.unit.recorded import BLANK, run_site
 
 OTHER = lock.Holder(

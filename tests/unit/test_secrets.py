@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from deploys.lib import secrets
-from deploys.lib.secrets import Redacting, read_secret, redact
+from deploys.lib.ground import secrets
+from deploys.lib.ground.secrets import Redacting, read_secret, redact
 
 VALUE = 'correct "horse" & staple'
 

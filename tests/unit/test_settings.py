@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from pyinfra.api import Inventory
 
-from deploys.lib import findings, secrets, site_checks
-from deploys.lib.durations import seconds, written
-from deploys.lib.findings import Finding, SettingsErrors, describe
-from deploys.lib.load import check_limit, load_site, site_from_dicts
+from deploys.lib.ground import findings, secrets
+from deploys.lib.ground.durations import seconds, written
+from deploys.lib.ground.findings import Finding, SettingsErrors, describe
+from deploys.lib.ground.secrets import SecretError, resolve
 from deploys.lib.roles import rule as rule_role
 from deploys.lib.roles.alertmanager import configuration as alertmanager_role
 from deploys.lib.roles.prometheus import alerts as prometheus_alerts
 from deploys.lib.roles.prometheus import configuration
-from deploys.lib.secrets import SecretError, resolve
-from deploys.lib.settings import PROFILES, Settings
+from deploys.lib.site.settings import PROFILES, Settings
+from deploys.lib.survey import site_checks
+from deploys.lib.survey.load import check_limit, load_site, site_from_dicts
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAK = "hunter2-very-secret"

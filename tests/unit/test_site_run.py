@@ -11,7 +11,7 @@ import yaml
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.context import ctx_state
 
-from deploys.lib import plan
+from deploys.lib.run import plan
 from facts.reports.look import Path, Process
 from tests.unit.recorded import BLANK, ROOT, run_site
 
@@ -352,7 +352,7 @@ def test_every_role_can_be_run_alone(path):
 def test_an_archive_goes_up_by_the_way_that_a_host_has(run, monkeypatch, ways, rc):
     """A host without any fails alone."""
     archive = (File(__file__), "0" * 64)
-    monkeypatch.setattr("deploys.lib.fetch.cached", lambda *arguments: archive)
+    monkeypatch.setattr("deploys.lib.engine.fetch.cached", lambda *arguments: archive)
     key = "ssh_file_transfer_protocol"
 
     def put(host, path):

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from deploys.lib import fetch, releases, source, topology
-from deploys.lib.preflight import View
+from deploys.lib.engine import fetch
+from deploys.lib.ground import topology
+from deploys.lib.site import releases
+from deploys.lib.survey import source
+from deploys.lib.survey.preflight import View
 from facts.reports.look import Installed
 from facts.reports.survey import Host
 from tests.unit.example_site import example_site

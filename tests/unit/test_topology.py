@@ -2,10 +2,10 @@
 
 import pytest
 
-from deploys.lib import topology
 from deploys.lib.daemons import DAEMONS, of_groups
-from deploys.lib.settings import Settings
-from deploys.lib.topology import Endpoint
+from deploys.lib.ground import topology
+from deploys.lib.ground.topology import Endpoint
+from deploys.lib.site.settings import Settings
 
 
 def test_names_are_the_documents():

@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from deploys.lib import flags, plan, roles, rollout
-from deploys.lib.ask import AT_ONCE, at_once, script, side_by_side
-from deploys.lib.live import ARGV, Live
+from deploys.lib import roles
+from deploys.lib.engine import flags
+from deploys.lib.engine.ask import AT_ONCE, at_once, script, side_by_side
+from deploys.lib.run import plan, rollout
+from deploys.lib.site.live import ARGV, Live
 from facts.http import Call
 from facts.reports.look import Process, State, sections
 from tests.unit.example_site import example_site

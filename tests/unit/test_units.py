@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from example_site import example_site
 
-from deploys.lib import units
 from deploys.lib.daemons import DAEMONS
+from deploys.lib.engine import units
 from tests.unit.recorded import BLANK
 
 DEBIAN = {"bullseye": 247, "bookworm": 252, "trixie": 257}

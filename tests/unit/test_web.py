@@ -19,14 +19,15 @@ from cryptography.x509.oid import NameOID
 from example_site import example_site
 
 import deploys.web
-from deploys.lib import ask, flags, units, web
-from deploys.lib.component import Change, Component, compare, swap_script
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.findings import SettingsErrors
-from deploys.lib.load import site_from_dicts
+from deploys.lib.engine import ask, flags, units
+from deploys.lib.engine.component import Change, Component, compare, swap_script
+from deploys.lib.ground.findings import SettingsErrors
+from deploys.lib.ground.secrets import resolve
 from deploys.lib.roles.prometheus import configuration
-from deploys.lib.secrets import resolve
-from deploys.lib.site import Member, Site
+from deploys.lib.site import web
+from deploys.lib.site.members import Member, Site
+from deploys.lib.survey.load import site_from_dicts
 from facts.http import Call, split
 from facts.reports.look import Path as Seen
 from facts.reports.look import Process, State

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from deploys.lib import topology
 from deploys.lib.daemons.alertmanager import ALERTMANAGER, ALERTMANAGER_PRODUCT
 from deploys.lib.daemons.declare import Daemon
 from deploys.lib.daemons.exporters import (
@@ -27,6 +26,7 @@ from deploys.lib.daemons.thanos import (
     STORE,
     THANOS,
 )
+from deploys.lib.ground import topology
 
 GROUPS: dict[str, str] = {
     "prometheus": "a Prometheus replica and its Thanos sidecar",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deploys.lib import topology
 from deploys.lib.daemons.declare import (
     EXTERNAL_URL,
     HERE,
@@ -17,6 +16,7 @@ from deploys.lib.daemons.declare import (
     Product,
     read_as,
 )
+from deploys.lib.ground import topology
 from facts.reports import alertmanager
 
 ALERTMANAGER_PRODUCT = Product(

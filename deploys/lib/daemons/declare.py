@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from deploys.lib.durations import go_seconds, seconds
-from deploys.lib.topology import BIN_DIR
+from deploys.lib.ground.durations import go_seconds, seconds
+from deploys.lib.ground.topology import BIN_DIR
 from facts.http import Call
 
 # --- What is released -----------------------------------------------------------------------------

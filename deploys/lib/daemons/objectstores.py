@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deploys.lib import topology
 from deploys.lib.daemons.declare import (
     Daemon,
     Flag,
@@ -10,6 +9,7 @@ from deploys.lib.daemons.declare import (
     Port,
     Product,
 )
+from deploys.lib.ground import topology
 from facts.reports.plain import plain_calls, read_plain
 
 SEAWEEDFS_PRODUCT = Product(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deploys.lib import topology
 from deploys.lib.daemons.declare import (
     EXTERNAL_URL,
     HERE,
@@ -19,6 +18,7 @@ from deploys.lib.daemons.declare import (
     Timing,
     read_as,
 )
+from deploys.lib.ground import topology
 from facts.reports import prometheus
 
 PROMETHEUS_PRODUCT = Product(

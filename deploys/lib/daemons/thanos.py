@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deploys.lib import topology
 from deploys.lib.daemons.declare import (
     BUCKET,
     DELETE,
@@ -24,6 +23,7 @@ from deploys.lib.daemons.declare import (
     read_as,
 )
 from deploys.lib.daemons.prometheus import PROMETHEUS
+from deploys.lib.ground import topology
 from facts.reports import thanos
 
 THANOS = Product(

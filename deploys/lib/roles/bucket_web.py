@@ -5,13 +5,14 @@ Nobody waits for it. A new flag, release or key is a restart.
 
 from __future__ import annotations
 
-from deploys.lib import daemons, gates, service
-from deploys.lib.component import Component
-from deploys.lib.role import Gate, Progress, Role, nobody
+from deploys.lib import daemons
+from deploys.lib.engine import gates, service
+from deploys.lib.engine.component import Component
+from deploys.lib.engine.role import Gate, Progress, Role, nobody
+from deploys.lib.engine.service import thanos_directories
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
-from deploys.lib.service import thanos_directories
-from deploys.lib.site import Member, Site
+from deploys.lib.site.members import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
 

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploys.lib import (
-    daemons,
-    gates,
-    service,
-    starter,
-    verify_view,
-)
-from deploys.lib.component import Component
+from deploys.lib import daemons
+from deploys.lib.common import starter, verify_view
+from deploys.lib.common.verify_view import View
 from deploys.lib.daemons.declare import Value
-from deploys.lib.documents import Data
-from deploys.lib.results import Result
-from deploys.lib.role import Gate, Progress, Role, nobody
+from deploys.lib.engine import gates, service
+from deploys.lib.engine.component import Component
+from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import Gate, Progress, Role, nobody
+from deploys.lib.engine.service import thanos_directories
+from deploys.lib.ground.results import Result
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
-from deploys.lib.service import thanos_directories
-from deploys.lib.site import Member, Site
-from deploys.lib.verify_view import View
+from deploys.lib.site.members import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
 

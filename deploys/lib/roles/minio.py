@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 import re
 
-from deploys.lib import bucket, daemons, service, starter, topology
-from deploys.lib.ask import script
-from deploys.lib.component import Component, Directory, File
-from deploys.lib.documents import Data
-from deploys.lib.role import Gate, Progress, Role, nobody
-from deploys.lib.service import data_directories
-from deploys.lib.site import Member, Site
-from deploys.lib.templates import template
+from deploys.lib import daemons
+from deploys.lib.common import bucket, starter
+from deploys.lib.engine import service
+from deploys.lib.engine.ask import script
+from deploys.lib.engine.component import Component, Directory, File
+from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import Gate, Progress, Role, nobody
+from deploys.lib.engine.service import data_directories
+from deploys.lib.ground import topology
+from deploys.lib.ground.templates import template
+from deploys.lib.site.members import Member, Site
 from facts.http import NO_ANSWER, Call, split
 from facts.reports.look import State
 

@@ -5,11 +5,12 @@ A new flag or release goes to one living host first, and stops there where it do
 
 from __future__ import annotations
 
-from deploys.lib import daemons, service
-from deploys.lib.ask import script
+from deploys.lib import daemons
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.role import Gate, Progress, Role, nobody
-from deploys.lib.site import Member, Site
+from deploys.lib.engine import service
+from deploys.lib.engine.ask import script
+from deploys.lib.engine.role import Gate, Progress, Role, nobody
+from deploys.lib.site.members import Member, Site
 from facts.http import NO_ANSWER, Call, only_metrics, split
 from facts.reports.look import State
 

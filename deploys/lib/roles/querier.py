@@ -10,26 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from deploys.lib import (
-    daemons,
-    derived,
-    documents,
-    flags,
-    promql,
-    service,
-    topology,
-    verify_view,
-)
-from deploys.lib.ask import at_once, script
-from deploys.lib.component import Component, Directory
+from deploys.lib import daemons
+from deploys.lib.common import promql, verify_view
+from deploys.lib.common.verify_view import View
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.documents import Data
-from deploys.lib.results import Daemon, Result, some
-from deploys.lib.role import Gate, Progress, Role, alike
+from deploys.lib.engine import documents, flags, service
+from deploys.lib.engine.ask import at_once, script
+from deploys.lib.engine.component import Component, Directory
+from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import Gate, Progress, Role, alike
+from deploys.lib.ground import topology
+from deploys.lib.ground.results import Daemon, Result, some
 from deploys.lib.roles.prometheus import PROMETHEUS
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
-from deploys.lib.site import Member, Site
-from deploys.lib.verify_view import View
+from deploys.lib.site import derived
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from facts.http import NO_ANSWER, TIMED_OUT, Call, split
 from facts.reports import thanos
 from facts.reports.look import State

@@ -8,25 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploys.lib import (
-    daemons,
-    derived,
-    documents,
-    gates,
-    service,
-    topology,
-    verify_view,
-    web,
-)
-from deploys.lib.component import Component
+from deploys.lib import daemons
+from deploys.lib.common import verify_view
+from deploys.lib.common.verify_view import View
 from deploys.lib.daemons.declare import Value
-from deploys.lib.documents import Data
-from deploys.lib.results import Result
-from deploys.lib.role import Gate, Progress, Role, alike
+from deploys.lib.engine import documents, gates, service
+from deploys.lib.engine.component import Component
+from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import Gate, Progress, Role, alike
+from deploys.lib.engine.service import thanos_directories
+from deploys.lib.ground import topology
+from deploys.lib.ground.results import Result
 from deploys.lib.roles.querier import QUERIER
-from deploys.lib.service import thanos_directories
-from deploys.lib.site import Member, Site
-from deploys.lib.verify_view import View
+from deploys.lib.site import derived, web
+from deploys.lib.site.members import Member, Site
 from facts.http import NO_ANSWER
 from facts.reports import thanos
 from facts.reports.look import State

@@ -13,29 +13,24 @@ import json
 from collections.abc import Iterator
 from functools import partial
 
-from deploys.lib import (
-    bucket_checks,
-    daemons,
-    derived,
-    gates,
-    releases,
-    service,
-    starter,
-    topology,
-    verify_view,
-)
-from deploys.lib.component import Component, File
+from deploys.lib import daemons
+from deploys.lib.common import starter, verify_view
+from deploys.lib.common.verify_view import View
 from deploys.lib.daemons.declare import Value
-from deploys.lib.documents import Data
-from deploys.lib.durations import seconds
-from deploys.lib.findings import Finding, host_finding
-from deploys.lib.results import Result
-from deploys.lib.role import Gate, Progress, Role
+from deploys.lib.engine import gates, service
+from deploys.lib.engine.component import Component, File
+from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import Gate, Progress, Role
+from deploys.lib.engine.service import thanos_directories
+from deploys.lib.ground import topology
+from deploys.lib.ground.durations import seconds
+from deploys.lib.ground.findings import Finding, host_finding
+from deploys.lib.ground.results import Result
+from deploys.lib.roles import bucket_checks
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
-from deploys.lib.service import thanos_directories
-from deploys.lib.site import Member, Site
-from deploys.lib.verify_view import View
+from deploys.lib.site import derived, releases
+from deploys.lib.site.members import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
 

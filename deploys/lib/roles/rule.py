@@ -14,29 +14,23 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from deploys.lib import (
-    daemons,
-    derived,
-    documents,
-    gates,
-    service,
-    starter,
-    topology,
-    verify_view,
-    web,
-)
-from deploys.lib.component import Component, Directory, File
+from deploys.lib import daemons
+from deploys.lib.common import starter, verify_view
+from deploys.lib.common.verify_view import View
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.declare import Value
-from deploys.lib.documents import Data
-from deploys.lib.durations import seconds
-from deploys.lib.findings import Finding, host_finding
-from deploys.lib.results import Result, some
-from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
+from deploys.lib.engine import documents, gates, service
+from deploys.lib.engine.component import Component, Directory, File
+from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import PATIENCE, Gate, Progress, Role, alike
+from deploys.lib.engine.service import installed, thanos_directories
+from deploys.lib.ground import topology
+from deploys.lib.ground.durations import seconds
+from deploys.lib.ground.findings import Finding, host_finding
+from deploys.lib.ground.results import Result, some
 from deploys.lib.roles.querier import QUERIER
-from deploys.lib.service import installed, thanos_directories
-from deploys.lib.site import Member, Site
-from deploys.lib.verify_view import View
+from deploys.lib.site import derived, web
+from deploys.lib.site.members import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
 

@@ -19,14 +19,17 @@ from cryptography import x509  # comes with paramiko
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from deploys.lib import bucket, daemons, service, starter, topology
-from deploys.lib.ask import script
-from deploys.lib.component import Component, Directory, File
-from deploys.lib.documents import Data
-from deploys.lib.role import Gate, Progress, Role, nobody
-from deploys.lib.secrets import lacking
-from deploys.lib.service import data_directories
-from deploys.lib.site import Member, Site
+from deploys.lib import daemons
+from deploys.lib.common import bucket, starter
+from deploys.lib.engine import service
+from deploys.lib.engine.ask import script
+from deploys.lib.engine.component import Component, Directory, File
+from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import Gate, Progress, Role, nobody
+from deploys.lib.engine.service import data_directories
+from deploys.lib.ground import topology
+from deploys.lib.ground.secrets import lacking
+from deploys.lib.site.members import Member, Site
 from facts import http
 from facts.http import NO_ANSWER, Call, metrics, only_metrics, split
 from facts.reports.look import State

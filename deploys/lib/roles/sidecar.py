@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from deploys.lib import daemons, gates, service
-from deploys.lib.component import Component
-from deploys.lib.findings import Finding, host_finding
-from deploys.lib.role import Gate, Progress, Role, nobody
-from deploys.lib.service import thanos_directories
-from deploys.lib.site import Member, Site
+from deploys.lib import daemons
+from deploys.lib.engine import gates, service
+from deploys.lib.engine.component import Component
+from deploys.lib.engine.role import Gate, Progress, Role, nobody
+from deploys.lib.engine.service import thanos_directories
+from deploys.lib.ground.findings import Finding, host_finding
+from deploys.lib.site.members import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
 

@@ -10,25 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-from deploys.lib import (
-    daemons,
-    documents,
-    gates,
-    service,
-    topology,
-    verify_view,
-)
-from deploys.lib.component import Component
+from deploys.lib import daemons
+from deploys.lib.common import verify_view
+from deploys.lib.common.verify_view import View
 from deploys.lib.daemons.declare import Value
-from deploys.lib.findings import Finding, host_finding
-from deploys.lib.results import Result
-from deploys.lib.role import Gate, Progress, Role
+from deploys.lib.engine import documents, gates, service
+from deploys.lib.engine.component import Component
+from deploys.lib.engine.role import Gate, Progress, Role
+from deploys.lib.engine.service import thanos_directories
+from deploys.lib.ground import topology
+from deploys.lib.ground.findings import Finding, host_finding
+from deploys.lib.ground.results import Result
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
-from deploys.lib.service import thanos_directories
-from deploys.lib.settings import when
-from deploys.lib.site import Member, Site
-from deploys.lib.verify_view import View
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import when
 from facts.reports import thanos
 from facts.reports.look import State
 

@@ -9,23 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploys.lib import (
-    daemons,
-    gates,
-    service,
-    starter,
-    verify_view,
-)
-from deploys.lib.component import Component
+from deploys.lib import daemons
+from deploys.lib.common import starter, verify_view
+from deploys.lib.common.verify_view import View
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.documents import Data
-from deploys.lib.results import Result
-from deploys.lib.role import Gate, Role, nobody
+from deploys.lib.engine import gates, service
+from deploys.lib.engine.component import Component
+from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import Gate, Role, nobody
+from deploys.lib.ground.results import Result
 from deploys.lib.roles import prometheus
 from deploys.lib.roles.prometheus import alerts, configuration, verdicts
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
-from deploys.lib.site import Member, Site
-from deploys.lib.verify_view import View
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from facts.reports import prometheus as reports_prometheus
 from facts.reports.look import State
 

@@ -11,30 +11,23 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from deploys.lib import (
-    daemons,
-    derived,
-    documents,
-    flags,
-    gates,
-    routing,
-    service,
-    starter,
-    topology,
-    verify_view,
-)
-from deploys.lib.ask import at_once, script
-from deploys.lib.component import Component, Directory, File
+from deploys.lib import daemons
+from deploys.lib.common import starter, verify_view
+from deploys.lib.common.verify_view import View
 from deploys.lib.daemons.declare import Value
-from deploys.lib.documents import Data
-from deploys.lib.live import flag_value
-from deploys.lib.results import Result, some
-from deploys.lib.role import Gate, Progress, Role
+from deploys.lib.engine import documents, flags, gates, service
+from deploys.lib.engine.ask import at_once, script
+from deploys.lib.engine.component import Component, Directory, File
+from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import Gate, Progress, Role
+from deploys.lib.engine.service import data_directories, installed
+from deploys.lib.ground import routing, topology
+from deploys.lib.ground.results import Result, some
+from deploys.lib.ground.secrets import lacking, leaves
 from deploys.lib.roles.alertmanager import configuration, findings
-from deploys.lib.secrets import lacking, leaves
-from deploys.lib.service import data_directories, installed
-from deploys.lib.site import Member, Site
-from deploys.lib.verify_view import View
+from deploys.lib.site import derived
+from deploys.lib.site.live import flag_value
+from deploys.lib.site.members import Member, Site
 from facts.http import NO_ANSWER, Call, split
 from facts.reports import alertmanager as reports_alertmanager
 from facts.reports.look import State

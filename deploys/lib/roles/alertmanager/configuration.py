@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from deploys.lib import (
-    releases,
-    routing,
-    starter,
-    topology,
-)
-from deploys.lib.documents import Data
-from deploys.lib.durations import seconds
-from deploys.lib.settings import CLUSTER_LABEL
-from deploys.lib.site import Member, Site
+from deploys.lib.common import starter
+from deploys.lib.engine.documents import Data
+from deploys.lib.ground import routing, topology
+from deploys.lib.ground.durations import seconds
+from deploys.lib.site import releases
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import CLUSTER_LABEL
 
 WEBHOOK = "web.hook"
 """Name of the default receiver (spec/000 6.1)."""

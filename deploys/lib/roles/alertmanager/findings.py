@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from deploys.lib.durations import go_seconds, seconds, written
-from deploys.lib.findings import Finding, as_dict, as_list, host_finding
+from deploys.lib.ground.durations import go_seconds, seconds, written
+from deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
 from deploys.lib.roles.alertmanager.configuration import WATCHDOG, is_for_watchdog
-from deploys.lib.settings import secret_names
-from deploys.lib.site import Member, Site
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import secret_names
 
 
 def _routes(config: dict) -> Iterator[dict]:

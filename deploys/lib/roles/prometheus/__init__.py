@@ -13,18 +13,21 @@ from collections.abc import Iterator, Mapping
 
 import yaml
 
-from deploys.lib import daemons, derived, documents, gates, releases, service, topology, web
-from deploys.lib.ask import script
-from deploys.lib.component import Change, Component, Directory, File
+from deploys.lib import daemons
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.declare import Value
-from deploys.lib.documents import Data
-from deploys.lib.durations import seconds
-from deploys.lib.role import PATIENCE, Gate, Progress, Role, alike
+from deploys.lib.engine import documents, gates, service
+from deploys.lib.engine.ask import script
+from deploys.lib.engine.component import Change, Component, Directory, File
+from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import PATIENCE, Gate, Progress, Role, alike
+from deploys.lib.engine.service import data_directories, installed
+from deploys.lib.ground import topology
+from deploys.lib.ground.durations import seconds
 from deploys.lib.roles.prometheus import alerts, configuration, findings, verdicts
-from deploys.lib.service import data_directories, installed
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
-from deploys.lib.site import Member, Site
+from deploys.lib.site import derived, releases, web
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
 from facts.reports import thanos
 from facts.reports.look import State

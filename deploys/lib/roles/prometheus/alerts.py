@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploys.lib import derived, relations, releases, starter
+from deploys.lib.common import starter
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.prometheus import PROMETHEUS, UPPER
-from deploys.lib.documents import Data
-from deploys.lib.durations import seconds
-from deploys.lib.role import in_order
-from deploys.lib.settings import STARTER_RULES
-from deploys.lib.site import Member, Site
+from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import in_order
+from deploys.lib.ground.durations import seconds
+from deploys.lib.site import derived, relations, releases
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import STARTER_RULES
 from facts.reports import thanos
 
 

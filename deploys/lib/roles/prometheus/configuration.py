@@ -6,11 +6,12 @@ process the same `instance`, and deduplication would melt the two into one.
 
 from __future__ import annotations
 
-from deploys.lib import derived, relations, topology, web
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.documents import Data
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
-from deploys.lib.site import Member, Site
+from deploys.lib.engine.documents import Data
+from deploys.lib.ground import topology
+from deploys.lib.site import derived, relations, web
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from facts.reports.look import State
 
 

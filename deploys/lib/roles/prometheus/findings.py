@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from deploys.lib import daemons, derived, relations
+from deploys.lib import daemons
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.durations import seconds
-from deploys.lib.findings import Finding, as_dict, as_list, host_finding
+from deploys.lib.ground.durations import seconds
+from deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
 from deploys.lib.roles.prometheus import configuration
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL, Settings, secret_names
-from deploys.lib.site import Member, Site
+from deploys.lib.site import derived, relations
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL, Settings, secret_names
 
 
 def _uses_replica(rule: Any) -> bool:

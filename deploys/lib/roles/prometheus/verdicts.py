@@ -6,19 +6,16 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from deploys.lib import (
-    derived,
-    flags,
-    uploads,
-    verify_view,
-    web,
-)
-from deploys.lib.durations import seconds
-from deploys.lib.results import Result, some
+from deploys.lib.common import verify_view
+from deploys.lib.common.verify_view import View
+from deploys.lib.engine import flags
+from deploys.lib.ground.durations import seconds
+from deploys.lib.ground.results import Result, some
+from deploys.lib.roles import uploads
 from deploys.lib.roles.prometheus import alerts
-from deploys.lib.settings import CLUSTER_LABEL, REPLICA_LABEL
-from deploys.lib.site import Member, Site
-from deploys.lib.verify_view import View
+from deploys.lib.site import derived, web
+from deploys.lib.site.members import Member, Site
+from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from facts.reports import look, prometheus
 
 

@@ -1,0 +1,1 @@
+"""What several roles have in common, and no role owns."""

@@ -1,0 +1,100 @@
+"""What the look asks a host of the platform, whatever its roles."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from deploys.lib.daemons import BUCKET_GROUPS, DAEMONS, PRODUCTS, REPLACED, UNITS, directories
+from deploys.lib.ground import topology
+from deploys.lib.site.settings import CLUSTER_LABEL, HIDDEN, REPLICA_LABEL, SYSCTL, sysctl_name
+from facts import timesync
+from facts.reports import look
+
+COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd")
+FOREIGN_UNITS = ("rsyslog", topology.FIREWALL_UNIT, *REPLACED)
+
+FIREWALL = f"[ ! -x {topology.FIREWALL} ] || {topology.FIREWALL} status"
+"""Says what of the host's firewall is not open as it should be."""
+
+LABELS = (
+    f"[ ! -f {topology.PROMETHEUS_CONFIG} ] || "
+    f"grep -E '^    ({CLUSTER_LABEL}|{REPLICA_LABEL}): ' {topology.PROMETHEUS_CONFIG}"
+)
+"""The external labels of the Prometheus of the host, as its file has them."""
+
+
+def default_script(sysctls=None, extra=None) -> str:
+    """The look's script for a host of the platform, whatever its roles; `extra` are more sections."""
+    components = DAEMONS.values()
+    binaries = {
+        binary
+        for info in components
+        for name in info.archives
+        for binary in PRODUCTS[name].binaries
+    }
+    data = {
+        str(place)
+        for info in components
+        if info.data_dir
+        for place in (info.data_dir, *_parent(info.data_dir))
+    }
+    logs = (topology.LOG_DIR, topology.ATTACHED_LOG_DIR)
+    leaves = {*data, topology.SOFTWARE_DIR, *logs, topology.STATE}
+    ours = {*directories(DAEMONS), *logs}
+    return look.script(
+        roots=sorted(
+            outermost({topology.WEB_DIR, *(c.config_dir or "" for c in components)} - {""})
+        ),
+        paths=[
+            *sorted(data),
+            *(f"{topology.UNIT_DIR}/{unit}.service" for unit in (*UNITS, topology.FIREWALL_UNIT)),
+            *(f"{topology.BIN_DIR}/{name}" for name in sorted(binaries)),
+            *(topology.SOFTWARE_DIR, *logs, topology.SYSCTL_FILE),
+            *(
+                topology.PORTS_FILE,
+                topology.LIMITS_FILE,
+                topology.LOGROTATE_FILE,
+                topology.ATTACHED_LOGROTATE_FILE,
+                topology.RSYSLOG_FILE,
+                topology.RSYSLOG_DROP_IN,
+            ),
+            *(topology.STATE, topology.ADDRESS, str(PurePosixPath(topology.STAMP).parent)),
+        ],
+        units=[
+            *(f"{unit}.service" for unit in (*UNITS, *FOREIGN_UNITS)),
+            *timesync.UNITS,
+        ],
+        commands=COMMANDS,
+        sysctls=dict.fromkeys(
+            [
+                *map(sysctl_name, SYSCTL if sysctls is None else sysctls),
+                *(topology.PORT_RANGE, topology.RESERVED_PORTS),
+            ]
+        ),
+        users=[topology.USER, *BUCKET_GROUPS],
+        leaves=sorted(leaves),
+        places=sorted({*ours, *topology.SHARED_DIRECTORIES, *HIDDEN} - leaves),
+        ours=UNITS,
+        extra={
+            "timesync": timesync.SERVICE_SCRIPT,
+            "firewall": FIREWALL,
+            "labels": LABELS,
+            **(extra or {}),
+        },
+    )
+
+
+def outermost(paths: set[str]) -> set[str]:
+    """Those that are in no other one of them."""
+    return {
+        path for path in paths if not any(path.startswith(f"{other}/") for other in paths - {path})
+    }
+
+
+def _parent(path: str) -> list[str]:
+    """`/var/lib/prometheus` of `/var/lib/prometheus/data`: ours as well."""
+    return [str(PurePosixPath(path).parent)]
+
+
+ROOT_HELP = '"_sudo": True for this host in the inventory, where its user has sudo; or root logs in: "ssh_user": "root"'
+"""What to do where commands are not run as root."""

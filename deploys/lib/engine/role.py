@@ -1,0 +1,122 @@
+"""What a role is to the rollout, and how a member is seen to do its job. The roles themselves are in `roles/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploys.lib.common.verify_view import View
+from deploys.lib.daemons import DAEMONS, GROUPS
+from deploys.lib.daemons.declare import Daemon
+from deploys.lib.engine import flags
+from deploys.lib.engine.component import Change, Component
+from deploys.lib.ground.findings import Finding
+from deploys.lib.ground.results import Result
+from deploys.lib.site.members import Member, Site
+from facts.reports.look import State
+
+PATIENCE = 90.0
+"""Seconds a gate waits without any progress before it fails: longer than Alertmanager's
+`--cluster.settle-timeout`, the querier's reading of its stores, and the half minute between two looks
+of the sidecar at Prometheus."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a gate saw: `ok` when it may open, else what it waits for; a changed `measure` is progress, and where it is
+    `over`, waiting is in vain."""
+
+    ok: bool
+    says: str
+    measure: object = None
+    over: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How to see whether a member does its job: a probe script, run on a host, and the judgement of its output."""
+
+    script: str
+    judge: Callable[[list[str]], Progress]
+    patience: float = PATIENCE
+
+
+ROLES: dict[str, Role] = {}
+"""Every role that was imported, by name."""
+
+
+def alike(what: Callable[[Member], object]) -> Callable[[Member, Member], bool]:
+    """For `Role.stands_in`: those that have the same of `what`."""
+    return lambda other, member: what(other) == what(member)
+
+
+def nobody(other: Member, member: Member) -> bool:
+    """For `Role.stands_in`: each member is a tier of one."""
+    return False
+
+
+@dataclass(frozen=True)
+class Role:
+    """A tier of the site, and what the rollout needs to know of it.
+
+    `component(site, member, state)` is what the role wants on a member; `gate(site, member, asked_by)` is how
+    `asked_by` sees whether `member` does its job (a member asks itself after its own restart, and another one before);
+    `reloaded(site, member)` how the member itself sees that it loaded what is on its disk. `needs` are the roles
+    whose failure stops this one. A role without a gate gates nobody. `stands_in(other, member)` says whether `other`
+    has the series, rules or ring that `member` has, and so does its job while that one is down; where nobody does, it
+    is a tier of one, restarted with its outage said beforehand. `enough(site, member)` is how many others have to do
+    their job while `member` is down. `values` are the flags of its daemons that need a site.
+    `together(site, member, state)` is why all members have to be restarted in one
+    step, as they would not know each other in turns; empty where nothing is. `alerts(site, prometheus)` are the starter
+    rules about it, for a Prometheus that scrapes it. `findings` and `site_findings` are what its
+    settings may not be, of one host and of all. `verdicts` are what `verify` says of it.
+    `means(member, state, change)` are more
+    lines for the operator on what a change means.
+    """
+
+    name: str
+    group: str | None
+    component: Callable[[Site, Member, State], Component]
+    gate: Callable[[Site, Member, Member], Gate] | None = None
+    reloaded: Callable[[Site, Member], Gate] | None = None
+    needs: tuple[Role, ...] = ()
+    stands_in: Callable[[Member, Member], bool] = lambda other, member: True
+    enough: Callable[[Site, Member], int] = lambda site, member: 1
+    values: Mapping[Daemon, Mapping[str, flags.Here]] = field(default_factory=dict)
+    together: Callable[[Site, Member, State], str] | None = None
+    alerts: Callable[[Site, Member], Iterable[dict[str, Any]]] = lambda site, member: ()
+    findings: tuple[Callable[[Site, Member], Iterable[Finding]], ...] = ()
+    site_findings: tuple[Callable[[Site], Iterable[Finding]], ...] = ()
+    verdicts: tuple[Callable[[View], Iterable[Result]], ...] = ()
+    means: Callable[[Member, State, Change], Iterable[str]] = lambda member, state, change: ()
+
+    def __post_init__(self) -> None:
+        if self.group is not None and self.group not in GROUPS:
+            raise ValueError(f"role {self.name}: no group {self.group}")
+        if wrong := [need for need in self.needs if not isinstance(need, Role)]:
+            raise TypeError(f"role {self.name} needs {wrong[0]!r}, which is no role")
+        for daemon, values in self.values.items():
+            flags.give(daemon, values)
+        ROLES[self.name] = self
+
+    @property
+    def place(self) -> int:
+        """Where it stands among the roles: as the first of its daemons does among those."""
+        return min((list(DAEMONS.values()).index(one) for one in self.values), default=len(DAEMONS))
+
+    def members(self, site: Site) -> list[Member]:
+        return site.members(self.group) if self.group else list(site.hosts.values())
+
+    def others(self, site: Site, member: Member) -> list[Member]:
+        """The members that do its job while `member` is down, from the one after it on: the one before it may have been
+        restarted just now."""
+        members = self.members(site)
+        after = [m.name for m in members].index(member.name) + 1 if member in members else 0
+        turned = [*members[after:], *members[:after]]
+        return [m for m in turned if m.name != member.name and self.stands_in(m, member)]
+
+
+def in_order() -> list[Role]:
+    """All roles, in the order of their daemons."""
+    return sorted(ROLES.values(), key=lambda role: role.place)

@@ -1,0 +1,104 @@
+"""A daemon as part of a component: its unit, the link to its binary, and what it reads."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import PurePosixPath
+
+from deploys.lib.common import bucket
+from deploys.lib.daemons import DAEMONS, REPLACED
+from deploys.lib.daemons.declare import Daemon
+from deploys.lib.engine import documents
+from deploys.lib.engine.component import Component, Directory, File, Service
+from deploys.lib.engine.units import unit
+from deploys.lib.ground import topology
+from deploys.lib.site import releases
+from deploys.lib.site.members import Member, Site
+from facts.reports.look import State
+
+
+def installed(member: Member, found: State, archive: str) -> str:
+    """The directory in which a host has the wanted release of `archive`."""
+    version = member.settings.version(archive)
+    return f"{topology.INSTALL_DIR}/{releases.archive(archive, version, found.arch).directory}"
+
+
+def running_version(info: Daemon, found: State) -> str | None:
+    """The version of the release that a daemon runs from; None where it does not run, or not from ours."""
+    process = found.processes.get(info.unit)
+    match = re.match(
+        rf"{topology.INSTALL_DIR}/{info.archive}-(.+)\.linux-", process.exe if process else ""
+    )
+    return match[1] if match else None
+
+
+def component(
+    name: str,
+    site: Site,
+    member: Member,
+    found: State,
+    *names: str,
+    files: dict[str, File] | None = None,
+    directories: dict[str, Directory] | None = None,
+    checks: tuple[str, ...] = (),
+) -> Component:
+    """The component `name` that runs the daemons `names`, started in this order, with their files. Their units
+    are checked as well."""
+    files, links, services, verified, trials = dict(files or {}), {}, [], [], {}
+    for component in names:
+        info = DAEMONS[component]
+        rendered = unit(component, site, member, found)
+        if info.bucket in rendered.restart_paths:
+            wanted = bucket.config_of(member, component)
+            files[info.bucket] = documents.file(wanted, "bucket_config", group=component)
+            trials[info.bucket] = partial(bucket.trial, member, component)
+        theirs = info.distribution
+        service = Service(
+            rendered.name,
+            tuple(rendered.argv),
+            rendered.restart_paths,
+            rendered.reload_paths,
+            replaces=(theirs,) if member.settings.take_over and theirs in REPLACED else (),
+        )
+        files[service.path] = File(rendered.text, "644", group="root")
+        services.append(service)
+        for archive in info.archives:
+            directory = installed(member, found, archive)
+            version = member.settings.version(archive)
+            for binary in releases.archive(archive, version, found.arch).binaries:
+                links[f"{topology.BIN_DIR}/{binary}"] = f"{directory}/{binary}"
+        # The link may not be there yet, or lead to the old release: verify looks at the binary that is meant. So
+        # with a tool of the unit's own.
+        tools = "".join(
+            f"; s|+{path}|+{{staged}}{path}|" for path, file in files.items() if file.mode == "755"
+        )
+        verified.append(
+            f"sed 's|^ExecStart={info.path}|ExecStart={links[info.path]}|{tools}' {{staged}}{service.path} "
+            f">{{staged}}/{info.service}; systemd-analyze verify {{staged}}/{info.service}"
+        )
+    return Component(
+        name=name,
+        files=files,
+        directories=directories or {},
+        links=links,
+        services=tuple(services),
+        checks=(*checks, *verified),
+        trials=trials,
+    )
+
+
+def data_directories(path: str) -> dict[str, Directory]:
+    """A data directory and the one it lies in: the daemon's own."""
+    own = Directory("750", owner=topology.USER)
+    return {str(PurePosixPath(path).parent): own, path: own}
+
+
+def thanos_directories(component: str) -> dict[str, Directory]:
+    """Where a Thanos component of its own reads and writes, as `topology` has it."""
+    info = DAEMONS[component]
+    found = {
+        topology.THANOS_DIR: Directory("750"),
+        info.config_dir: Directory("750", managed=True),
+    }
+    return {**found, **(data_directories(info.data_dir) if info.data_dir else {})}

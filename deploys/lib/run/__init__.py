@@ -1,0 +1,1 @@
+"""A run: looks, plan, turns, record."""

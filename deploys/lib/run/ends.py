@@ -1,0 +1,122 @@
+"""How a run ends before its end: Ctrl-C, no answer to a question, a plan that would be refused.
+
+pyinfra exits with 0 then, which whoever started it takes for success. Here each has one sentence and another exit code
+(130 for Ctrl-C, as shells have it), and the hosts that were changed are told before pyinfra hangs up.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import click
+from pyinfra.api.state import StateStage
+from pyinfra.context import ctx_state
+
+from deploys.lib.ground import topology
+from deploys.lib.run import plan
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+KILLING = 5
+"""Seconds within which what the run was at on its hosts is let go."""
+
+_caught: list[int] = []
+
+
+def catch_signals() -> None:
+    """Take the place of pyinfra's own handler, which exits with 0; not in a process that is not pyinfra's."""
+    theirs = signal.getsignal(signal.SIGINT)
+    if getattr(theirs, "__module__", "") != "pyinfra_cli.main":
+        return
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, _frame) -> None:
+    for each in SIGNALS:  # a second one ends it at once
+        signal.signal(each, signal.SIG_DFL)
+    _caught.append(number)
+    sys.exit(128 + number)
+
+
+def tell() -> None:
+    """The last word of a run that was interrupted."""
+    if not _caught:
+        return
+    state = ctx_state.get() if ctx_state.isset() else None
+    run = state.__dict__.get("_monitoring_run") if state else None
+    if run and run.changing:
+        says = (
+            f"{', '.join(sorted(run.changing))} changed so far, maybe in part: {topology.LAST_RUN} there says what, "
+            f"and {run.path or 'no record'} here. Run it again: it goes on with what is left"
+        )
+    elif run or not (state and state.is_executing):
+        says = "nothing was changed"
+    else:
+        says = "what was begun on the hosts may go on there"
+    with suppress(OSError):  # the terminal may be gone
+        click.echo(f"--> Interrupted: {says}.", err=True)
+
+
+def before_disconnecting(disconnect: Callable) -> Callable:
+    """pyinfra's way of hanging up, after the hosts that were changed have been told how the run ended."""
+
+    def end(state) -> None:
+        current = ctx_state.get()
+        if _caught and current.pool:
+            # Otherwise they would take their next step while the hosts are told that there is none.
+            current.pool.kill(timeout=KILLING)
+        if run := current.__dict__.get("_monitoring_run"):
+            run.leave(bool(_caught))
+        disconnect(state)
+
+    return end
+
+
+def confirm_with(ask: Callable[[str], bool]) -> Callable[[str], bool]:
+    """pyinfra's questions: a run that is not confirmed has failed, and so has one that nobody is there to confirm."""
+
+    def confirm(message: str) -> bool:
+        state = ctx_state.get()
+        before = state.current_stage == StateStage.Prepare
+        if before:
+            end_refused()
+        try:
+            if ask(message):
+                return True
+            why = "not confirmed"
+        except EOFError:
+            click.echo(err=True)
+            why = "nobody is there to answer (no terminal)"
+        if not before:
+            click.echo(
+                f"--> Ended here, {why}. Run it again: it goes on with what is left.", err=True
+            )
+            return False  # pyinfra ends the run, with 1
+        click.echo(
+            f"--> Nothing was changed: {why}. Press enter to go on; -y asks nothing.", err=True
+        )
+        sys.exit(1)
+
+    return confirm
+
+
+def end_refused() -> None:
+    """Exit with 1 where the plan foresees that a host will refuse."""
+    if ctx_state.isset() and (why := plan.refusal(ctx_state.get())):
+        click.echo(f"--> {why}", err=True)
+        sys.exit(1)
+
+
+def exit_with(leave: Callable[[], None]) -> Callable[[], None]:
+    """pyinfra's exit, after a plan as well."""
+
+    def exit_() -> None:
+        if ctx_state.isset() and not ctx_state.get().is_executing:
+            end_refused()
+        leave()
+
+    return exit_

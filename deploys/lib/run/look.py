@@ -1,0 +1,52 @@
+"""The look a run takes at each host: one command, remembered until something on that host is changed.
+
+pyinfra itself remembers no fact, and runs the facts of an operation again when it executes it.
+"""
+
+from __future__ import annotations
+
+from pyinfra import host, state
+from pyinfra.context import ctx_host, ctx_state
+
+from deploys.lib.common.look_script import default_script
+from facts.look import Look
+from facts.probe import piped
+from facts.reports.look import State
+
+
+def _memory() -> dict[bool, State]:
+    """What this run saw of the current host, kept on pyinfra's own host object so that it ends with the run."""
+    return ctx_host.get().__dict__.setdefault("_monitoring_look", {})
+
+
+def looks() -> dict[str, State]:
+    """Host -> the last look at it in this run, forgotten or not: what the others have to know of it."""
+    return ctx_state.get().__dict__.setdefault("_monitoring_looks", {})
+
+
+def parts() -> dict[str, frozenset[str]]:
+    """Host -> the roles that have something there, as the last look found it: not what a plan foresees."""
+    return ctx_state.get().__dict__.setdefault("_monitoring_parts", {})
+
+
+def look_at_host(extra: dict[str, str] | None = None) -> State | None:
+    """The current host as last seen in this stage of the run; `None` where the look failed.
+
+    `extra` (name -> script) has it look again, with more sections in the same command. What was seen before a
+    confirmation prompt may be hours old when the run goes on: stages do not share a look.
+    """
+    memory = _memory()
+    if extra or state.is_executing not in memory:
+        script = default_script(sysctls=host.data.get("sysctl"), extra=extra)
+        # Not failed by pyinfra itself, which ends in a traceback where no other host is left.
+        found = host.get_fact(Look, sent=True, _stdin=piped(script), _ignore_errors=True)
+        if found is None:
+            return None
+        memory[state.is_executing] = looks()[host.name] = found
+        parts()[host.name] = frozenset(found.manifests)
+    return memory[state.is_executing]
+
+
+def forget() -> None:
+    """Something on the current host was changed: look again before the next comparison."""
+    _memory().clear()

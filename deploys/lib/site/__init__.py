@@ -1,0 +1,1 @@
+"""The site: settings, releases, hosts, and what follows from them."""

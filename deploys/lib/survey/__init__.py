@@ -1,0 +1,1 @@
+"""Looking at a site: its inventory, its hosts before a run, and what stands after it."""

@@ -1,0 +1,335 @@
+"""Is the site what the inventory says? Judgement of what the hosts and their daemons report.
+
+Nothing here touches a host: `questions` is the script that a host is asked, `read` makes a `Seen` of
+what it printed, `judge` compares all of them with the inventory and `table` prints the lot. The
+checks are named as in the list of assertions that upstream's own tests led to: A1 (units and
+releases), A2 (last reload), A3 (external labels), A4 (flags), A5 (targets), A6 (stores), A7
+(deduplication), A17 (gossip), A18 (Prometheus knows all Alertmanagers), A25 (rulers); or by their
+chapter of spec/000.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyinfra.api.exceptions import FactProcessError
+
+import deploys.lib.roles  # noqa: F401  flags that need a site, and verdicts, are theirs
+from deploys.lib.common import causes, faults, kernel, promql, verify_view
+from deploys.lib.common.verify_view import Seen, View
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.engine.ask import script
+from deploys.lib.engine.role import in_order
+from deploys.lib.engine.service import installed
+from deploys.lib.ground import topology
+from deploys.lib.ground.findings import printable
+from deploys.lib.ground.results import Result, aligned, listed_results
+from deploys.lib.site import derived, releases
+from deploys.lib.site.members import Member, Site
+from deploys.lib.survey import paths
+from facts import timesync
+from facts.http import Answer, split
+from facts.reports import look
+from facts.reports.look import MARK, sections
+from facts.reports.plain import Plain
+
+CLOCK_OFFSET = 0.05
+"""Seconds that a clock may be off: upstream's NodeClockSkewDetected fires above it."""
+
+
+# --- Asking ---------------------------------------------------------------------------------------
+
+
+def sectioned(scripts: Mapping[str, str]) -> str:
+    """Several scripts as one, whose output `facts.look.sections` takes apart again."""
+    lines = [f"echo {shlex.quote(MARK + name)}\n{one}" for name, one in scripts.items()]
+    return "\n".join([*lines, "true"])
+
+
+_CRASHES = "crashes"
+_FAILURES = "failed notifications"
+_FAILED_NOTIFICATIONS = (
+    f"journalctl -u {DAEMONS['alertmanager'].unit} -n 2000 -o short-iso --no-pager "
+    "2>/dev/null | grep -E 'Notify (for alerts|attempt) failed' | tail -n 20 | cut -c 1-2000"
+)
+
+
+def questions(site: Site, member: Member) -> str:
+    """The script that asks every daemon of a host, in one command."""
+    more = {"thanos-querier": promql.queries(site)} if "querier" in member.groups else {}
+    scripts = {
+        name: script(site, member, name, (*DAEMONS[name].calls, *more.get(name, ())))
+        for name in member.components
+    }
+    if "alertmanager" in member.components:
+        scripts[_FAILURES] = _FAILED_NOTIFICATIONS
+    units = dict.fromkeys(DAEMONS[name].unit for name in member.components)
+    scripts[_CRASHES] = faults.script(member, units)
+    return sectioned(scripts)
+
+
+def read(member: Member, found: look.State | None, lines: Iterable[str]) -> Seen:
+    """What the look and the output of `questions` say. What is not understood counts as not
+    answered, with the reason in the daemon's `errors`."""
+    parts = sections(list(lines))
+    daemons: dict[str, Any] = {}
+    for name in member.components:
+        try:
+            daemons[name] = DAEMONS[name].parse(parts.get(name, []))
+        except FactProcessError as error:
+            daemons[name] = Plain(False, None, {"ready": str(error)})
+    queries: Mapping[str, Answer] = {}
+    if parts.get("thanos-querier"):
+        try:
+            queries = split(parts["thanos-querier"])
+        except FactProcessError:
+            queries = {}
+    crashes = faults.read(member, parts.get(_CRASHES, ()))
+    return Seen(found, daemons, queries, tuple(parts.get(_FAILURES, ())), crashes)
+
+
+# --- Judging --------------------------------------------------------------------------------------
+
+
+def _check_units(view: View) -> Iterator[Result]:
+    """A1 and spec/000 11.1: every unit runs what is wanted, and is ready."""
+    for name in (one for one in view.site.hosts if one in view.dead):
+        yield Result(
+            name,
+            "A1",
+            "this host cannot be reached, or failed before it was asked",
+            "a host that answers",
+            "see the messages above: is it up, and does SSH let you in?",
+            about=(name, ""),
+        )
+    for name, seen in view.seen.items():
+        member = view.site.hosts[name]
+        if seen.look is None:
+            yield Result(
+                name,
+                "A1",
+                "the look at this host failed",
+                "a host that can be read",
+                "see the messages above; is its disk full, or a command missing?",
+            )
+            continue
+        for component in member.components:
+            yield from _check_unit(member, seen.look, component, seen.daemons.get(component))
+        yield from _crashed(name, seen.crashes)
+
+
+def _crashed(host: str, crashes: Mapping[str, faults.Crashes]) -> Iterator[Result]:
+    """What is over and done with, but may come again."""
+    for unit, found in crashes.items():
+        if found.unknown:
+            advice = f"{verify_view.journal(unit)}; when the cause is known: systemctl reset-failed {unit}"
+            yield Result(host, "A1", f"{unit} {found}", "no crash", advice, "warn")
+        else:
+            advice = "nothing, until a release mends it"
+            yield Result(host, "A1", f"{unit} {found}", "no crash", advice, "note")
+
+
+def _check_unit(member: Member, found: look.State, component: str, report: Any) -> Iterator[Result]:
+    info = DAEMONS[component]
+    unit = found.units.get(info.unit, {})
+
+    def result(found: str, wanted: str, advice: str) -> Result:
+        about = member.name, component
+        return Result(member.name, "A1", f"{info.unit}: {found}", wanted, advice, about=about)
+
+    converge = "the deploy mends it: pyinfra inventory.py deploys/site.py"
+    yield from paths.drop_ins(member.name, "A1", component, found)
+    if unit.get("UnitFileState") != "enabled":
+        state = unit.get("UnitFileState") or "no unit"
+        yield result(state, "enabled, so that a reboot starts it", converge)
+    if found.unread(info.unit):
+        yield result("systemd has not read the changed unit", "daemon-reload done", converge)
+    if unit.get("ActiveState") != "active":
+        yield result(_activity(unit), "active", verify_view.journal(info.unit))
+        return
+    version = member.settings.version(component)
+    executable = f"{installed(member, found, info.archive)}/{info.binary}"
+    process = found.processes.get(info.unit)
+    if process is not None and process.exe != executable:
+        yield result(f"runs {process.exe}", executable, converge)
+    if report is None or not report.ready:
+        problem = report.errors.get("ready", "no answer") if report else "not asked"
+        yield result(
+            f"not ready: {problem}", f"200 from {info.ready_path}", verify_view.journal(info.unit)
+        )
+    elif releases.reported(info.archive, report.version) != version:
+        yield result(f"reports release {report.version}", version, converge)
+
+
+def _activity(unit: Mapping[str, str]) -> str:
+    if not unit or unit.get("LoadState") == "not-found":
+        return "absent"
+    active, sub = unit.get("ActiveState", "unknown"), unit.get("SubState", "")
+    return active if sub in ("", "dead", active) else f"{active} ({sub})"
+
+
+def _check_reloads(view: View) -> Iterator[Result]:
+    """A2: what is on disk was accepted when it was last loaded."""
+    for name, daemon in DAEMONS.items():
+        for member, report in view.reports(name):
+            if report.ready and getattr(report, "reload_success", None) is False:
+                yield Result(
+                    member.name,
+                    "A2",
+                    f"{name} refused its files when it last loaded them",
+                    "the last reload successful",
+                    f"{verify_view.journal(daemon.unit)}; then deploy again",
+                )
+
+
+def _check_clocks(view: View) -> Iterator[Result]:
+    """spec/000 1.1: the clock is kept, by the host or by the machine around a container."""
+    for name, seen in view.seen.items():
+        if seen.look is None or view.site.hosts[name].settings.timesync == "host":
+            continue
+        check, advice = "spec/000 1.1", "chronyc sources; is an NTP server reachable from the host?"
+        try:
+            clock = timesync.of_look(seen.look.units, seen.look.extra.get("timesync", []))
+        except FactProcessError as error:
+            yield Result(name, check, str(error), "a clock that is kept", advice, "warn")
+            continue
+        if clock.verdict not in ("synchronised", "clock of the container's host"):
+            service = f" ({clock.service})" if clock.service else ""
+            found = f"clock: {clock.verdict}{service}"
+            if clock.verdict == "no service":
+                advice = "pyinfra inventory.py deploys/timesync.py installs one"
+            yield Result(name, check, found, "synchronised", advice)
+        elif clock.offset_seconds is not None and abs(clock.offset_seconds) > CLOCK_OFFSET:
+            found = f"clock: {clock.offset_seconds * 1000:.0f} ms off"
+            wanted = f"at most {CLOCK_OFFSET * 1000:.0f} ms"
+            yield Result(name, check, found, wanted, advice, "warn")
+
+
+def _check_kernel(view: View) -> Iterator[Result]:
+    """spec/000 4.2: the live kernel values are the wanted ones."""
+    for name, seen in view.seen.items():
+        if seen.look is None:
+            continue
+        member = view.site.hosts[name]
+        for key, wanted in kernel.differing(member, seen.look).items():
+            yield Result(
+                name,
+                "spec/000 4.2",
+                f"{key} = {seen.look.sysctl.get(key, 'no such value')}",
+                wanted,
+                "pyinfra inventory.py deploys/kernel.py; or does another file in sysctl.d win?",
+            )
+        for path, text in kernel.overridden(member, seen.look).items():
+            yield Result(
+                name,
+                "spec/000 4.2",
+                f"at boot {path} sets {topology.RESERVED_PORTS} = {text}",
+                kernel.files(member, seen.look)[topology.PORTS_FILE][topology.RESERVED_PORTS],
+                f"give that file a name that sorts before {topology.PORTS_FILE}",
+                "warn",
+            )
+
+
+def _check_settings(view: View) -> Iterator[Result]:
+    """Settings that are doubtful, though they can be deployed."""
+    for finding in view.site.findings:
+        host = finding.host or next(iter(view.seen), "")
+        found = f"{finding.key}: {finding.found}"
+        advice = f"change it in {finding.where or 'inventory.py or group_data'}"
+        yield Result(host, "settings", found, finding.allowed, advice, "warn")
+
+
+CHECKS = (_check_units, _check_reloads, _check_clocks, _check_kernel, _check_settings)
+"""Those of every host; what is to be said of a role, it says itself."""
+
+
+def judge(view: View) -> list[Result]:
+    """Everything that is not as it should be, failures first. Empty where the site is well.
+
+    A report that a check does not understand fails that check, and no other. What another failure explains is told
+    under that.
+    """
+    results: list[Result] = []
+    for check in (*CHECKS, *(one for role in in_order() for one in role.verdicts)):
+        try:
+            results += check(view)
+        except Exception as error:  # noqa: BLE001  (whatever a daemon of another release may say)
+            found = f"{check.__name__.removeprefix('_check_')}: not judged: {error!r}"
+            first = next(iter(view.seen), "")
+            results.append(
+                Result(first, "verify", found, "reports that are understood", "report it")
+            )
+    return sorted(causes.folded(results, view.broken), key=lambda result: result.severity != "fail")
+
+
+# --- Printing -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the site's table."""
+
+    host: str
+    component: str
+    version: str
+    health: str
+    address: str
+
+
+def rows(view: View) -> list[Row]:
+    """The site, one row a daemon; of a host that was not reached, too."""
+    found = []
+    for name, member in view.site.hosts.items():
+        if name not in view.seen and name not in view.dead:
+            continue
+        for component in member.components:
+            version, health = _state(view, name, component)
+            found.append(
+                Row(name, component, version, health, _address(view.site, member, component))
+            )
+    return found
+
+
+def _address(site: Site, member: Member, component: str) -> str:
+    """Where a person opens it."""
+    return derived.external_url(component, member) or site.endpoint(component, member).url
+
+
+def _state(view: View, name: str, component: str) -> tuple[str, str]:
+    if name not in view.seen:
+        return "-", "unreachable"
+    seen = view.seen[name]
+    report = seen.daemons.get(component)
+    unit = seen.look.units.get(DAEMONS[component].unit, {}) if seen.look else {}
+    version = (report.version if report else None) or "-"
+    if seen.look is not None and unit.get("ActiveState") != "active":
+        return version, _activity(unit)
+    if report is None or not report.ready:
+        replay = getattr(report, "wal_replay", None)
+        if replay is not None and not replay.done:
+            return version, f"replaying its log, {replay.current} of {replay.last}"
+        return version, "not ready"
+    restarts = unit.get("NRestarts", "0")
+    return version, "ready" if restarts in ("", "0") else f"ready, restarted {restarts} times"
+
+
+def table(view: View, results: Iterable[Result]) -> list[str]:
+    """The site and its failed checks as lines of text."""
+    head = Row("HOST", "ROLE", "VERSION", "HEALTH", "ADDRESS")
+    listed = rows(view)
+    cells = [
+        (row.host, row.component, row.version, row.health, row.address) for row in [head, *listed]
+    ]
+    lines = aligned(cells)
+    results = list(results)
+    lines += listed_results(results)
+    failed = [result for result in results if result.severity == "fail"]
+    asked = f"{len(listed)} daemons on {len({row.host for row in listed})} hosts"
+    dead = [name for name in view.site.hosts if name in view.dead]
+    lines += ["", f"{asked}; checks failed: {len(failed)}, warnings: {len(results) - len(failed)}"]
+    lines += [f"unreachable: {', '.join(dead)}"] if dead else []
+    lines += [f"not asked (--limit): {', '.join(view.not_asked)}"] if view.not_asked else []
+    return [printable(line) for line in lines]  # what a daemon says is printed, and not obeyed
