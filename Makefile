@@ -6,11 +6,11 @@ PYINFRA := $(VENV)/bin/pyinfra
 PYTEST := $(VENV)/bin/python -m pytest
 LAB := tests/lab/lab
 RUFF := $(VENV)/bin/ruff
-LINT := --line-length 120 --target-version py311 --select E,F,I,B,UP,RET,SIM --ignore SIM105,RET503
+SOURCES := deploys facts tests inventory.py config.py group_data
 
 # A copy of this checkout, and so a lab of its own: drills mostly wait, and those of two labs never meet.
 BESIDE := .beside
-NOT_COPIED := $(BESIDE) .git .lab .venv .runs .hypothesis secrets
+NOT_COPIED := $(BESIDE) .git .mypy_cache .lab .venv .runs .hypothesis secrets
 
 TLS_ON := tests/drills/test_web.py::test_tls_is_switched_on_while_queries_go_on
 # What these look at is the same with TLS as without: some suites, and some of what holds for every daemon.
@@ -66,8 +66,9 @@ unit: $(VENV)/made
 		$(foreach n,$(shell seq $$(nproc)),unit-$(n)="$(PYTEST) tests/unit -q"); status=$$?; rm -r $$claims; exit $$status
 
 lint: $(VENV)/made
-	$(RUFF) check $(LINT) deploys facts tests inventory.py config.py group_data
-	$(RUFF) format --check --line-length 100 deploys facts tests inventory.py config.py group_data
+	$(RUFF) check $(SOURCES)
+	$(RUFF) format --check $(SOURCES)
+	$(VENV)/bin/mypy
 
 lab: $(VENV)/made archives
 	$(LAB) up

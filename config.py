@@ -37,9 +37,7 @@ from facts.probe import between, piped
 
 _setup = ConfigParser()
 _setup.read(ROOT / "setup.cfg")
-config.REQUIRE_PYINFRA_VERSION = re.search(
-    r"^pyinfra(\S+)", _setup["options"]["install_requires"], re.M
-)[1]
+config.REQUIRE_PYINFRA_VERSION = re.search(r"^pyinfra(\S+)", _setup["options"]["install_requires"], re.M)[1]  # type: ignore[index]
 
 # Before a run without -y, and with --dry, pyinfra prints operations and counts of hosts; an operator
 # wants to know files, restarts and their order. The function is private, and there is no hook in its
@@ -61,8 +59,8 @@ def _frame(frame):
     return inspect.Traceback(frame.f_code.co_filename, frame.f_lineno, "", None, None)
 
 
-pyinfra.api.util.stack = lambda: list(walk_stack(sys._getframe(1)))
-pyinfra.api.util.getframeinfo = _frame
+setattr(pyinfra.api.util, "stack", lambda: list(walk_stack(sys._getframe(1))))  # noqa: B010
+setattr(pyinfra.api.util, "getframeinfo", _frame)  # noqa: B010
 # What a run makes it mostly keeps until its end: looking for garbage as often as Python does costs it a tenth.
 gc.set_threshold(50_000, 20, 20)
 # For every operation and fact it also evaluates the annotations of its arguments anew.
@@ -128,7 +126,7 @@ def _check(options):
         click.echo(f"    {line}", err=True)
 
 
-_unanswered = set()
+_unanswered: set[str] = set()
 
 
 def _ask(prompt):
@@ -148,7 +146,7 @@ def _ask(prompt):
         return ""
 
 
-connectors.getpass = _ask
+setattr(connectors, "getpass", _ask)  # noqa: B010
 
 
 class _Marked:

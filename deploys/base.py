@@ -41,9 +41,7 @@ def accounts(found: State) -> Iterator:
             yield rollout.run(f"groupadd --system {group}")
     if user not in found.users:
         rollout.say(f"user {user}")
-        yield rollout.run(
-            f"useradd --system -g {own} -s {topology.SHELL} -M -d /nonexistent {user}"
-        )
+        yield rollout.run(f"useradd --system -g {own} -s {topology.SHELL} -M -d /nonexistent {user}")
 
 
 def component(site: Site, member: Member, found: State) -> Component:
@@ -60,9 +58,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         files={
             # What the preflight holds another one against: a wrong one would be deployed to all who dial this host.
             topology.ADDRESS: File(f"{member.address}\n", "644", group="root"),
-            topology.STAMP: File(
-                template("stamp.sh.j2", stamps=topology.STAMPS), "755", group="root"
-            ),
+            topology.STAMP: File(template("stamp.sh.j2", stamps=topology.STAMPS), "755", group="root"),
             topology.LIMITS_FILE: File(
                 template(
                     "limits.conf.j2",

@@ -238,9 +238,7 @@ class Alert:
         }
         options = ("-H", "Content-Type: application/json", "-d", json.dumps([body]))
         return {
-            f"post {m.name}": script(
-                *(self.site, m, "alertmanager"), [Call("post", "/api/v2/alerts")], options
-            )
+            f"post {m.name}": script(*(self.site, m, "alertmanager"), [Call("post", "/api/v2/alerts")], options)
             for m in self.site.members("alertmanager")
         }
 
@@ -346,9 +344,7 @@ def _resolve(state, host, alert: Alert) -> bool:
         parts = sections(lines)
         boxes = {n: notifications.read_mailbox(parts[n]) for n in alert.questions if parts.get(n)}
         left = [name for name, box in boxes.items() if box.alerts(alert.drill)]
-        return Progress(
-            not left, f"still on {', '.join(left)}" if left else "resolved", tuple(left)
-        )
+        return Progress(not left, f"still on {', '.join(left)}" if left else "resolved", tuple(left))
 
     gate = Gate(checks.sectioned(alert.questions), judge)
     return rollout.wait(state, host, gate, purpose="test alert taken back")
@@ -375,7 +371,7 @@ class Queries:
             }
         )
         self.needed = INTERVALS * interval
-        self.whole: dict[str, object] = {}
+        self.whole: dict[tuple[str, str], object] = {}
         self.asked = 0
         self.failures: list[str] = []
         self.warnings: set[str] = set()
@@ -454,12 +450,8 @@ def _outage(state, host, site: Site, me: Member) -> bool:
         watched = rollout.wait(state, host, queries, purpose="queries without this replica")
     finally:
         again = prometheus_role.gate(site, me, me)
-        back = _start(state, host) and rollout.wait(
-            state, host, again, purpose="Prometheus does its job again"
-        )
-    whole = back and rollout.wait(
-        state, host, Gate(queries.script, queries.judge_whole), purpose="answers"
-    )
+        back = _start(state, host) and rollout.wait(state, host, again, purpose="Prometheus does its job again")
+    whole = back and rollout.wait(state, host, Gate(queries.script, queries.judge_whole), purpose="answers")
     if queries.failures:
         count = f"{len(queries.failures)} of {queries.asked} queries"
         _fail(host, f"{count}, first {queries.failures[0]}")

@@ -87,9 +87,7 @@ def _report():
 
 
 def _style(line: str) -> dict[str, str]:
-    return (
-        {"fg": {"fail": "red", "warn": "yellow"}[line[:4]]} if line[:4] in ("fail", "warn") else {}
-    )
+    return {"fg": {"fail": "red", "warn": "yellow"}[line[:4]]} if line[:4] in ("fail", "warn") else {}
 
 
 def deploy() -> None:

@@ -25,12 +25,12 @@ def component(site: Site, member: Member, found: State) -> Component:
     }
     for path, text in web.curl_files(resolve(settings.web_client, "web_client")).items():
         files[path] = File(text, "600", group="root")
-    checks = ()
-    if path := web.config_file(settings):
-        files[path] = documents.file(settings.web_config, "web_config")
+    checks: tuple[str, ...] = ()
+    if given := web.config_file(settings):
+        files[given] = documents.file(settings.web_config, "web_config")
         if {"prometheus", "upper"} & set(member.groups):  # elsewhere there is no promtool
             promtool = f"{installed(member, found, 'prometheus')}/promtool"
-            checks = (f"{promtool} check web-config {path}",)
+            checks = (f"{promtool} check web-config {given}",)
     reads = {word.partition("=")[2] for one in found.processes.values() for word in one.argv}
     ours = found.manifests.get("web", set())
     left = ours - set(files)

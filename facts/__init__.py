@@ -71,8 +71,7 @@ def guarded(parse: Callable[[list[str]], T]) -> Callable[[Iterable[str]], T]:
             fact = parse.__module__.replace(".reports.", ".")
             text = " | ".join(line for line in found if line.strip())
             raise FactProcessError(
-                f"{fact}: not understood ({type(error).__name__}: {error}), "
-                f"found: {text[:300] or 'nothing'}"
+                f"{fact}: not understood ({type(error).__name__}: {error}), found: {text[:300] or 'nothing'}"
             ) from error
 
     return parse_or_explain

@@ -156,9 +156,7 @@ class Sample:
     value: float
 
 
-_SAMPLE = re.compile(
-    r"^(?P<name>[A-Za-z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>[-+]?(?:[\d.]\S*|Inf|NaN))"
-)
+_SAMPLE = re.compile(r"^(?P<name>[A-Za-z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>[-+]?(?:[\d.]\S*|Inf|NaN))")
 _LABEL = re.compile(r'\s*(?P<name>[A-Za-z_]\w*)="(?P<value>(?:[^"\\]|\\.)*)"\s*,?')
 _ESCAPE = re.compile(r"\\(.)")
 
@@ -171,9 +169,7 @@ def metrics(text: str) -> list[Sample]:
         if match is None:
             continue
         labels = {
-            label["name"]: _ESCAPE.sub(
-                lambda escape: "\n" if escape[1] == "n" else escape[1], label["value"]
-            )
+            label["name"]: _ESCAPE.sub(lambda escape: "\n" if escape[1] == "n" else escape[1], label["value"])
             for label in _LABEL.finditer(match["labels"] or "")
         }
         try:
@@ -185,11 +181,7 @@ def metrics(text: str) -> list[Sample]:
 
 def metric(samples: Iterable[Sample], name: str, **labels: str) -> float | None:
     """The sum of the samples of that name which carry these labels; None where there is none."""
-    values = [
-        sample.value
-        for sample in samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    ]
+    values = [sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items()]
     return sum(values) if values else None
 
 

@@ -63,9 +63,7 @@ def script(names: Sequence[str]) -> str:
     lines = []
     for name in names:
         if not _NAME.match(name) or ".." in name:
-            raise FactValueError(
-                f"{name!r} is no sysctl name: letters, digits, _ - . / are allowed"
-            )
+            raise FactValueError(f"{name!r} is no sysctl name: letters, digits, _ - . / are allowed")
         file = shlex.quote(path(name))
         lines.append(
             f"if [ -r {file} ]; then if [ -w {file} ]; then m=rw; else m=ro; fi; "

@@ -54,8 +54,7 @@ def parse(lines: Iterable[str]) -> list[Listener]:
             raise FactProcessError(f"listeners: not a line of ss -H -lntup: {line!r}")
         address, interface, port = _where(words[4])
         holders = [
-            (match["name"], int(match["pid"]))
-            for match in _PROCESS.finditer(words[6] if len(words) > 6 else "")
+            (match["name"], int(match["pid"])) for match in _PROCESS.finditer(words[6] if len(words) > 6 else "")
         ]
         for process, pid in dict.fromkeys(holders) or [(None, None)]:
             listeners.append(Listener(words[0], address, port, process, pid, interface))

@@ -42,14 +42,12 @@ def between(lines: Iterable[str]) -> list[str]:
 class Probe(FactBase):
     """The lines a script printed. It must exit 0 whatever it finds: a gate polls, and a failed fact fails the host."""
 
-    command = SHELL
+    command = SHELL  # type: ignore[assignment]
 
     def process(self, output):
         try:
             return between(output)
-        except (
-            FactProcessError
-        ):  # raised, it would fail the host: the connection may be back at the next question
+        except FactProcessError:  # raised, it would fail the host: the connection may be back at the next question
             return []
 
     @staticmethod

@@ -129,9 +129,7 @@ def _service(lines: list[str]) -> tuple[str | None, bool]:
 def _kernel(lines: list[str]) -> bool | None:
     """``timedatectl show``, or the page of ``timedatectl``, whose wording changed twice."""
     for line in lines:
-        match = re.match(
-            r"^\s*(?:NTPSynchronized=|System clock synchronized: |NTP synchronized: )(yes|no)", line
-        )
+        match = re.match(r"^\s*(?:NTPSynchronized=|System clock synchronized: |NTP synchronized: )(yes|no)", line)
         if match:
             return match[1] == "yes"
     return None

@@ -56,9 +56,7 @@ prometheus_config = {
         # A little of it to the lab's hashring too.
         {
             "url": plan.RING_URL,
-            "write_relabel_configs": [
-                {"source_labels": ["__name__"], "regex": "node_load1", "action": "keep"}
-            ],
+            "write_relabel_configs": [{"source_labels": ["__name__"], "regex": "node_load1", "action": "keep"}],
         },
     ]
 }

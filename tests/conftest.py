@@ -46,9 +46,7 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.section("where the time went")
     lines = [f"{'seconds':>8} {'working':>8} {'tests':>6}  module"]
     lines += [f"{s:8.1f} {w:8.1f} {n:6.0f}  {module}" for module, (s, w, n) in dearest[:ROWS]]
-    lines.append(
-        f"{total:8.1f} {worked:8.1f} {tests:6.0f}  all; the rest of the seconds was waiting"
-    )
+    lines.append(f"{total:8.1f} {worked:8.1f} {tests:6.0f}  all; the rest of the seconds was waiting")
     terminalreporter.write("\n".join(lines) + "\n")
     if path := os.environ.get("SPENT"):  # .ci/run prints those of all suites at its end
         with Path(path).open("a") as file:

@@ -107,8 +107,7 @@ def read_sent(samples: Iterable[Sample]) -> list[Sent]:
             count = counts.setdefault(key, {})
             count[sample.name] = count.get(sample.name, 0) + sample.value
     return [
-        Sent(*key, tried=int(count.get(_SENT, 0)), failed=int(count.get(_FAILED, 0)))
-        for key, count in counts.items()
+        Sent(*key, tried=int(count.get(_SENT, 0)), failed=int(count.get(_FAILED, 0))) for key, count in counts.items()
     ]
 
 
@@ -116,11 +115,7 @@ def read_sent(samples: Iterable[Sample]) -> list[Sent]:
 def parse(lines: Iterable[str]) -> Report:
     """Read the answers to ``CALLS``, as printed by ``facts.http.script``."""
     answers = split(lines)
-    errors = {
-        call.name: answer.problem
-        for call in CALLS
-        if not (answer := answers.get(call.name, NO_ANSWER)).ok
-    }
+    errors = {call.name: answer.problem for call in CALLS if not (answer := answers.get(call.name, NO_ANSWER)).ok}
     ready = answers.get("ready", NO_ANSWER)
     if not ready.status:
         return Report(ready=False, errors={"ready": ready.problem})

@@ -122,11 +122,7 @@ class State(Reading):
 
     def named(self, path: str) -> str:
         """What the kernel calls `path`, by the name that we know it by, where it lies below a link in /opt or /opt."""
-        ways = {
-            real: name
-            for name, real in self.links.items()
-            if f"{name}/".startswith(f"{topology.INSTALL_DIR}/")
-        }
+        ways = {real: name for name, real in self.links.items() if f"{name}/".startswith(f"{topology.INSTALL_DIR}/")}
         real = max((one for one in ways if path.startswith(f"{one}/")), key=len, default=None)
         return path if real is None else ways[real] + path[len(real) :]
 
@@ -150,8 +146,7 @@ class State(Reading):
         return {
             name: path.sha256
             for name, path in self.paths.items()
-            if path.kind == "f"
-            and any(name == root or name.startswith(f"{root.rstrip('/')}/") for root in roots)
+            if path.kind == "f" and any(name == root or name.startswith(f"{root.rstrip('/')}/") for root in roots)
         }
 
 
@@ -216,9 +211,7 @@ def _drop_ins(units) -> str:
     )
 
 
-def script(
-    *, roots, paths, units, commands, sysctls, users, ours=(), leaves=(), places=(), extra=None
-) -> str:
+def script(*, roots, paths, units, commands, sysctls, users, ours=(), leaves=(), places=(), extra=None) -> str:
     """The look as one POSIX shell script, which exits 0 on a blank host too.
 
     `roots` and `paths` are read with all below them, except for those `paths` that are `leaves`: directories in
@@ -332,7 +325,7 @@ def parse(lines: list[str]) -> State:
         else:
             digest, name = line.split(None, 1)
             digests[name] = digest
-    state.paths = {n: Path(*rest, sha256=digests.get(n, "")) for n, rest in listed.items()}
+    state.paths = {n: Path(*rest, sha256=digests.get(n, "")) for n, rest in listed.items()}  # type: ignore[misc]
     state.units = _units(part["units"])
     state.drop_ins = _read_drop_ins(part.get("drop-ins", []))
     state.processes = {
@@ -412,7 +405,8 @@ def _read_drop_ins(lines: list[str]) -> dict[str, dict[str, list[str]]]:
 
 def _processes(lines: list[str], units: dict[str, dict[str, str]]) -> dict[str, Process]:
     """`/proc/PID/exe:target` a process, and `/proc/PID/cmdline:word` a word of its command line."""
-    executables, words = {}, {}
+    executables: dict[str, str] = {}
+    words: dict[str, list[str]] = {}
     for line in lines:
         place, _, rest = line.partition(":")
         _, _, pid, what = place.split("/")
@@ -423,5 +417,5 @@ def _processes(lines: list[str], units: dict[str, dict[str, str]]) -> dict[str, 
     return {
         unit: Process(int(pid), executables[pid], tuple(words.get(pid, ())))
         for unit, properties in units.items()
-        if (pid := properties.get("MainPID")) in executables
+        if (pid := properties.get("MainPID", "")) in executables
     }

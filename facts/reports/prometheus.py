@@ -249,9 +249,7 @@ def parse(lines: Iterable[str]) -> Report:
             for target in targets.get("activeTargets") or []
         ],
         alertmanagers=[one["url"] for one in alertmanagers.get("activeAlertmanagers") or []],
-        dropped_alertmanagers=[
-            one["url"] for one in alertmanagers.get("droppedAlertmanagers") or []
-        ],
+        dropped_alertmanagers=[one["url"] for one in alertmanagers.get("droppedAlertmanagers") or []],
         rules=rules_of(data(answers, "rules", errors)),
         reload_success=runtime.get("reloadConfigSuccess"),
         last_reload=unix_time(runtime.get("lastConfigTime")),
@@ -259,11 +257,7 @@ def parse(lines: Iterable[str]) -> Report:
         wal_corruptions=runtime.get("corruptionCount"),
         wal_replay=read_wal_replay(answers, errors),
         remote_write=read_remote_write(own),
-        retention={
-            limit: value
-            for limit, name in _RETENTION.items()
-            if (value := metric(own, name)) is not None
-        },
+        retention={limit: value for limit, name in _RETENTION.items() if (value := metric(own, name)) is not None},
         errors=errors,
     )
 
@@ -272,7 +266,8 @@ def parse(lines: Iterable[str]) -> Report:
 def parse_attached(lines: Iterable[str]) -> Report:
     """Read the answers to ``ATTACHED_CALLS``: version, flags and config; ``ready`` says that somebody answered as a
     Prometheus does."""
-    answers, errors = split(lines), {}
+    errors: dict[str, str] = {}
+    answers = split(lines)
     build = answers.get("buildinfo", NO_ANSWER)
     if not build.status:
         return Report(ready=False, errors={"ready": build.problem})

@@ -151,9 +151,7 @@ class Host(Reading):
 
 def _terminal(rule: str) -> bool:
     """A rule that drops or rejects whatever comes to it."""
-    bare = re.sub(
-        r'counter( packets \d+ bytes \d+)?|comment "[^"]*"|#.*|log( [a-z]+ \S+)*', "", rule
-    )
+    bare = re.sub(r'counter( packets \d+ bytes \d+)?|comment "[^"]*"|#.*|log( [a-z]+ \S+)*', "", rule)
     return bool(re.fullmatch(r"\s*(drop|reject( with .*)?)\s*", bare))
 
 
@@ -301,11 +299,7 @@ def parse(lines: list[str]) -> Host:
     survey.iptables = part["iptables"]
     survey.managers = part["managers"]
     survey.reach = _read_reach(part["reach"])
-    survey.asked = {
-        name.removeprefix("asked "): said
-        for name, said in part.items()
-        if name.startswith("asked ")
-    }
+    survey.asked = {name.removeprefix("asked "): said for name, said in part.items() if name.startswith("asked ")}
     return survey
 
 
@@ -330,8 +324,8 @@ def _room(lines: list[str], kinds: Mapping[str, str]) -> dict[str, Room]:
             found[place] = Room(place, stands)
             continue
         block, free, blocks, inodes_free, inodes = sizes[stands]
-        mount = PurePosixPath(points.get(stands, stands))
-        mount = next((str(p) for p in (mount, *mount.parents) if str(p) in mounts), "/")
+        at = PurePosixPath(points.get(stands, stands))
+        mount = next((str(p) for p in (at, *at.parents) if str(p) in mounts), "/")
         words = mounts.get(mount, [])
         options = set(words[5].split(",")) if words else set()
         # What the file system as a whole is: read-only after an error, for one.
@@ -435,7 +429,8 @@ def _chains(lines: list[str]) -> list[Chain]:
         words = line.split()
         match = re.search(r"hook input .*?policy (\w+)", line)
         if line.startswith("chain "):
-            found.append(Chain(*words[1:4], "accept"))
+            family, table, name = words[1:4]
+            found.append(Chain(family, table, name, "accept"))
         elif not found or not words or words[0] in ("table", "chain", "}"):
             continue
         elif "hook input" in line:

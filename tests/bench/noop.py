@@ -26,9 +26,7 @@ BARE = ["inventory.py", "exec", "--", "true"]
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([PYINFRA, *arguments], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(
-            f"pyinfra {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        )
+        sys.exit(f"pyinfra {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done
 
 
@@ -70,9 +68,7 @@ def main() -> None:
     for name, taken in times.items():
         most = max(counts[name].values(), default=0)
         print(f"  {name:8} {statistics.median(taken):6.2f} s   at most {most} SSH commands a host")
-    print(
-        f"  ratio    {statistics.median(times['site.py']) / statistics.median(times['bare']):6.2f}   (to hold: 2)"
-    )
+    print(f"  ratio    {statistics.median(times['site.py']) / statistics.median(times['bare']):6.2f}   (to hold: 2)")
 
 
 if __name__ == "__main__":

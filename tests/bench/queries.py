@@ -43,17 +43,13 @@ FETCHED = "thanos_bucket_store_series_data_size_fetched_bytes_sum"
 def asked(where: Site, seeded: Seeded, component: str, expression: str) -> float:
     """Seconds until a layer has answered about all that was seeded."""
     began = time.perf_counter()
-    found, warnings = blocks.ranged(
-        where, component, expression, seeded.start + WINDOW, seeded.end - STEP
-    )
+    found, warnings = blocks.ranged(where, component, expression, seeded.start + WINDOW, seeded.end - STEP)
     taken = time.perf_counter() - began
     assert found and not warnings, f"{component}: {expression}: {warnings}"
     return taken
 
 
-def rounds(
-    where: Site, seeded: Seeded, layers: tuple[tuple[str, str], ...], what: str
-) -> dict[str, list[float]]:
+def rounds(where: Site, seeded: Seeded, layers: tuple[tuple[str, str], ...], what: str) -> dict[str, list[float]]:
     """Layer -> seconds of each query. The order of the layers turns with every round, but cold goes before cached."""
     taken: dict[str, list[float]] = {name: [] for name, _ in layers}
     for number in range(ROUNDS):

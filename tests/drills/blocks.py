@@ -58,8 +58,7 @@ def exposition(
     yield f"# TYPE {name}_requests counter"
     for n in COUNTERS:
         yield from (
-            f'{name}_requests_total{{n="{n}",code="{200 + 300 * (n % 2)}"}} '
-            f"{_counter(n, when // STEP)} {when}"
+            f'{name}_requests_total{{n="{n}",code="{200 + 300 * (n % 2)}"}} {_counter(n, when // STEP)} {when}'
             for when in times
         )
     yield f"# TYPE {name}_seconds histogram"
@@ -71,8 +70,7 @@ def exposition(
             )
         for part, factor in (("count", len(BUCKETS)), ("sum", 2)):
             yield from (
-                f'{name}_seconds_{part}{{n="{n}"}} {_counter(n, when // STEP) * factor} {when}'
-                for when in times
+                f'{name}_seconds_{part}{{n="{n}"}} {_counter(n, when // STEP) * factor} {when}' for when in times
             )
     yield "# EOF"
 
@@ -125,9 +123,7 @@ def drop_local(site: Site, ulids: Iterable[str]) -> None:
     """What retention does to blocks that are old, by hand."""
     data = topology.PROMETHEUS_DATA
     names = " ".join(f"{data}/{ulid}" for ulid in ulids)
-    on_all(
-        lambda host: shell(host, f"rm -rf {names}"), [m.name for m in site.running("prometheus")]
-    )
+    on_all(lambda host: shell(host, f"rm -rf {names}"), [m.name for m in site.running("prometheus")])
 
 
 # --- The bucket, as Thanos' tools show it ---------------------------------------------------------
@@ -151,9 +147,7 @@ def tool(site: Site, words: str, check: bool = True) -> str:
     """What `thanos tools bucket <words>` prints, run beside the compactor with its key."""
     info = DAEMONS["thanos-compactor"]
     host = site.running(info.name)[0].name
-    return shell(
-        host, f"{info.path} tools bucket {words} --objstore.config-file={info.bucket} 2>&1", check
-    )
+    return shell(host, f"{info.path} tools bucket {words} --objstore.config-file={info.bucket} 2>&1", check)
 
 
 def listed(site: Site) -> dict[str, Block]:
@@ -253,9 +247,7 @@ class Seeded:
 
         def gone() -> bool:
             for member in site.running("prometheus"):
-                found, _ = ranged(
-                    site, "prometheus", "seeded_gauge", self.start, self.end, member=member
-                )
+                found, _ = ranged(site, "prometheus", "seeded_gauge", self.start, self.end, member=member)
                 assert not found, member.name
             return True
 

@@ -25,9 +25,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 @contextmanager
 def mirror(directory: Path) -> Iterator[str]:
     """Serve `directory` to the lab's hosts; yields the base URL."""
-    with ThreadingHTTPServer(
-        (plan.LAB.gateway, 0), partial(_Quiet, directory=str(directory))
-    ) as server:
+    with ThreadingHTTPServer((plan.LAB.gateway, 0), partial(_Quiet, directory=str(directory))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://{plan.LAB.gateway}:{server.server_address[1]}"

@@ -58,9 +58,7 @@ class Probe:
     that are asked whether they are ready.
     """
 
-    def __init__(
-        self, site: Site, before: Site | None = None, tiers: tuple[str, ...] = TIERS
-    ) -> None:
+    def __init__(self, site: Site, before: Site | None = None, tiers: tuple[str, ...] = TIERS) -> None:
         self.site = site
         self.before = before
         self.tiers = tiers
@@ -77,9 +75,7 @@ class Probe:
         self._clock.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._stop.set()
         self._clock.join()
         self._pool.shutdown(wait=True)
@@ -194,16 +190,12 @@ class Probe:
             steps = [later - earlier for stamps in every for earlier, later in pairwise(stamps)]
             step = max([usual, *(step for step in steps if step <= 2.1 * usual)])
             gap = self._longest(once[host][""])
-            assert gap <= 4 * step, (
-                f"{host}: a gap of {gap:.1f} s, with steps of {step:.1f} s in what each replica has"
-            )
+            assert gap <= 4 * step, f"{host}: a gap of {gap:.1f} s, with steps of {step:.1f} s in what each replica has"
 
     def assert_never_blind(self) -> None:
         """No query refused, and no gap."""
         refused = self.refused()
-        assert not refused, (
-            f"{len(refused)} of {len(self.rounds)} queries refused, the first: {refused[0]}"
-        )
+        assert not refused, f"{len(refused)} of {len(self.rounds)} queries refused, the first: {refused[0]}"
         self.assert_no_gap()
 
 

@@ -74,9 +74,7 @@ class Run:
         return found
 
     def __str__(self) -> str:
-        return (
-            f"exit {self.status}, changed {self.changed}, failed {self.failed}\n{self.log[-6000:]}"
-        )
+        return f"exit {self.status}, changed {self.changed}, failed {self.failed}\n{self.log[-6000:]}"
 
 
 def command(
@@ -88,10 +86,7 @@ def command(
     """The command line of a run; `data` becomes `--data`, above all files of settings."""
     global untouched
     untouched = False
-    given = [
-        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
-        for name, value in (data or {}).items()
-    ]
+    given = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in (data or {}).items()]
     options = [option for pair in given for option in ("--data", pair)]
     return [str(PYINFRA), "-y", "--json", *arguments, *options, inventory, deploy]
 
@@ -125,9 +120,7 @@ def run_site(
 
 def plan_site(*arguments: str, data: Mapping[str, Any] | None = None) -> Run:
     """What a run would do, as an operator is told before it (the log)."""
-    words = [
-        word for word in command("--dry", *arguments, data=data) if word not in ("-y", "--json")
-    ]
+    words = [word for word in command("--dry", *arguments, data=data) if word not in ("-y", "--json")]
     done = subprocess.run(
         words,
         cwd=plan.ROOT,
@@ -214,9 +207,7 @@ def shell(host: str, script: str, check: bool = True) -> str:
     """What `script` prints on `host`, run as root."""
     root = "" if plan.ALL[host].user == "root" else "sudo -n "
     done = lab_hosts.ssh(plan.LAB, host, f"{root}sh -c {shlex.quote(script)}", timeout=60)
-    assert not check or done.returncode == 0, (
-        f"{host}: {script!r} ended with {done.returncode}: {done.stderr}"
-    )
+    assert not check or done.returncode == 0, f"{host}: {script!r} ended with {done.returncode}: {done.stderr}"
     return done.stdout
 
 
@@ -242,9 +233,7 @@ def wait_for(what: str, ask: Callable[[], T], timeout: float = 30, pause: float 
             ValueError,
         ) as error:  # OSError: requests' errors are some
             last = error
-        assert time.monotonic() < deadline, (
-            f"waited {timeout:.0f} s for {what}; last seen: {last!r}"
-        )
+        assert time.monotonic() < deadline, f"waited {timeout:.0f} s for {what}; last seen: {last!r}"
         time.sleep(pause)
 
 
@@ -264,9 +253,7 @@ _UNITS = [f"{unit}.service" for unit in UNITS]
 def units(names: Iterable[str] = plan.HOSTS) -> dict[tuple[str, str], Unit]:
     """Our units on the hosts, by host and unit."""
     properties = "Id,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic"
-    script = (
-        f"cat /proc/sys/kernel/random/boot_id; systemctl show -p {properties} {' '.join(_UNITS)}"
-    )
+    script = f"cat /proc/sys/kernel/random/boot_id; systemctl show -p {properties} {' '.join(_UNITS)}"
 
     def look(host: str) -> dict[tuple[str, str], Unit]:
         boot, *lines = shell(host, script).splitlines()
@@ -274,9 +261,7 @@ def units(names: Iterable[str] = plan.HOSTS) -> dict[tuple[str, str], Unit]:
         for block in "\n".join(lines).split("\n\n"):
             row = dict(line.split("=", 1) for line in block.splitlines())
             if row.get("LoadState") == "loaded":
-                unit = Unit(
-                    row["ActiveState"], row["MainPID"], row["ExecMainStartTimestampMonotonic"], boot
-                )
+                unit = Unit(row["ActiveState"], row["MainPID"], row["ExecMainStartTimestampMonotonic"], boot)
                 found[host, row["Id"].removesuffix(".service")] = unit
         return found
 
@@ -345,9 +330,7 @@ def fetch(url: str) -> bytes:
     parts, headers = urlsplit(url), {}
     if parts.scheme == "https":
         connection = HTTPSConnection(parts.netloc, timeout=HTTP_SECONDS, context=_trusted())
-        headers["Authorization"] = (
-            f"Basic {b64encode(':'.join(client()['auth']).encode()).decode()}"
-        )
+        headers["Authorization"] = f"Basic {b64encode(':'.join(client()['auth']).encode()).decode()}"
     else:
         connection = HTTPConnection(parts.netloc, timeout=HTTP_SECONDS)
     with closing(connection):
@@ -406,10 +389,7 @@ def notifications(name: str) -> Counter[str]:
     text = plan.LAB.sink_file.read_text() if plan.LAB.sink_file.exists() else ""
     bodies = [json.loads(line)["body"] for line in text.splitlines() if name in line]
     return Counter(
-        alert["status"]
-        for body in bodies
-        for alert in body["alerts"]
-        if alert["labels"]["alertname"] == name
+        alert["status"] for body in bodies for alert in body["alerts"] if alert["labels"]["alertname"] == name
     )
 
 
@@ -450,9 +430,7 @@ def healthy(site: Site) -> bool:
         answer = query(site, 'up{job="node_exporter"}', dedup=False, member=querier)
         assert not answer["warnings"], f"{querier.name}: {answer['warnings']}"
         expected = len(site.hosts) * len(site.running("prometheus"))
-        assert len(answer["result"]) == expected, (
-            f"{querier.name}: {len(answer['result'])} of {expected} series"
-        )
+        assert len(answer["result"]) == expected, f"{querier.name}: {len(answer['result'])} of {expected} series"
     members = site.running("alertmanager")
     for member in members:
         status = get(f"{site.endpoint('alertmanager', member).url}/api/v2/status")["cluster"]

@@ -30,9 +30,7 @@ def test_one_notification(site: Site, down: str | None) -> None:
     with stopped(down, "alertmanager") if down else nullcontext():
         rule("vector(1)")
         for member in living:
-            found = wait_for(
-                f"the alert on {member.name}", lambda member=member: alerts(site, member, name)
-            )
+            found = wait_for(f"the alert on {member.name}", lambda member=member: alerts(site, member, name))
             assert len(found) == 1, f"{member.name}: {found}"
             assert "replica" not in found[0]["labels"], f"{member.name}: {found}"
         wait_for("the notification", lambda: notifications(name))

@@ -44,9 +44,7 @@ def with_keys(member: Member, component: str, **changes: Any) -> dict[str, Any]:
     return {"bucket_keys": {**keys, component: {**keys_of(member, component), **changes}}}
 
 
-def refused(
-    data: dict[str, Any], words: str, member: Member, deploy: str = "deploys/store.py"
-) -> None:
+def refused(data: dict[str, Any], words: str, member: Member, deploy: str = "deploys/store.py") -> None:
     running, files = units(), live_files()
     run = run_site("--limit", member.name, data=data, env=WRONG, deploy=deploy)
     assert run.status != 0 and words in run.log, str(run)

@@ -35,9 +35,7 @@ def test_config_change_reloads(site: Site) -> None:
     data = {
         "prometheus_rules": RULES,
         "prometheus_config": {"scrape_configs": [job]},
-        "alertmanager_config": {
-            "route": {"routes": [{"receiver": "web.hook", "matchers": ['drill="yes"']}]}
-        },
+        "alertmanager_config": {"route": {"routes": [{"receiver": "web.hook", "matchers": ['drill="yes"']}]}},
     }
     before, loaded = units(), reloads(site)
     run = run_site(data=data)
@@ -130,9 +128,7 @@ def test_flag_change_restarts_one_member_at_a_time(site: Site) -> None:
     assert moved(before) == restarted | alone
     for host, component in restarted:
         assert CHANGED[component][2] in argv(host, component), f"{component} on {host}"
-        assert _starts(host, component) == started[host, component] + 1, (
-            f"{component} on {host}: more than one restart"
-        )
+        assert _starts(host, component) == started[host, component] + 1, f"{component} on {host}: more than one restart"
     # The probe sees, or its silence would mean nothing.
     slow = {(host, component) for host, component in restarted if component in SLOW}
     assert slow <= probe.went_down() <= restarted, f"seen down: {probe.went_down()}"

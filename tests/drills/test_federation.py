@@ -58,9 +58,7 @@ def _arrived(site: Site, upper: Member, expression: str) -> bool:
 
 
 @pytest.mark.parametrize("expression", MATCHED)
-def test_what_was_matched_arrives_with_its_labels(
-    site: Site, upper: Member, expression: str
-) -> None:
+def test_what_was_matched_arrives_with_its_labels(site: Site, upper: Member, expression: str) -> None:
     wait_for("the series of both replicas", lambda: _arrived(site, upper, expression))
 
 
@@ -68,9 +66,7 @@ def test_nothing_else_arrives(site: Site, upper: Member) -> None:
     for expression in NOT_MATCHED:
         assert all(_series(site, m, expression) for m in site.running("prometheus")), "the premise"
     others = f'{{{CLUSTER_LABEL}!="",job!="node_exporter",__name__!~"job:.*"}}'
-    assert (
-        query(site, f"count({others})", member=upper, component="prometheus-upper")["result"] == []
-    )
+    assert query(site, f"count({others})", member=upper, component="prometheus-upper")["result"] == []
 
 
 def test_samples_are_the_origins(site: Site, upper: Member) -> None:

@@ -30,19 +30,11 @@ class Case:
 
 _ADDRESS = plan.LAB.address("prom-1")
 REFUSED = {
-    "--limit that matches nothing": Case(
-        ("--limit", "'prom-11'", "prom-1"), ("--limit", "prom-11")
-    ),
+    "--limit that matches nothing": Case(("--limit", "'prom-11'", "prom-1"), ("--limit", "prom-11")),
     "--serial": Case(("--serial", "in the order of the inventory"), ("--serial",)),
-    "--limit to a misspelt group": Case(
-        ("--limit", "'promtheus'", "prometheus"), ("--limit", "promtheus")
-    ),
-    "unknown setting": Case(
-        ("prometheus_prot", "unknown setting", "prometheus_port"), data={"prometheus_prot": 1}
-    ),
-    "unknown setting in a file": Case(
-        ("all.py", "querier_time", "querier_timeout"), file="querier_time = '2m'\n"
-    ),
+    "--limit to a misspelt group": Case(("--limit", "'promtheus'", "prometheus"), ("--limit", "promtheus")),
+    "unknown setting": Case(("prometheus_prot", "unknown setting", "prometheus_port"), data={"prometheus_prot": 1}),
+    "unknown setting in a file": Case(("all.py", "querier_time", "querier_timeout"), file="querier_time = '2m'\n"),
     "a value of the wrong kind": Case(("nofile", "'many'"), data={"nofile": "many"}),
     "an unknown release": Case(("release", "'curent'", "current"), data={"release": "curent"}),
     "equal replicas": Case(("prom-2", "replica", "same"), data={"replica": "same"}),
@@ -53,9 +45,7 @@ REFUSED = {
     ),
     "a literal secret": Case(
         ("bucket_config.config.secret_key", "secret:env:"),
-        data={
-            "bucket_config": {"type": "S3", "config": {"bucket": "thanos", "secret_key": SECRET}}
-        },
+        data={"bucket_config": {"type": "S3", "config": {"bucket": "thanos", "secret_key": SECRET}}},
     ),
     "a secret that is not there": Case(
         ("alertmanager_webhook_url", "secret:env:DRILL_NOT_SET"),
@@ -166,9 +156,7 @@ def _refused(
     data: dict[str, Any] | None = None,
     line_of: str = f"[{HOST}]",
 ) -> None:
-    mirror_data: dict[str, Any] = (
-        {"versions": {"node_exporter": VERSION}, "base_url": url} if url else {}
-    )
+    mirror_data: dict[str, Any] = {"versions": {"node_exporter": VERSION}, "base_url": url} if url else {}
     run = run_site("--limit", HOST, data={**mirror_data, **(data or {})})
     assert run.status != 0, str(run)
     lines = [line for line in run.log.splitlines() if line_of in line]

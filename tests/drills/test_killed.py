@@ -77,9 +77,7 @@ def kill_at(host: str, verb: str, *arguments: str, data: dict[str, Any]) -> None
             stderr=subprocess.DEVNULL,
         )
         try:
-            wait_for(
-                f"`systemctl {verb}` on {host}", lambda: reached() or run.poll() is not None, 120
-            )
+            wait_for(f"`systemctl {verb}` on {host}", lambda: reached() or run.poll() is not None, 120)
             assert run.poll() is None, f"the run ended by itself with {run.returncode}"
         finally:
             run.kill()
@@ -98,9 +96,7 @@ def kill_at(host: str, verb: str, *arguments: str, data: dict[str, Any]) -> None
         ),
     ],
 )
-def test_between_swap_and_restart(
-    site: Site, verb: str, unit: str, data: dict[str, Any], new: str
-) -> None:
+def test_between_swap_and_restart(site: Site, verb: str, unit: str, data: dict[str, Any], new: str) -> None:
     members = [member.name for member in site.running(unit)]
     # Hosts have their turns in the order of the inventory.
     first = next(host for host in site.hosts if host in members)
@@ -111,9 +107,7 @@ def test_between_swap_and_restart(
     assert moved(before) == set()
     run = run_site(data=data)
     assert run.status == 0, str(run)
-    assert any(
-        f"[{first}]" in line and f"restart {unit}" in line for line in run.log.splitlines()
-    ), str(run)
+    assert any(f"[{first}]" in line and f"restart {unit}" in line for line in run.log.splitlines()), str(run)
     for host in members:
         assert new in argv(host, unit), host
     assert moved(before) == {(host, unit) for host in members}
@@ -151,9 +145,7 @@ def test_between_switching_the_binary_and_the_restart(site: Site, tmp_path) -> N
             run = run_site("--limit", host, data=data)
             assert run.status == 0, str(run)
             assert moved(before) == {(host, "node_exporter")}
-            exe = shell(
-                host, "readlink /proc/$(systemctl show -p MainPID node_exporter | cut -d= -f2)/exe"
-            )
+            exe = shell(host, "readlink /proc/$(systemctl show -p MainPID node_exporter | cut -d= -f2)/exe")
             assert exe.strip() == f"/opt/{directory}/node_exporter"
         finally:
             run_site("--limit", host)

@@ -76,9 +76,7 @@ def watched(markers: list[str]) -> Iterator[dict[str, set[str]]]:
     finally:
         on_all(lambda host: lab_hosts.ssh(plan.LAB, host, _root(host, OVER), timeout=30))
         with ThreadPoolExecutor(len(watches)) as pool:
-            said = pool.map(
-                lambda item: (item[0], item[1].communicate(timeout=60)[0]), watches.items()
-            )
+            said = pool.map(lambda item: (item[0], item[1].communicate(timeout=60)[0]), watches.items())
         for host, text in said:
             lines = text.splitlines()
             assert lines and lines[-1].startswith("rounds "), f"{host}: the watch broke: {text}"
@@ -209,9 +207,7 @@ REFUSED = planted(
     prometheus_config={
         "remote_write": [{"url": "http://nowhere.example/", "proxy_url": "://{}"}],
     },
-    alertmanager_config={
-        "receivers": [{"name": "leaks", "slack_configs": [{"api_url": "{} is no URL"}]}]
-    },
+    alertmanager_config={"receivers": [{"name": "leaks", "slack_configs": [{"api_url": "{} is no URL"}]}]},
 )
 
 
@@ -255,9 +251,7 @@ def test_nothing_shows_a_secret_while_it_is_brought(site: Site, options: tuple[s
     assert {host: found for host, found in seen.items() if found} == {}
     # It went where it belongs, so that the search had something to find.
     where = "grep -rlF -e leak- /etc/prometheus /etc/alertmanager"
-    assert {"prom-1", "am-1"} <= {
-        h for h, found in on_all(partial(shell, script=f"{where}; true")).items() if found
-    }
+    assert {"prom-1", "am-1"} <= {h for h, found in on_all(partial(shell, script=f"{where}; true")).items() if found}
 
 
 def test_a_plan_shows_no_secret(site: Site) -> None:

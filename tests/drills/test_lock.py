@@ -124,9 +124,7 @@ def test_a_second_run_is_refused_and_the_first_ends_well(site: Site, elsewhere: 
     assert any("restart thanos-querier" in line for line in mine[0]["changed"][host])
     assert "result: ok" in last_run(host) and "restart thanos-querier" in last_run(host)
     changed = list(mine[0]["changed"])
-    assert not any(
-        on_all(lambda name: shell(name, f"ls {LOCK} 2>/dev/null || true"), changed).values()
-    )
+    assert not any(on_all(lambda name: shell(name, f"ls {LOCK} 2>/dev/null || true"), changed).values())
     # Where it changed nothing its lock is over as well, and nobody is told of it.
     again = run_site(data=DATA)
     assert again.status == 0 and not again.changed and LEFT not in again.log, str(again)

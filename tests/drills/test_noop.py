@@ -31,8 +31,6 @@ def test_every_unit_runs_what_is_on_disk(site: Site) -> None:
     found = units()
     assert {unit.state for unit in found.values()} == {"active"}, str(found)
     wanted = {
-        (member.name, DAEMONS[component].unit)
-        for member in site.hosts.values()
-        for component in member.components
+        (member.name, DAEMONS[component].unit) for member in site.hosts.values() for component in member.components
     }
     assert set(found) == wanted

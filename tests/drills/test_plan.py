@@ -88,10 +88,7 @@ def test_a_rule_and_a_flag(site: Site) -> None:
     idle = [name for name in site.hosts if name not in lines]
     assert f"nothing to do: {', '.join(idle)}" in text
     for group in groups:
-        numbers = [
-            text.index(f"  {number}. {member.name}")
-            for number, member in enumerate(site.members(group), 1)
-        ]
+        numbers = [text.index(f"  {number}. {member.name}") for number, member in enumerate(site.members(group), 1)]
         assert numbers == sorted(numbers)
     # And back: a rule that leaves is a reload as well, and what is planned is done again.
     lines, text = held_against({})
@@ -121,9 +118,7 @@ def test_a_dry_run_on_a_blank_host_writes_nothing(site: Site) -> None:
     )
     before = live_files([host])
     dry = plan_site("--limit", host)
-    newer = (
-        "find / -xdev -newer /root/.drill-began -type f ! -path '/var/log/*'; rm /root/.drill-began"
-    )
+    newer = "find / -xdev -newer /root/.drill-began -type f ! -path '/var/log/*'; rm /root/.drill-began"
     written = shell(host, newer).split()
     assert dry.status == 0, str(dry)
     assert live_files([host]) == before and not written

@@ -64,9 +64,7 @@ def test_every_host_in_waves_with_one_of_each_tier(site: Site) -> None:
             for member in wave:
                 for key, wanted in member.settings.sysctl.items():
                     assert before[member.name][key] == str(wanted).split(), f"{member.name}: {key}"
-                boots[member.name] = shell(
-                    member.name, "cat /proc/sys/kernel/random/boot_id"
-                ).strip()
+                boots[member.name] = shell(member.name, "cat /proc/sys/kernel/random/boot_id").strip()
             on_all(lambda host: shell(host, "systemctl reboot", check=False), names)
             for member in wave:
                 wait_for(

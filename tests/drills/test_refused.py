@@ -25,11 +25,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, set[str]]] = {
         {"prom-1", "prom-2"},
     ),
     "Alertmanager config": (
-        {
-            "alertmanager_config": {
-                "route": {"routes": [{"receiver": "nobody", "matchers": ['a="b"']}]}
-            }
-        },
+        {"alertmanager_config": {"route": {"routes": [{"receiver": "nobody", "matchers": ['a="b"']}]}}},
         'undefined receiver "nobody" used in route',
         "alertmanager: stage and check",
         {"am-1", "am-2", "am-3"},

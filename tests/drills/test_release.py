@@ -25,9 +25,7 @@ def _executables(site: Site) -> dict[tuple[str, str], str]:
     def look(host: str) -> dict[tuple[str, str], str]:
         pid = "$(systemctl show -p MainPID {} | cut -d= -f2)"
         return {
-            (host, component): shell(
-                host, f"readlink /proc/{pid.format(DAEMONS[component].unit)}/exe"
-            ).strip()
+            (host, component): shell(host, f"readlink /proc/{pid.format(DAEMONS[component].unit)}/exe").strip()
             for component in site.hosts[host].components
         }
 
@@ -62,9 +60,7 @@ def _expected(site: Site, versions: dict[str, str]) -> dict[tuple[str, str], str
         *(pytest.param(name, marks=pytest.mark.long) for name in ("migration", "reference")),
     ]
 )
-def old_site(
-    request: pytest.FixtureRequest, site: Site, restored: None
-) -> Iterator[dict[str, str]]:
+def old_site(request: pytest.FixtureRequest, site: Site, restored: None) -> Iterator[dict[str, str]]:
     """The site as the older release set, or some of it, has it; its versions. Older releases cannot read newer data, so
     they begin without any."""
     part, _, old = request.param.rpartition(" of ")

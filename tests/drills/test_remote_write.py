@@ -35,9 +35,7 @@ AWAY = 45.0
 
 @pytest.fixture
 def receiver(site: Site) -> Member:
-    return next(
-        m for m in site.running("prometheus-upper") if m.settings.prometheus_remote_write_receiver
-    )
+    return next(m for m in site.running("prometheus-upper") if m.settings.prometheus_remote_write_receiver)
 
 
 def _ask(site: Site, member: Member, expression: str, at: float | None = None) -> list[Any]:
@@ -58,10 +56,7 @@ def _sent(site: Site, what: str) -> dict[str, float]:
     """A counter of remote write on each sender."""
     name = f"prometheus_remote_storage_{what}"
     return {
-        member.name: metric(
-            metrics(ask(f"{site.endpoint('prometheus', member).url}/metrics").text), name
-        )
-        or 0.0
+        member.name: metric(metrics(ask(f"{site.endpoint('prometheus', member).url}/metrics").text), name) or 0.0
         for member in site.running("prometheus")
     }
 
@@ -91,11 +86,7 @@ def _whole(site: Site, receiver: Member, since: float, until: float) -> bool:
     window = f"[{round((until - since) * 1000)}ms]"
     for replica in site.running("prometheus"):
         for series in SCRAPED:
-            selector = (
-                f"{series[:-1]},{_of(replica)}}}"
-                if "{" in series
-                else f"{series}{{{_of(replica)}}}"
-            )
+            selector = f"{series[:-1]},{_of(replica)}}}" if "{" in series else f"{series}{{{_of(replica)}}}"
             there = {
                 frozenset(found["metric"].items()): found["values"]
                 for found in _ask(site, receiver, selector + window, until)
@@ -126,10 +117,7 @@ def test_both_replicas_arrive_told_apart(site: Site, receiver: Member, series: s
             for replica in site.running("prometheus")
             for found in _ask(site, replica, series)
         }
-        found = {
-            frozenset(one["metric"].items())
-            for one in _ask(site, receiver, f'{series}{{{REPLICA_LABEL}!=""}}')
-        }
+        found = {frozenset(one["metric"].items()) for one in _ask(site, receiver, f'{series}{{{REPLICA_LABEL}!=""}}')}
         assert wanted and found == wanted, f"{series}: {found ^ wanted}"
         return True
 
@@ -142,9 +130,7 @@ def test_what_relabelling_drops_does_not_arrive(site: Site, receiver: Member) ->
     assert _ask(site, receiver, f'count({{__name__=~"go_.*",{REPLICA_LABEL}!=""}})') == []
 
 
-def test_the_receiver_serves_nobody_without_tls_and_a_password(
-    site: Site, receiver: Member
-) -> None:
+def test_the_receiver_serves_nobody_without_tls_and_a_password(site: Site, receiver: Member) -> None:
     url = site.endpoint("prometheus-upper", receiver).url
     assert ask(f"{url}/-/ready").status_code == 200
     for path in ("/-/ready", "/metrics", WRITE):
@@ -235,7 +221,5 @@ def test_a_receiver_that_was_away_lacks_nothing(site: Site, receiver: Member) ->
         wait_for("a while to pass", lambda: time.time() - gone > AWAY, AWAY + 10, pause=1)
     until = time.time() + interval(site)
     wait_for("two scrapes after it", lambda: time.time() > until + 2 * interval(site), 60)
-    wait_for(
-        "the backlog", lambda: _whole(site, receiver, began - interval(site), until), 90, pause=1
-    )
+    wait_for("the backlog", lambda: _whole(site, receiver, began - interval(site), until), 90, pause=1)
     assert _sent(site, "samples_failed_total") == failed

@@ -47,9 +47,7 @@ def mended(site: Site) -> Iterator[Mended]:
         loaded = reloads(others)
         run = run_site()
         after = reloads(others)
-        yield Mended(
-            run, moved(before), {key for key, when in loaded.items() if after[key] != when}
-        )
+        yield Mended(run, moved(before), {key for key, when in loaded.items() if after[key] != when})
     finally:
         converge()
 

@@ -50,24 +50,18 @@ def test_a_stopped_replica(site: Site) -> None:
         with stopped("prom-1", "prometheus"):
 
             def warned() -> bool:
-                answers = [
-                    query(site, "up", member=member) for member in site.running("thanos-querier")
-                ]
+                answers = [query(site, "up", member=member) for member in site.running("thanos-querier")]
                 return all(answer["warnings"] for answer in answers)
 
             wait_for("a warning of every querier", warned)
             partial = query(site, 'up{job="node_exporter"}', dedup=False)
             assert len(partial["result"]) == len(site.hosts)
             one = site.endpoint("thanos-sidecar", site.hosts["prom-1"], "grpc").target
-            assert one in " ".join(partial["warnings"]), (
-                f"the warning does not say who: {partial['warnings']}"
-            )
+            assert one in " ".join(partial["warnings"]), f"the warning does not say who: {partial['warnings']}"
             time.sleep(6 * interval(site))  # longer than the gap that would be too long
         wait_for("everything to be back", lambda: healthy(site), 60)
         wait_for("every Prometheus to be counted", lambda: _all_counted(site))
-    assert until(probe, lambda round_: bool(round_.warnings)), (
-        "no query was answered with a warning"
-    )
+    assert until(probe, lambda round_: bool(round_.warnings)), "no query was answered with a warning"
     probe.assert_never_blind()
 
 
@@ -91,15 +85,11 @@ def test_a_dead_host_stops_no_reload(site: Site) -> None:
     run = run_site(
         data={
             "prometheus_rules": rules("drill", {"record": "drill:up:count", "expr": "count(up)"}),
-            "alertmanager_config": {
-                "route": {"routes": [{"receiver": "web.hook", "matchers": ['drill="yes"']}]}
-            },
+            "alertmanager_config": {"route": {"routes": [{"receiver": "web.hook", "matchers": ['drill="yes"']}]}},
         }
     )
     assert run.status == 1, str(run)
-    assert any("[prom-1]" in line for line in run.log.splitlines()), (
-        "the run does not name the dead host"
-    )
+    assert any("[prom-1]" in line for line in run.log.splitlines()), "the run does not name the dead host"
     prometheus = site.endpoint("prometheus", site.hosts["prom-2"]).url
     groups = get(f"{prometheus}/api/v1/rules")["data"]["groups"]
     assert "drill" in [group["name"] for group in groups]

@@ -74,9 +74,7 @@ def test_two_rulers_are_one_notification(site: Site) -> None:
     )
     with stopped(DOWN, "node_exporter"):
         for member in members:
-            found = wait_for(
-                f"the alert on {member.name}", lambda member=member: alerts(site, member, both), 60
-            )
+            found = wait_for(f"the alert on {member.name}", lambda member=member: alerts(site, member, both), 60)
             assert len(found) == 1, f"{member.name}: {found}"
             labels = set(found[0]["labels"])
             assert not {RULE_LABEL, REPLICA_LABEL} & labels, f"{member.name}: {found}"
@@ -165,9 +163,7 @@ def test_a_stateless_ruler_writes_to_the_ring(site: Site) -> None:
 
 def _gateways(site: Site) -> dict[str, Any]:
     """Query parameters by which the store gateways are asked alone."""
-    targets = [
-        site.endpoint("thanos-store", m, "grpc").target for m in site.running("thanos-store")
-    ]
+    targets = [site.endpoint("thanos-store", m, "grpc").target for m in site.running("thanos-store")]
     return {"storeMatch[]": [f'{{__address__="{target}"}}' for target in targets]}
 
 
@@ -180,10 +176,7 @@ def test_what_a_ruler_keeps_is_uploaded_and_read_back(site: Site) -> None:
     shell(ruler.name, f"chown -R {topology.USER}: {names}")
     own = {RULE_LABEL: derived.replica_of(ruler)}
     end = start + blocks.BLOCK - blocks.STEP
-    wanted = {
-        labels | frozenset(own.items()): values
-        for labels, values in blocks.expected(start, end).items()
-    }
+    wanted = {labels | frozenset(own.items()): values for labels, values in blocks.expected(start, end).items()}
     try:
 
         def read_back() -> bool:

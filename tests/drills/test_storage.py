@@ -104,9 +104,7 @@ def test_uploaded_blocks_carry_the_labels_of_their_replica(site: Site, seeded: S
     assert found == wanted
 
 
-def test_a_short_local_retention_goes_with_uploads_that_are_proven(
-    site: Site, seeded: Seeded
-) -> None:
+def test_a_short_local_retention_goes_with_uploads_that_are_proven(site: Site, seeded: Seeded) -> None:
     """A run warns of it, unless a block was uploaded in the last hours."""
     said = "uploads of thanos-sidecar are not proven: nothing was uploaded since it was started"
 
@@ -196,9 +194,7 @@ def test_one_store_gateway_stands_in_for_the_other(site: Site, only_in_bucket: S
         assert query(site, "count(up)")["result"], "what is recent has nothing to do with it"
 
 
-def test_without_store_gateways_the_past_is_missing_and_said_to_be(
-    site: Site, only_in_bucket: Seeded
-) -> None:
+def test_without_store_gateways_the_past_is_missing_and_said_to_be(site: Site, only_in_bucket: Seeded) -> None:
     one, other = site.running("thanos-store")
     frontend = site.running("thanos-query-frontend")[0]
     with stopped(one.name, "thanos-store"), stopped(other.name, "thanos-store"):
@@ -219,9 +215,7 @@ def test_without_store_gateways_the_past_is_missing_and_said_to_be(
     wait_for("the whole answer once they are back", whole, 60)
 
 
-def test_a_frontend_falls_with_its_querier_and_the_other_one_answers(
-    site: Site, only_in_bucket: Seeded
-) -> None:
+def test_a_frontend_falls_with_its_querier_and_the_other_one_answers(site: Site, only_in_bucket: Seeded) -> None:
     one, other = site.running("thanos-query-frontend")
     with stopped(one.name, "thanos-querier"):
 
@@ -248,16 +242,12 @@ def test_queriers_need_no_frontend(site: Site, only_in_bucket: Seeded) -> None:
 
 # --- Other ways to serve it ------------------------------------------------------------------------
 
-MEMCACHED = (
-    "bash -c 'exec 3<>/dev/tcp/127.0.0.1/11211; printf \"stats\\r\\nquit\\r\\n\" >&3; cat <&3'"
-)
+MEMCACHED = "bash -c 'exec 3<>/dev/tcp/127.0.0.1/11211; printf \"stats\\r\\nquit\\r\\n\" >&3; cat <&3'"
 
 
 def _memcached(host: str, counter: str) -> int:
     lines = [line.split() for line in shell(host, MEMCACHED).splitlines()]
-    return next(
-        int(value) for _, name, value in (x for x in lines if len(x) == 3) if name == counter
-    )
+    return next(int(value) for _, name, value in (x for x in lines if len(x) == 3) if name == counter)
 
 
 @pytest.mark.usefixtures("restored")
@@ -303,9 +293,7 @@ def test_a_group_of_store_gateways_is_asked_in_turns(site: Site, only_in_bucket:
         "store_group": f"{name}:10905",
         "querier_flags": {"store.sd-dns-resolver": "golang"},
     }
-    on_all(
-        lambda h: shell(h, f"cp -p /etc/hosts /root/hosts; printf '{lines}' >>/etc/hosts"), queriers
-    )
+    on_all(lambda h: shell(h, f"cp -p /etc/hosts /root/hosts; printf '{lines}' >>/etc/hosts"), queriers)
     try:
         run = run_site("--limit", "querier", data=data)
         assert run.status == 0, str(run)
@@ -320,10 +308,7 @@ def test_a_group_of_store_gateways_is_asked_in_turns(site: Site, only_in_bucket:
 
         def in_turns() -> bool:
             counts = [counted() for _ in range(5)]
-            grown = [
-                [name for name in later if later[name] > earlier[name]]
-                for earlier, later in pairwise(counts)
-            ]
+            grown = [[name for name in later if later[name] > earlier[name]] for earlier, later in pairwise(counts)]
             return all(len(names) == 1 for names in grown) and len({n for [n] in grown}) == 2
 
         wait_for("each query to reach one of the two, and each of them", in_turns, 60)
@@ -355,9 +340,7 @@ def test_an_object_store_that_is_away_loses_nothing(site: Site, seeded: Seeded) 
     probe.assert_never_blind()
     assert not any(round_.warnings for round_ in probe.rounds), "recent queries carry no warning"
     try:
-        wait_for(
-            "the backlog", lambda: set().union(*ulids.values()) <= blocks.ever_uploaded(site), 120
-        )
+        wait_for("the backlog", lambda: set().union(*ulids.values()) <= blocks.ever_uploaded(site), 120)
 
         def whole() -> bool:
             found = [b for b in blocks.listed(site).values() if start <= b.start < start + 2 * HOUR]
@@ -436,9 +419,7 @@ def test_old_blocks_are_merged_and_copied_at_lower_resolution(site: Site) -> Non
     # What was merged is marked only once the new block is there.
     wait_for("no overlap", lambda: blocks.overlaps(site) == "", 60)
     first = start + 3 * DAY // DAY * DAY
-    raw, _ = ranged(
-        site, "thanos-querier", "avg_over_time(history_gauge[6h])", first, first + 5 * DAY, 6 * HOUR
-    )
+    raw, _ = ranged(site, "thanos-querier", "avg_over_time(history_gauge[6h])", first, first + 5 * DAY, 6 * HOUR)
     coarse, warnings = ranged(
         site,
         "thanos-querier",

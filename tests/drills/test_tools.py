@@ -92,9 +92,7 @@ def test_drill_asks_first(site: Site, scraped: None) -> None:
 
 
 @pytest.mark.usefixtures("restored")
-def test_drill_finds_one_notification_and_no_failed_query(
-    site: Site, scraped: None, quiet: None
-) -> None:
+def test_drill_finds_one_notification_and_no_failed_query(site: Site, scraped: None, quiet: None) -> None:
     before, told = units(), notifications(ALERT)
     run = run_site(deploy=DRILL, data={"yes": True})
     assert run.status == 0, str(run)

@@ -123,9 +123,7 @@ def test_every_port_asks_for_it(tls: Site, tmp_path: Path) -> None:
 def test_nobody_but_root_and_the_daemons_reads_the_files() -> None:
     def open_to_others(host: str) -> str:
         find = f"find {topology.WEB_DIR}"
-        return shell(
-            host, f"{find} -perm /007; {find} ! -user root; {find} -name 'curl*' -perm /077"
-        )
+        return shell(host, f"{find} -perm /007; {find} ! -user root; {find} -name 'curl*' -perm /077")
 
     assert set(on_all(open_to_others).values()) == {""}
 
@@ -160,9 +158,7 @@ def _served(site: Site, certificates: dict[str, str]) -> Run:
 def test_a_password_that_does_not_fit_is_refused_before_any_connection(tls: Site) -> None:
     client = next(iter(tls.hosts.values())).settings.web_client
     wrong = {"basic_auth": {"username": "site", "password": "secret:env:DRILL_PASSWORD"}}
-    run = run_site(
-        env={**TLS, "DRILL_PASSWORD": "hunter2-hunter2"}, data={"web_client": client | wrong}
-    )
+    run = run_site(env={**TLS, "DRILL_PASSWORD": "hunter2-hunter2"}, data={"web_client": client | wrong})
     assert run.status != 0
     assert "found another password than the hash of site" in run.log, str(run)
     assert "Connected" not in run.log and "hunter2" not in run.log, str(run)

@@ -280,9 +280,7 @@ class Upstream:
             expected, digest = releases.pinned(archive.name), "sha256"
             if expected is None:
                 digest = archive.digest
-                with urllib.request.urlopen(
-                    archive.sums_url(self.base_url), timeout=TIMEOUT
-                ) as answer:
+                with urllib.request.urlopen(archive.sums_url(self.base_url), timeout=TIMEOUT) as answer:
                     expected = archive.sum_in(answer.read().decode())
             with urllib.request.urlopen(archive.url(self.base_url), timeout=TIMEOUT) as answer:
                 job.step("downloading from upstream", announce=True)
@@ -297,9 +295,7 @@ class Upstream:
             return None
         found = _sum(part, digest)
         if found != expected:
-            raise ArchiveError(
-                f"{archive.url(self.base_url)}: found {digest} {found}, expected {expected}"
-            )
+            raise ArchiveError(f"{archive.url(self.base_url)}: found {digest} {found}, expected {expected}")
         return "upstream's release"
 
 
@@ -561,12 +557,8 @@ def _pack(directory: Path, part: Path, mtime: int, flat: bool = False) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Command line; 0 when every archive is there, 1 when one failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--release", action="append", choices=list(releases.RELEASES), help="a set; default current"
-    )
-    parser.add_argument(
-        "--only", action="append", default=[], choices=list(PRODUCTS), help="a component"
-    )
+    parser.add_argument("--release", action="append", choices=list(releases.RELEASES), help="a set; default current")
+    parser.add_argument("--only", action="append", default=[], choices=list(PRODUCTS), help="a component")
     parser.add_argument("--arch", help="amd64 or arm64; default: this machine's")
     parser.add_argument("--upstream", default=UPSTREAM, help="base URL; default %(default)s")
     options = parser.parse_args(argv)

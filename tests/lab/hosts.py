@@ -245,8 +245,7 @@ def wait(lab: Lab, host: str, seconds: float) -> str:
     except LabError as error:
         log = lab.log(_process(host))
         raise LabError(
-            f"{error} (systemd: {state or 'unknown'}; SSH: {problem or 'answers'})\n"
-            f"  end of {log}:\n{proc.tail(log)}"
+            f"{error} (systemd: {state or 'unknown'}; SSH: {problem or 'answers'})\n  end of {log}:\n{proc.tail(log)}"
         ) from None
     return state
 
@@ -305,9 +304,7 @@ def _word(path: Path) -> str:
     return '"' + str(path).replace("%", "%%") + '"'
 
 
-def ssh(
-    lab: Lab, host: str, command: str, timeout: float | None = None
-) -> subprocess.CompletedProcess[str]:
+def ssh(lab: Lab, host: str, command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command on a host; status 255 where SSH failed or took longer than ``timeout``."""
     words = [*ssh_command(lab, host), command]
     try:

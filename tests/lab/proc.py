@@ -52,9 +52,7 @@ def run_visibly(what: str, command: list[str], log: Path, **options: Any) -> Non
     """Run a command that may take minutes: its words go to ``log``, the latest to the user."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as out:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, **options
-        )
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, **options)
     while True:
         try:
             status = child.wait(10)

@@ -11,9 +11,7 @@ from tests.lab import keys
 from tests.lab.plan import Lab
 
 
-def request(
-    lab: Lab, method: str, path: str, query: str = "", key_of: str = "thanos-compactor"
-) -> tuple[int, bytes]:
+def request(lab: Lab, method: str, path: str, query: str = "", key_of: str = "thanos-compactor") -> tuple[int, bytes]:
     """Status and body of the answer to a request (AWS Signature Version 4) by the key of a component: the compactor's
     may do what any of them may, but make a bucket."""
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

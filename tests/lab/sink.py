@@ -44,9 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404)
 
     def do_POST(self) -> None:
-        text = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode(
-            "utf-8", "replace"
-        )
+        text = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode("utf-8", "replace")
         if self.path == "/reset":
             with self.lock:
                 self.lab.sink_file.write_text("")

@@ -140,8 +140,7 @@ def test_bastion(tmp_path: Path) -> None:
 """
     config = tmp_path / "ssh_config"
     config.write_text(
-        f"Host bastion\n  HostName {bastion}{common}"
-        f"Host inside\n  HostName {address}\n  ProxyJump bastion{common}"
+        f"Host bastion\n  HostName {bastion}{common}Host inside\n  HostName {address}\n  ProxyJump bastion{common}"
     )
     direct = {"ssh_paramiko_connect_kwargs": {"timeout": 3}}
     assert "odd-2] Could not connect" in run({"node_exporter": {"odd-2": direct}}).log

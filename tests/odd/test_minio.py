@@ -34,10 +34,7 @@ def keys(**others: str) -> dict[str, Any]:
     """The setting `bucket_keys` of the lab, where components in `others` have the keys of another name."""
     names = ("thanos-sidecar", "thanos-store", "thanos-compactor", "admin")
     return {
-        name: {
-            kind: f"secret:file:secrets/s3_{others.get(name, name)}_{kind}"
-            for kind in ("access_key", "secret_key")
-        }
+        name: {kind: f"secret:file:secrets/s3_{others.get(name, name)}_{kind}" for kind in ("access_key", "secret_key")}
         for name in names
     }
 
@@ -66,9 +63,7 @@ def test_bucket_on_minio() -> None:
         end = given.start + 2 * HOUR - STEP
 
         def read_back() -> bool:
-            found, warnings = blocks.ranged(
-                the_site, "thanos-querier", "seeded_gauge", given.start, end
-            )
+            found, warnings = blocks.ranged(the_site, "thanos-querier", "seeded_gauge", given.start, end)
             return found == blocks.expected(given.start, end) and not warnings
 
         wait_for("the blocks from the bucket", read_back, 60)

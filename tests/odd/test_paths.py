@@ -13,9 +13,7 @@ def site(**data: object) -> Groups:
     return {"prometheus": {HOST: {**PROMETHEUS, **data}}}
 
 
-RULES = {
-    "more.yml": {"groups": [{"name": "more", "rules": [{"record": "a:b", "expr": "vector(1)"}]}]}
-}
+RULES = {"more.yml": {"groups": [{"name": "more", "rules": [{"record": "a:b", "expr": "vector(1)"}]}]}}
 LINKS = """
 # On a file system of its own: what goes live is a rename there as well.
 mount -t tmpfs -o size=2g,mode=755 odd /srv

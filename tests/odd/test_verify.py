@@ -29,9 +29,7 @@ def site(**data: Any) -> Groups:
             "theirs": [targets, again],
         }
     }
-    hosts = {
-        name: {**PROMETHEUS, **mine, **data, "replica": f"replica-{name}"} for name in (ONE, OTHER)
-    }
+    hosts = {name: {**PROMETHEUS, **mine, **data, "replica": f"replica-{name}"} for name in (ONE, OTHER)}
     return {"prometheus": hosts, "alertmanager": hosts, "querier": {ONE: hosts[ONE]}}
 
 

@@ -36,9 +36,7 @@ def get(member: Member, component: str, path: str, **parameters: str) -> str:
     url = base + path
     data = "".join(f" --data-urlencode {shlex.quote(f'{k}={v}')}" for k, v in parameters.items())
     status = r"-w '\n%{http_code}'"
-    done = connect(member.name).run(
-        f"{_CURL} {shlex.join(options)} -G {status}{data} {shlex.quote(url)}"
-    )
+    done = connect(member.name).run(f"{_CURL} {shlex.join(options)} -G {status}{data} {shlex.quote(url)}")
     body, _, code = done.stdout.rpartition("\n")
     where = f"{member.name}: {component} at {url}"
     assert done.rc == 0, f"{where}: {done.stderr.strip()}"

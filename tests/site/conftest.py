@@ -50,10 +50,7 @@ def pytest_collection_modifyitems(config, items):
     empty = [
         item
         for item in items
-        if any(
-            "empty parameter set" in mark.kwargs.get("reason", "")
-            for mark in item.iter_markers("skip")
-        )
+        if any("empty parameter set" in mark.kwargs.get("reason", "") for mark in item.iter_markers("skip"))
     ]
     if empty:
         config.hook.pytest_deselected(items=empty)
@@ -70,9 +67,7 @@ def pytest_runtest_makereport(item, call):
         if name:
             host, unit = parameters["member"].name, DAEMONS[name].service
             try:
-                text = inventory.connect(host).run(
-                    "journalctl -u %s -n 30 --no-pager -o short-iso", unit
-                )
+                text = inventory.connect(host).run("journalctl -u %s -n 30 --no-pager -o short-iso", unit)
                 report.sections.append((f"journal of {unit} on {host}", text.stdout))
             except (AssertionError, RuntimeError) as error:
                 report.sections.append((f"no journal of {unit}", str(error)))

@@ -75,9 +75,7 @@ def projects() -> list[tuple[Member, str]]:
 def jobs(prometheus: Member) -> dict[str, list[tuple[Member, str]]]:
     """Scrape job of ours that this Prometheus has -> its targets as (host, `address:port`)."""
     found = {
-        info.job_name: [
-            (m, site().endpoint(name, m).target) for m in site().scraped(prometheus, name)
-        ]
+        info.job_name: [(m, site().endpoint(name, m).target) for m in site().scraped(prometheus, name)]
         for name, info in DAEMONS.items()
     }
     watched = site().watched(prometheus)
@@ -94,9 +92,7 @@ def selectors(*prometheus: Member, more: str = "") -> dict[str, str]:
     for member in prometheus:
         for job, targets in jobs(member).items():
             found.setdefault(job, []).extend(target for _, target in targets)
-    return {
-        job: f"up{{{starter.selected({job: targets})}, {more}}}" for job, targets in found.items()
-    }
+    return {job: f"up{{{starter.selected({job: targets})}, {more}}}" for job, targets in found.items()}
 
 
 def up(*prometheus: Member, more: str = "") -> str:
@@ -229,8 +225,6 @@ def disconnect() -> None:
     for name, opened in _opened.items():
         if isinstance(opened, Host):
             command = ssh_command(name, printed()[name]["data"])
-            subprocess.run(
-                [*command, "-O", "exit", _address(name)], capture_output=True, check=False
-            )
+            subprocess.run([*command, "-O", "exit", _address(name)], capture_output=True, check=False)
     if _control.cache_info().currsize:
         shutil.rmtree(_control(), ignore_errors=True)

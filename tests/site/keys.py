@@ -14,9 +14,7 @@ def status(member: Member, method: str, name: str, path: str, query: str = "") -
     own = resolve(member.settings.bucket_keys[name])
     signer = bucket.Signer({**common, "config": {**common["config"], **own}})
     body = "--data-binary x" if method == "PUT" else ""
-    command = (
-        f"curl -q -sS -g --noproxy '*' -o /dev/null -w '%{{http_code}}' -X {method} {body} -K -"
-    )
+    command = f"curl -q -sS -g --noproxy '*' -o /dev/null -w '%{{http_code}}' -X {method} {body} -K -"
     url = f'url = "{signer.url(method, path, query)}"'
     return connect(member.name).check_output(f"{command} <<'URL'\n{url}\nURL")
 

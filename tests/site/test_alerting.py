@@ -27,9 +27,7 @@ def watchdogs(member):
 def patience(site):
     """Seconds from the start of a Prometheus to its first alerts everywhere."""
     settings = [m.settings for m in site.members("prometheus")]
-    return 10 + max(
-        [seconds(s.evaluation_interval) + seconds(s.timing.resend_delay) for s in settings] or [0]
-    )
+    return 10 + max([seconds(s.evaluation_interval) + seconds(s.timing.resend_delay) for s in settings] or [0])
 
 
 def test_every_replica_fires_the_watchdog(site, patience):
@@ -55,10 +53,7 @@ def test_watchdog_is_one_alert_without_replica(member, patience):
 
 def test_it_is_the_same_alert_everywhere(site, patience):
     def check():
-        found = {
-            m.name: {alert["fingerprint"] for alert in watchdogs(m)[1]}
-            for m in site.members("alertmanager")
-        }
+        found = {m.name: {alert["fingerprint"] for alert in watchdogs(m)[1]} for m in site.members("alertmanager")}
         assert len({frozenset(prints) for prints in found.values()}) <= 1, found
 
     eventually(check, patience)

@@ -66,9 +66,7 @@ def test_no_peer_has_failed(site, member, patience):
 def test_configuration_is_the_same_on_all(site, member):
     def on(other):
         # Of ours: a file of somebody else's is left where it is.
-        names = [
-            f"{topology.TEMPLATES_DIR}/{name}" for name in other.settings.alertmanager_templates
-        ]
+        names = [f"{topology.TEMPLATES_DIR}/{name}" for name in other.settings.alertmanager_templates]
         paths = shlex.join([topology.ALERTMANAGER_CONFIG, *sorted(names)])
         files = connect(other.name).check_output(f"sha256sum {paths}")
         return files, metric(other, COMPONENT, "alertmanager_config_hash")

@@ -17,21 +17,13 @@ WEEK = 7 * 86400
 
 # One host is rotated for real: of a daemon that says something when it is reloaded. The last one,
 # as the first is the most looked at.
-ROTATED = [
-    (member, name)
-    for name in ("alertmanager", "prometheus")
-    for member in the_site().running(name)[-1:]
-][:1]
+ROTATED = [(member, name) for name in ("alertmanager", "prometheus") for member in the_site().running(name)[-1:]][:1]
 
 
 def test_lines_are_in_the_journal_and_in_the_file(host, member, component, info):
     journal = "journalctl --no-pager -o short-unix -n 3 -t %s _TRANSPORT=stdout"
     found = [line.split(maxsplit=3) for line in host.check_output(journal, info.unit).splitlines()]
-    lines = [
-        text
-        for when, _, _, text in found
-        if re.fullmatch(r"[\d.]+", when) and float(when) > time.time() - WEEK
-    ]
+    lines = [text for when, _, _, text in found if re.fullmatch(r"[\d.]+", when) and float(when) > time.time() - WEEK]
     if not lines:
         when = unit_properties(member, info.service, "ActiveEnterTimestamp")["ActiveEnterTimestamp"]
         started = host.check_output("date -d %s +%%s", when)

@@ -68,9 +68,7 @@ def test_flags(site, member):
     assert found["web.enable-admin-api"] == str(settings.prometheus_admin_api).lower()
     assert found["web.enable-lifecycle"] == str(settings.prometheus_lifecycle).lower()
     # In force, whether by a flag or by the file: `15d or 80%`.
-    kept, _, size = api(member, COMPONENT, "/api/v1/status/runtimeinfo")[
-        "storageRetention"
-    ].partition(" or ")
+    kept, _, size = api(member, COMPONENT, "/api/v1/status/runtimeinfo")["storageRetention"].partition(" or ")
     assert seconds(kept) == seconds(settings.prometheus_retention_time)
     assert bool(size) is (settings.prometheus_retention_size is not None)
     assert found["storage.tsdb.path"] == topology.PROMETHEUS_DATA
@@ -118,11 +116,7 @@ def test_targets_are_named_after_their_hosts(member):
         (sample["metric"]["job"], sample["metric"]["instance"]): sample["metric"].get("host")
         for sample in query(member, COMPONENT, fresh(member))
     }
-    assert found == {
-        (job, target): host.name
-        for job, targets in jobs(member).items()
-        for host, target in targets
-    }
+    assert found == {(job, target): host.name for job, targets in jobs(member).items() for host, target in targets}
 
 
 def test_rules_are_those_of_the_inventory_and_healthy(site, member, patience):
@@ -140,9 +134,7 @@ def test_rules_are_those_of_the_inventory_and_healthy(site, member, patience):
         ours = {key for key in found if key[0].startswith(f"{topology.RULES_DIR}/")}
         assert ours == wanted
         # One of an hour's interval is not evaluated yet, for an hour.
-        ill = {
-            r["name"]: r.get("lastError") or r["health"] for _, r in rules if r["health"] == "err"
-        }
+        ill = {r["name"]: r.get("lastError") or r["health"] for _, r in rules if r["health"] == "err"}
         assert not ill, "rules cannot be evaluated"
 
     eventually(check, patience)
@@ -165,10 +157,7 @@ def test_recording_rule_counts_what_is_up(member, patience):
 
 
 def test_every_alertmanager_is_discovered(site, member, patience):
-    wanted = {
-        f"{site.endpoint('alertmanager', m).url}/api/v2/alerts"
-        for m in site.members("alertmanager")
-    }
+    wanted = {f"{site.endpoint('alertmanager', m).url}/api/v2/alerts" for m in site.members("alertmanager")}
 
     def check():
         found = api(member, COMPONENT, "/api/v1/alertmanagers")

@@ -38,8 +38,7 @@ WHO = ("job", "instance", "host", CLUSTER_LABEL, REPLICA_LABEL)
 def labels(samples):
     """The labels of samples that tell one target of ours from another, in a form that sorts: the user may add more."""
     return sorted(
-        sorted((name, value) for name, value in sample["metric"].items() if name in WHO)
-        for sample in samples
+        sorted((name, value) for name, value in sample["metric"].items() if name in WHO) for sample in samples
     )
 
 
@@ -61,10 +60,7 @@ def expected(replica_labels):
 
 
 def test_stores_are_those_of_the_inventory(site, member):
-    wanted = {
-        site.endpoint(name, m, "grpc").target: derived.store_labels(name, m)
-        for name, m in site.stores()
-    }
+    wanted = {site.endpoint(name, m, "grpc").target: derived.store_labels(name, m) for name, m in site.stores()}
 
     def check():
         stores = [s for kind in api(member, COMPONENT, "/api/v1/stores").values() for s in kind]

@@ -76,8 +76,7 @@ def test_it_has_what_every_sender_writes(site, member):
             found = query(
                 querier,
                 "thanos-querier",
-                f'count by ({REPLICA_LABEL}) ({{{LABEL}="{derived.replica_of(member)}",'
-                f'{REPLICA_LABEL}!=""}})',
+                f'count by ({REPLICA_LABEL}) ({{{LABEL}="{derived.replica_of(member)}",{REPLICA_LABEL}!=""}})',
                 dedup="false",
             )
             replicas = {sample["metric"][REPLICA_LABEL] for sample in found}

@@ -28,9 +28,7 @@ class TestDaemon(Daemon):
             rows = [row.split() for row in process.parts["sockets"]]
             own = f"pid={process.unit['MainPID']},"
             places = [row[4].rpartition(":") for row in rows if own in row[-1]]
-            assert {
-                ("tcp", int(port)) for where, _, port in places if where != "127.0.0.1"
-            } == wanted
+            assert {("tcp", int(port)) for where, _, port in places if where != "127.0.0.1"} == wanted
 
         eventually(check, 15)
 
@@ -50,9 +48,7 @@ class TestDaemon(Daemon):
 def test_it_can_store(member):
     [(_, leader)] = metrics(member, COMPONENT, "SeaweedFS_master_is_leader")
     assert leader == 1
-    assert sum(
-        value for _, value in metrics(member, COMPONENT, "SeaweedFS_volumeServer_max_volumes")
-    )
+    assert sum(value for _, value in metrics(member, COMPONENT, "SeaweedFS_volumeServer_max_volumes"))
 
 
 def test_it_knows_the_keys_of_the_site_and_no_other(host, member):

@@ -41,9 +41,7 @@ def references(value):
     return {value} if is_secret(value) else set()
 
 
-REFERENCES = {
-    ref for name, host in printed().items() for ref in references(for_host(host["data"], name))
-}
+REFERENCES = {ref for name, host in printed().items() for ref in references(for_host(host["data"], name))}
 """Every secret of the site: no host is to show that of another either."""
 has_secrets = only(lambda member, _: bool(REFERENCES))
 

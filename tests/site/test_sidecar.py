@@ -22,9 +22,7 @@ def test_sees_its_prometheus(member):
 
 def test_outlives_a_stop_of_prometheus(host):
     """It starts after Prometheus, and nothing stops or restarts it with that."""
-    text = host.check_output(
-        "systemctl show -p After,Requires,BindsTo,PartOf,Requisite thanos-sidecar.service"
-    )
+    text = host.check_output("systemctl show -p After,Requires,BindsTo,PartOf,Requisite thanos-sidecar.service")
     found = dict(line.split("=", 1) for line in text.splitlines())
     assert "prometheus.service" in found.pop("After").split()
     assert not [key for key, units in found.items() if "prometheus.service" in units.split()]

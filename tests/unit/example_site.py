@@ -19,10 +19,7 @@ BUCKET = {
 
 
 STORAGE = (
-    *(
-        (f"block-{i}", ("store", "compactor", "bucket_web")[: 5 - 2 * i], f"10.0.0.6{i}")
-        for i in (1, 2)
-    ),
+    *((f"block-{i}", ("store", "compactor", "bucket_web")[: 5 - 2 * i], f"10.0.0.6{i}") for i in (1, 2)),
     ("min-1", "minio", "10.0.0.32"),
     ("side-1", "sidecar", "10.0.0.91"),
     *((f"front-{i}", "query_frontend", f"10.0.0.8{i}") for i in (1, 2)),

@@ -63,9 +63,7 @@ FULL = {
     "deadman_url": SECRET,
     "alertmanager_templates": {"own.tmpl": '{{ define "own" }}{{ end }}'},
     "alertmanager_secret_files": {"token": SECRET},
-    "prometheus_rules": {
-        "own.yml": {"groups": [{"name": "own", "rules": [{"record": "a:b", "expr": "sum(up)"}]}]}
-    },
+    "prometheus_rules": {"own.yml": {"groups": [{"name": "own", "rules": [{"record": "a:b", "expr": "sum(up)"}]}]}},
     "prometheus_targets": {"app": [{"targets": ["10.9.0.1:8080"], "labels": {"team": "a"}}]},
     "prometheus_secret_files": {"password": SECRET},
     "prometheus_config": {"remote_write": [{"url": "http://10.9.0.2/write"}]},
@@ -81,10 +79,7 @@ FULL = {
 
 
 def _site(**data) -> Site:
-    keys = {
-        name: {"access_key": f"secret:env:{key}", "secret_key": SECRET}
-        for name, key in KEYS.items()
-    }
+    keys = {name: {"access_key": f"secret:env:{key}", "secret_key": SECRET} for name, key in KEYS.items()}
     return example_site(storage=True, bucket_keys=keys, **data)
 
 
@@ -104,10 +99,7 @@ def _two_clusters() -> Site:
 
 SITES = {
     **{release: partial(_site, release=release) for release in RELEASES},
-    **{
-        f"{release}, all set, TLS": partial(_site, release=release, **FULL, **WEB)
-        for release in RELEASES
-    },
+    **{f"{release}, all set, TLS": partial(_site, release=release, **FULL, **WEB) for release in RELEASES},
     "two clusters": _two_clusters,
 }
 
@@ -172,9 +164,7 @@ def plans() -> Iterator[tuple[str, str]]:
             assert done.rc == 0, done.output
             said = done.said[True]
             # Hosts come as they are done.
-            lines = [
-                f"{title}: {sorted(said.lines.get(title, {}).items())}" for title in done.order
-            ]
+            lines = [f"{title}: {sorted(said.lines.get(title, {}).items())}" for title in done.order]
             yield name, "\n".join([*lines, *map(str, sorted(_scripts(done.commands)))])
 
 

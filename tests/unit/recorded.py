@@ -86,13 +86,9 @@ def print_look(state: State) -> str:
     lines += [f"{MARK}users", *state.users.values(), *(f"{group}:x:1:" for group in state.groups)]
     lines += [f"{MARK}links", *(f"{name}\t{real}" for name, real in state.links.items())]
     lines += [f"{name}\t{at}\t{kind}" for name, (at, kind) in state.blocked.items()]
-    lines += [
-        "\t".join((n, p.kind, p.mode, p.owner, p.group, p.target)) for n, p in state.ways.items()
-    ]
+    lines += ["\t".join((n, p.kind, p.mode, p.owner, p.group, p.target)) for n, p in state.ways.items()]
     lines += [f"{MARK}paths"]
-    lines += [
-        "\t".join((n, p.kind, p.mode, p.owner, p.group, p.target)) for n, p in state.paths.items()
-    ]
+    lines += ["\t".join((n, p.kind, p.mode, p.owner, p.group, p.target)) for n, p in state.paths.items()]
     lines += [f"{p.sha256}  {n}" for n, p in state.paths.items() if p.sha256]
     lines += [f"{MARK}units"]
     for name, unit in state.units.items():
@@ -238,9 +234,7 @@ def run_site(
     (tmp_path / "group_data" / "all.py").write_text(ALL_DATA + data)
     monkeypatch.setenv("WEBHOOK_URL", "http://10.1.0.1/hook")
     monkeypatch.setenv("S3_KEY", "hunter2hunter2")
-    monkeypatch.setattr(
-        pyinfra.api.inventory, "get_execution_connectors", lambda: {"ssh": Recorder}
-    )
+    monkeypatch.setattr(pyinfra.api.inventory, "get_execution_connectors", lambda: {"ssh": Recorder})
     monkeypatch.setattr(pyinfra, "is_cli", True)
     monkeypatch.setattr(rollout, "wait", wait)
     if hosts is not None:

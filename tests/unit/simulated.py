@@ -90,9 +90,7 @@ class Host:
 
     def _chmod(self, words, body):
         old = self.state.paths[words[1]]
-        self.state.paths[words[1]] = Path(
-            old.kind, words[0], old.owner, old.group, old.target, old.sha256
-        )
+        self.state.paths[words[1]] = Path(old.kind, words[0], old.owner, old.group, old.target, old.sha256)
 
     def _base64(self, words, body):
         top = words[-1]
@@ -187,8 +185,7 @@ class Host:
         texts = [
             text.replace("\\\n", "")
             for path, text in self.contents.items()
-            if path
-            in (f"{UNIT_DIR}/{unit}.service", f"{UNIT_DIR}/{unit}.service.d/monitoring.conf")
+            if path in (f"{UNIT_DIR}/{unit}.service", f"{UNIT_DIR}/{unit}.service.d/monitoring.conf")
         ]
         return [line for text in texts for line in re.findall(rf"^{key}=[-+]*(.*)", text, re.M)]
 

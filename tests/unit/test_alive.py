@@ -190,9 +190,7 @@ def test_a_start_that_systemd_refuses_shows_the_journal():
     lines = alive.before("restart", ["a", "b"]).splitlines()
     assert "-u a.service -u b.service" in lines[0] and lines[0].startswith("trap '[ $? = 0 ] || ")
     assert lines[1].startswith("systemctl reset-failed a b")
-    assert "reset-failed" not in alive.before("reload", ["a"]), (
-        "the counts are the daemon's history"
-    )
+    assert "reset-failed" not in alive.before("reload", ["a"]), "the counts are the daemon's history"
 
 
 # --- Faults that upstream knows of ----------------------------------------------------------------
@@ -217,9 +215,7 @@ PRUNED = (
 )
 
 
-@pytest.mark.parametrize(
-    ("version", "found"), [("0.41.9", []), ("0.42.0", [KNOWN]), ("0.42.5", [KNOWN])]
-)
+@pytest.mark.parametrize(("version", "found"), [("0.41.9", []), ("0.42.0", [KNOWN]), ("0.42.5", [KNOWN])])
 def test_a_fault_is_known_of_its_releases(version, found):
     assert faults.of_unit(receiver(version), "thanos-receive") == found
     assert faults.of_unit(receiver(version), "node_exporter") == []

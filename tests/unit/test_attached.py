@@ -151,9 +151,7 @@ def test_a_bucket_that_is_a_directory_is_tried_as_that_account():
 
     given = {"type": "FILESYSTEM", "config": {"directory": "/srv/blocks"}}
     _, side = member(bucket_config=given)
-    assert '--reuid=prometheus --regid="$(id -g prometheus)"' in bucket.trial(
-        side, side.components[0]
-    )
+    assert '--reuid=prometheus --regid="$(id -g prometheus)"' in bucket.trial(side, side.components[0])
     _, side = member(bucket_config=given, attached_user="65534")
     assert "--reuid=65534 --regid=65534" in bucket.trial(side, side.components[0])
 
@@ -165,10 +163,7 @@ def test_queriers_ask_it_and_every_prometheus_scrapes_it():
 
     site, side = member()
     assert "10.0.0.91:10901" in str(querier_role.endpoints_yml(site, site.hosts["query-1"]))
-    jobs = {
-        job["job_name"]
-        for job in configuration.prometheus_yml(site, site.hosts["prom-1"])["scrape_configs"]
-    }
+    jobs = {job["job_name"] for job in configuration.prometheus_yml(site, site.hosts["prom-1"])["scrape_configs"]}
     assert {"thanos-sidecar", "thanos-sidecar-attached"} <= jobs
     dialled = {e.target for e in site.dials(site.hosts["query-1"])}
     assert {"10.0.0.91:10901", "10.0.0.91:10902"} <= dialled
@@ -258,9 +253,7 @@ def test_debians_own_as_it_is_installed():
 def test_samples_out_of_order_need_a_compactor_that_merges():
     late = "{cluster: old, replica: a}\nstorage: {tsdb: {out_of_order_time_window: 30m}}"
     found = one(judged(said(labels=late)))
-    assert (
-        found.severity == "warn" and "30m" in found.found and "compactor_vertical" in found.wanted
-    )
+    assert found.severity == "warn" and "30m" in found.found and "compactor_vertical" in found.wanted
     assert judged(said(labels=late), compactor_vertical=True) == []
     assert judged(said(labels=late), bucket_config=None) == []
 
@@ -346,9 +339,7 @@ def test_an_outage_of_somebody_elses_does_not_stop_the_site():
 def test_it_is_asked_on_such_hosts_only():
     site, side = member(attached_user="65534")
     script = preflight.questions(site, side)
-    assert (
-        "setpriv --reuid=65534" in script and "http://127.0.0.1:9090/api/v1/status/flags" in script
-    )
+    assert "setpriv --reuid=65534" in script and "http://127.0.0.1:9090/api/v1/status/flags" in script
     for name in ("prom-1", "query-1", "block-1"):
         assert "status/flags" not in preflight.questions(site, site.hosts[name])
 

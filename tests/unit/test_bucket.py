@@ -249,9 +249,7 @@ STORED = {"bucket_config": S3, "bucket_keys": dict.fromkeys(bucket.RIGHTS, KEYS)
 
 def test_a_second_compactor_is_refused():
     hosts = {name: (["compactor"], {}) for name in ("a", "b")}
-    assert failures(everywhere=STORED, **hosts) == {
-        "group compactor": "a second compactor for the bucket of a"
-    }
+    assert failures(everywhere=STORED, **hosts) == {"group compactor": "a second compactor for the bucket of a"}
 
 
 def test_a_part_without_a_bucket_is_refused():
@@ -392,20 +390,14 @@ def test_a_short_local_retention_is_a_warning_until_uploads_are_proven():
 
     def found(**report) -> set[str]:
         seen = checks.Seen(None, {"thanos-sidecar": thanos.SidecarReport(True, **report)})
-        return {
-            r.severity
-            for r in checks.judge(checks.View(given, {"prom-1": seen}))
-            if r.check == "A20"
-        }
+        return {r.severity for r in checks.judge(checks.View(given, {"prom-1": seen})) if r.check == "A20"}
 
     assert found() == {"warn"}
     assert found(last_upload=time.time(), upload_failures=2) == set()
     assert found(last_upload=time.time() - 86400) == {"warn"}
 
 
-@pytest.mark.parametrize(
-    ("host", "component"), [("prom-1", "thanos-sidecar"), ("ring-1", "thanos-receive")]
-)
+@pytest.mark.parametrize(("host", "component"), [("prom-1", "thanos-sidecar"), ("ring-1", "thanos-receive")])
 def test_a_run_warns_of_a_short_local_retention_until_uploads_are_proven(host, component):
     def found(lines: list[str], **settings) -> list[str]:
         given = example_site(storage=True, **settings)

@@ -227,9 +227,7 @@ def test_numbers(value, text):
     assert capacity._number(value) == text
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(0, "0 KB"), (5 << 20, "5 MB"), (1 << 30, "1 GB"), (3 << 40, "3 TB")]
-)
+@pytest.mark.parametrize(("value", "text"), [(0, "0 KB"), (5 << 20, "5 MB"), (1 << 30, "1 GB"), (3 << 40, "3 TB")])
 def test_sizes(value, text):
     assert capacity._bytes(value) == text
     assert not value or size(text.replace(" ", "")) == value

@@ -98,9 +98,7 @@ def make_targets(site):
 
 
 def make_prometheus(site, member):
-    words = [
-        word.removeprefix("--") for word in argv("prometheus", site, member, make_look(member))[1:]
-    ]
+    words = [word.removeprefix("--") for word in argv("prometheus", site, member, make_look(member))[1:]]
     flags = {name: value or "true" for name, _, value in (word.partition("=") for word in words)}
     labels = {"cluster": "main", "replica": member.settings.replica}
     return prometheus.Report(
@@ -110,18 +108,14 @@ def make_prometheus(site, member):
         flags=flags,
         targets=make_targets(site),
         alertmanagers=[
-            f"{site.endpoint('alertmanager', other).url}/api/v2/alerts"
-            for other in site.members("alertmanager")
+            f"{site.endpoint('alertmanager', other).url}/api/v2/alerts" for other in site.members("alertmanager")
         ],
         reload_success=True,
     )
 
 
 def make_upper(site, member):
-    words = [
-        word.removeprefix("--")
-        for word in argv("prometheus-upper", site, member, make_look(member))[1:]
-    ]
+    words = [word.removeprefix("--") for word in argv("prometheus-upper", site, member, make_look(member))[1:]]
     targets = [
         replace(make_targets(site)[0], job=job["job_name"], instance=target)
         for job in upper_role.upper_yml(site, member)["scrape_configs"]
@@ -187,9 +181,7 @@ def make_view(site=SITE) -> View:
         "prometheus-upper": make_upper,
         "alertmanager": make_alertmanager,
         "thanos-querier": make_querier,
-        "thanos-sidecar": lambda _, m: thanos.SidecarReport(
-            True, m.settings.version("thanos-sidecar"), True
-        ),
+        "thanos-sidecar": lambda _, m: thanos.SidecarReport(True, m.settings.version("thanos-sidecar"), True),
         "node_exporter": lambda _, m: Plain(True, m.settings.version("node_exporter")),
     }
     return View(
@@ -215,9 +207,7 @@ def broken(view: View, host: str, component: str, **changes) -> View:
 def asked(view: View, host: str, **queries: Answer) -> View:
     seen = view.seen[host]
     changed = {name.replace("_", "-"): one for name, one in queries.items()}
-    return replace(
-        view, seen={**view.seen, host: replace(seen, queries={**seen.queries, **changed})}
-    )
+    return replace(view, seen={**view.seen, host: replace(seen, queries={**seen.queries, **changed})})
 
 
 def failures(view: View) -> list[Result]:
@@ -299,16 +289,12 @@ def test_a3_external_labels():
     assert any("as on prom-1" in r.found for r in failures(view))
     view = labels(make_view(), "prom-2", cluster="main", replica="replica-02", site="x")
     assert "site=x" in only(view).found
-    assert any(
-        "cluster=other" in r.found for r in failures(labels(view, "prom-1", cluster="other"))
-    )
+    assert any("cluster=other" in r.found for r in failures(labels(view, "prom-1", cluster="other")))
 
 
 def test_a4_flags():
     report = make_view().seen["prom-1"].daemons["prometheus"]
-    view = broken(
-        make_view(), "prom-1", "prometheus", flags={**report.flags, "web.enable-admin-api": "false"}
-    )
+    view = broken(make_view(), "prom-1", "prometheus", flags={**report.flags, "web.enable-admin-api": "false"})
     assert (only(view).check, only(view).wanted) == ("A4", "true")
 
 
@@ -386,9 +372,7 @@ def test_a4_open_apis_behind_a_password_are_no_warning():
         client = {"basic_auth": {"username": "a", "password": "secret:env:A"}}
         client["tls_config"] = {"ca_file": "/ca", "cert_file": "/c", "key_file": "/k"}
         hosts = {
-            name: member.settings.model_copy(
-                update={"web_config": web_config, "web_client": client}
-            )
+            name: member.settings.model_copy(update={"web_config": web_config, "web_client": client})
             for name, member in SITE.hosts.items()
         }
         site = Site({n: replace(SITE.hosts[n], settings=one) for n, one in hosts.items()})
@@ -494,8 +478,7 @@ def without(view: View, *hosts: str, dead: tuple[str, ...] = ()) -> View:
 
     for member, report in view.prometheus():
         targets = [
-            replace(t, health="down", last_error="no route to host") if away(t.instance) else t
-            for t in report.targets
+            replace(t, health="down", last_error="no route to host") if away(t.instance) else t for t in report.targets
         ]
         component = next(name for name in verify_view.PROMETHEUS if name in member.components)
         view = broken(view, member.name, component, targets=targets)
@@ -825,8 +808,7 @@ def test_clocks(lines, said):
 def test_a_clock_that_belongs_to_the_containers_host():
     view = make_view()
     view.seen["am-1"].look.extra["timesync"] = [
-        line.replace("01ffffffffff", "0000000000ff").replace("=active", "=inactive")
-        for line in CLOCK
+        line.replace("01ffffffffff", "0000000000ff").replace("=active", "=inactive") for line in CLOCK
     ]
     assert failures(view) == []
 
@@ -917,9 +899,9 @@ def test_the_table():
 
 def test_an_external_url_is_what_one_opens():
     site = make_site(prometheus_external_url="https://prom.example.org")
-    assert {
-        row.address for row in checks.rows(make_view(site)) if row.component == "prometheus"
-    } == {"https://prom.example.org"}
+    assert {row.address for row in checks.rows(make_view(site)) if row.component == "prometheus"} == {
+        "https://prom.example.org"
+    }
 
 
 def test_replay_is_shown():

@@ -86,9 +86,7 @@ def test_each_daemon_is_scraped_by_one_cluster():
                 for host in hosts:
                     by.setdefault((job, host), []).append(cluster)
     assert set(by) == {
-        (DAEMONS[name].job_name, member.name)
-        for member in site.hosts.values()
-        for name in member.components
+        (DAEMONS[name].job_name, member.name) for member in site.hosts.values() for name in member.components
     }
     for (job, host), clusters in by.items():
         own = host.split("-")[0]
@@ -194,11 +192,7 @@ def test_verify_counts_each_replica_once():
     targets = {cluster: len(site.hosts) for cluster in site.clusters}
 
     def judged(**counts):
-        raw = [
-            ({"cluster": c, "replica": r}, targets[c])
-            for c in replicas
-            for r in sorted(replicas[c])
-        ]
+        raw = [({"cluster": c, "replica": r}, targets[c]) for c in replicas for r in sorted(replicas[c])]
         answers = {
             "up-raw": answer(raw),
             "up": answer([({"cluster": c}, targets[c]) for c in replicas]),

@@ -82,11 +82,7 @@ def test_a_blank_host_needs_everything(component):
     change = c.compare(component, State())
     assert set(change.files) == set(component.files)
     assert set(change.directories) == set(component.directories)
-    assert (
-        change.due["prometheus"].action == "start"
-        and change.daemon_reload
-        and change.enable == ["prometheus"]
-    )
+    assert change.due["prometheus"].action == "start" and change.daemon_reload and change.enable == ["prometheus"]
 
 
 def test_a_hand_edited_rule_is_put_back_and_reloaded(component, state):
@@ -140,9 +136,7 @@ def test_what_left_the_inventory_is_purged_and_what_is_foreign_is_left(component
     state.stamps["prometheus.loaded"].update({gone: "x", foreign: "x"})
     change = c.compare(component, state)
     assert change.purge == [gone] and change.foreign == [foreign]
-    assert (
-        change.due["prometheus"].action == "reload" and gone in change.due["prometheus"].reasons[0]
-    )
+    assert change.due["prometheus"].action == "reload" and gone in change.due["prometheus"].reasons[0]
     script = c.swap_script(component, change)
     assert f"rm -f {gone}" in script and foreign not in script
 

@@ -64,9 +64,7 @@ def test_alerts_lose_the_replica_and_go_to_all_alertmanagers():
         "alertmanagers": [
             {
                 "api_version": "v2",
-                "static_configs": [
-                    {"targets": ["10.0.0.21:9093", "10.0.0.22:9093", "10.0.0.23:9093"]}
-                ],
+                "static_configs": [{"targets": ["10.0.0.21:9093", "10.0.0.22:9093", "10.0.0.23:9093"]}],
             }
         ],
     }
@@ -175,10 +173,7 @@ def test_dollar_in_an_external_label(release, written):
     member = site.hosts["prom-1"]
     settings = member.settings.model_copy(update={"cluster": "a$b"})
     changed = type(member)(member.name, settings, member.groups, member.address)
-    assert (
-        configuration.prometheus_yml(site, changed)["global"]["external_labels"]["cluster"]
-        == written
-    )
+    assert configuration.prometheus_yml(site, changed)["global"]["external_labels"]["cluster"] == written
 
 
 # --- Rules ----------------------------------------------------------------------------------------
@@ -228,9 +223,7 @@ def test_peers_are_counted_by_the_inventory():
 
 
 def test_disks_are_those_of_the_data_directories():
-    found = {
-        r["labels"]["severity"]: r["expr"] for r in rules() if r.get("alert") == "DataDiskFilling"
-    }
+    found = {r["labels"]["severity"]: r["expr"] for r in rules() if r.get("alert") == "DataDiskFilling"}
     assert set(found) == {"warning", "critical"}
     for expression in found.values():
         assert 'instance=~"10[.]0[.]0[.]11:9100|10[.]0[.]0[.]12:9100|' in expression
@@ -302,9 +295,7 @@ def test_a_prometheus_that_reaches_no_alertmanager_is_an_alert():
     assert named("PrometheusNotConnectedToAlertmanagers", found)
 
 
-@pytest.mark.parametrize(
-    ("interval", "window"), [(None, "60s"), ("10m", "2400s"), ("5s", "60s"), ("soon", "60s")]
-)
+@pytest.mark.parametrize(("interval", "window"), [(None, "60s"), ("10m", "2400s"), ("5s", "60s"), ("soon", "60s")])
 def test_rules_that_fail_are_counted_over_some_evaluations(interval, window):
     """Also of a group that is evaluated every ten minutes, whose failures are as far apart."""
     group = {"name": "mine", "rules": [], **({"interval": interval} if interval else {})}
@@ -372,9 +363,7 @@ def test_the_watchdog_is_repeated_in_time(profile):
 
 def test_all_members_are_told_the_same():
     site = example_site()
-    one, *others = (
-        alertmanager_role.alertmanager_yml(site, m) for m in site.members("alertmanager")
-    )
+    one, *others = (alertmanager_role.alertmanager_yml(site, m) for m in site.members("alertmanager"))
     assert all(other == one for other in others)
 
 
@@ -452,9 +441,7 @@ def test_the_way_past_a_failing_receiver_is_the_same_on_all_members():
     first = site.hosts["am-1"]
     other = replace(first, settings=first.settings.model_copy(update={"cluster": "b"}))
     site = replace(site, hosts={**site.hosts, "am-1": other})
-    one, *others = (
-        alertmanager_role.alertmanager_yml(site, m) for m in site.members("alertmanager")
-    )
+    one, *others = (alertmanager_role.alertmanager_yml(site, m) for m in site.members("alertmanager"))
     assert all(found == one for found in others)
     assert [r["receiver"] for r in one["route"]["routes"]] == [
         "watchdog",
@@ -522,9 +509,7 @@ def test_a_receiver_named_watchdog_has_it():
 
 
 def test_own_receivers_need_no_webhook():
-    found = alertmanager(
-        alertmanager_webhook_url=None, alertmanager_config={"receivers": [{"name": "mail"}]}
-    )
+    found = alertmanager(alertmanager_webhook_url=None, alertmanager_config={"receivers": [{"name": "mail"}]})
     assert found["route"]["receiver"] == "mail"
     assert found["receivers"] == [{"name": "mail"}, {"name": "watchdog"}]
 
@@ -571,9 +556,7 @@ def test_an_upper_prometheus_scrapes_itself_and_federates_every_replica():
 def test_each_cluster_is_a_job_of_its_own():
     site = example_site()
     hosts = dict(site.hosts)
-    hosts["prom-2"] = replace(
-        hosts["prom-2"], settings=hosts["prom-2"].settings.model_copy(update={"cluster": "b"})
-    )
+    hosts["prom-2"] = replace(hosts["prom-2"], settings=hosts["prom-2"].settings.model_copy(update={"cluster": "b"}))
     jobs = configuration.federation_jobs(Site(hosts), hosts["upper-1"])
     assert {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs} == {
         "federate-main": ["10.0.0.11:9090"],
@@ -642,8 +625,7 @@ OTHERS = [
 def test_endpoints_of_other_sites_and_groups_of_store_gateways():
     site = example_site(storage=True, querier_endpoints=OTHERS, store_group="blocks.example:10905")
     found = {
-        entry.pop("address"): entry
-        for entry in querier_role.endpoints_yml(site, site.hosts["query-1"])["endpoints"]
+        entry.pop("address"): entry for entry in querier_role.endpoints_yml(site, site.hosts["query-1"])["endpoints"]
     }
     assert found["query.other.example:10904"] == {"strict": True}
     assert found["dnssrv+_grpc._tcp.third.example:10904"] == {}

@@ -23,11 +23,7 @@ from deploys.lib.site.settings import PROFILES, Settings
 
 
 def required(what: type) -> list[str]:
-    return [
-        one.name
-        for one in fields(what)
-        if one.default is MISSING and one.default_factory is MISSING
-    ]
+    return [one.name for one in fields(what) if one.default is MISSING and one.default_factory is MISSING]
 
 
 @pytest.mark.parametrize("declared", [*DAEMONS.values(), *PRODUCTS.values()], ids=lambda d: d.name)
@@ -47,9 +43,7 @@ def test_its_role_says_the_flags_that_need_a_site_and_no_others(daemon):
     for name in values:
         with pytest.raises(ValueError, match=f"differ in {name}"):
             flags.give(daemon, {key: value for key, value in values.items() if key != name})
-    with pytest.raises(
-        ValueError, match=f"{daemon.name}: its role and its declaration differ in x"
-    ):
+    with pytest.raises(ValueError, match=f"{daemon.name}: its role and its declaration differ in x"):
         replace(role, values={daemon: {**values, "x": values.get}})
     flags.give(daemon, values)
 

@@ -104,7 +104,5 @@ def test_without_credentials():
 
 def test_an_answer_in_another_form_names_what_was_found():
     text = (DATA / "alertmanager_ready_current.txt").read_text()
-    with pytest.raises(
-        FactProcessError, match="facts.alertmanager: .*fingerprint.*, found: ==.name"
-    ):
+    with pytest.raises(FactProcessError, match="facts.alertmanager: .*fingerprint.*, found: ==.name"):
         parse(text.replace('"fingerprint"', '"finger"').splitlines())

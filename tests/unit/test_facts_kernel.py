@@ -63,9 +63,7 @@ def test_path(name, path):
     assert kernel.path(name) == path
 
 
-@pytest.mark.parametrize(
-    "name", ["", "vm swappiness", "$(reboot)", "../etc/passwd", "a/../b", "-x"]
-)
+@pytest.mark.parametrize("name", ["", "vm swappiness", "$(reboot)", "../etc/passwd", "a/../b", "-x"])
 def test_what_is_no_name_is_refused(name):
     with pytest.raises(FactValueError, match="no sysctl name"):
         kernel.script([name])

@@ -85,8 +85,6 @@ def test_nothing_listens():
 
 
 def test_reads_this_machine():
-    done = subprocess.run(
-        ["sh", "-c", listeners.SCRIPT], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["sh", "-c", listeners.SCRIPT], capture_output=True, text=True, check=True)
     if "not found" not in done.stdout:
         assert isinstance(parse(done.stdout.splitlines()), list)

@@ -23,9 +23,7 @@ HOSTS = {  # release -> systemd, units that run there
 
 @pytest.fixture(params=HOSTS)
 def recorded(request):
-    return HOSTS[request.param], parse(
-        (DATA / f"look_{request.param}.txt").read_text().splitlines()
-    )
+    return HOSTS[request.param], parse((DATA / f"look_{request.param}.txt").read_text().splitlines())
 
 
 def test_the_host_itself(recorded):

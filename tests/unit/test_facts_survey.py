@@ -139,9 +139,7 @@ def test_other_firewalls(section, lines, firewall):
     assert with_section(section, *lines).firewall == firewall
 
 
-@pytest.mark.parametrize(
-    ("line", "mode"), [("1", "enforcing"), ("0", "permissive"), ("", "disabled")]
-)
+@pytest.mark.parametrize(("line", "mode"), [("1", "enforcing"), ("0", "permissive"), ("", "disabled")])
 def test_selinux(line, mode):
     assert with_section("selinux", *([line] if line else [])).selinux == mode
 

@@ -65,9 +65,7 @@ def test_sidecar_of_a_prometheus_that_is_down(release):
 
 def test_sidecar_that_has_uploaded():
     text = "\n".join(lines("sidecar_ready_current"))
-    text = text.replace('bucket"} 0', 'bucket"} 1.795257054e+09').replace(
-        "loads_total 0", "loads_total 3"
-    )
+    text = text.replace('bucket"} 0', 'bucket"} 1.795257054e+09').replace("loads_total 0", "loads_total 3")
     found = parse_sidecar(text.splitlines())
     assert (found.uploads, found.last_upload) == (3, 1795257054.0)
 

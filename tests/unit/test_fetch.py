@@ -161,12 +161,8 @@ def released(top, component, version):
     return archive, hashlib.sha256(place.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize(
-    ("component", "version"), [("node_exporter", "1.12.1"), ("seaweedfs", "4.48")]
-)
-def test_a_host_unpacks_what_it_verified_and_records_its_sha256(
-    tmp_path, served, host, component, version
-):
+@pytest.mark.parametrize(("component", "version"), [("node_exporter", "1.12.1"), ("seaweedfs", "4.48")])
+def test_a_host_unpacks_what_it_verified_and_records_its_sha256(tmp_path, served, host, component, version):
     archive, digest = released(tmp_path / "mirror", component, version)
     sums, opt = tmp_path / "mirror" / archive.sums_path, tmp_path / "opt"
     good = sums.read_text()

@@ -43,10 +43,7 @@ def test_a_management_address_is_let_in_too():
 def by_names(*names: str, management: str, **data) -> Site:
     """The site whose hosts of these names are known by DNS names."""
     site = example_site(**{"firewall": "open", **data})
-    changed = {
-        name: replace(site.hosts[name], address=f"{name}.example", management=management)
-        for name in names
-    }
+    changed = {name: replace(site.hosts[name], address=f"{name}.example", management=management) for name in names}
     return Site({**site.hosts, **changed})
 
 

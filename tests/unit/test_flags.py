@@ -215,9 +215,7 @@ def test_the_delay_file_is_the_one_the_sidecar_writes():
 
 
 def test_external_url_with_a_path_leaves_the_endpoints_where_they_are():
-    found = given(
-        argv("prometheus", example_site(prometheus_external_url="https://example.org/prometheus"))
-    )
+    found = given(argv("prometheus", example_site(prometheus_external_url="https://example.org/prometheus")))
     assert found["web.external-url"] == ["https://example.org/prometheus"]
     assert found["web.route-prefix"] == ["/"]
     found = given(argv("prometheus", example_site(prometheus_external_url="https://example.org")))
@@ -225,9 +223,7 @@ def test_external_url_with_a_path_leaves_the_endpoints_where_they_are():
 
 
 def test_switches():
-    found = given(
-        argv("prometheus", example_site(prometheus_admin_api=False, prometheus_lifecycle=False))
-    )
+    found = given(argv("prometheus", example_site(prometheus_admin_api=False, prometheus_lifecycle=False)))
     assert not {"web.enable-admin-api", "web.enable-lifecycle"} & set(found)
 
 
@@ -243,9 +239,7 @@ def test_sidecar():
         "--http-address=0.0.0.0:10902",
         "--log.level=info",
     ]
-    assert "objstore.config-file" not in given(
-        argv("thanos-sidecar", example_site(bucket_config=None))
-    )
+    assert "objstore.config-file" not in given(argv("thanos-sidecar", example_site(bucket_config=None)))
 
 
 def test_sidecar_finds_a_prometheus_that_listens_on_one_address():

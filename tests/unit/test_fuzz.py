@@ -105,9 +105,7 @@ NUMBERS = st.one_of(
     st.integers(),
     st.floats(),
 )
-ODD = st.sampled_from(
-    [{1, 2}, b"bytes", object(), datetime.date(2024, 1, 1), Path("/x"), 1j, CIRCLE, print]
-)
+ODD = st.sampled_from([{1, 2}, b"bytes", object(), datetime.date(2024, 1, 1), Path("/x"), 1j, CIRCLE, print])
 SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
 KEYS = st.one_of(
     TEXTS.filter(lambda text: WRITTEN not in text),  # keys are shown, and no secrets
@@ -227,9 +225,7 @@ RIGHT = {
                 "group_interval": "5m",
                 "routes": [{"matchers": ['a="b"'], "repeat_interval": "1h"}],
             },
-            "receivers": [
-                {"name": "team", "slack_configs": [{"api_url": "secret:env:FUZZ_SECRET"}]}
-            ],
+            "receivers": [{"name": "team", "slack_configs": [{"api_url": "secret:env:FUZZ_SECRET"}]}],
             "inhibit_rules": [],
         },
     ],
@@ -486,9 +482,7 @@ def everything(site, state):
     assert MARK not in "\n".join(lines)
 
 
-@pytest.mark.parametrize(
-    "reference", ["secret:file:\0", "secret:env:FUZZ_BYTES", "secret:file:" + "x" * 5000]
-)
+@pytest.mark.parametrize("reference", ["secret:file:\0", "secret:env:FUZZ_BYTES", "secret:file:" + "x" * 5000])
 def test_a_secret_that_is_no_text(reference, monkeypatch):
     monkeypatch.setitem(os.environb, b"FUZZ_BYTES", b"\xff\xfe")
     with pytest.raises(SecretError):
@@ -614,9 +608,7 @@ def nested(depth):
     [10**5000, "\ud800", *map(nested, (60, 100, 400, 900, 5000))],
     ids=lambda value: type(value).__name__,
 )
-@pytest.mark.parametrize(
-    "name", ["prometheus_config", "cluster", "ssh_hostname", "ssh_port", "x_own"]
-)
+@pytest.mark.parametrize("name", ["prometheus_config", "cluster", "ssh_hostname", "ssh_port", "x_own"])
 def test_values_that_cannot_be_printed(name, value):
     hosts = {"a": {"groups": ["prometheus"], "data": {"ssh_hostname": "10.0.0.1", "replica": "r"}}}
     for wrong in (value, {"x": value}, {1, 2}, None):
@@ -636,9 +628,7 @@ def written(value):
 
 
 IN_A_FILE = st.sampled_from(list(Settings.model_fields)).flatmap(
-    lambda name: st.tuples(
-        st.just(name), st.one_of(right(name).flatmap(nearly), wrong(name), PLAIN).filter(written)
-    )
+    lambda name: st.tuples(st.just(name), st.one_of(right(name).flatmap(nearly), wrong(name), PLAIN).filter(written))
 )
 
 

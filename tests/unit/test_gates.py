@@ -71,8 +71,7 @@ def test_one_that_waits_for_its_turn_scrapes_at_the_interval_of_before(site):
         *answer("sidecar", "thanos_sidecar_prometheus_up 1"),
     ]
     own, other = (
-        roles.prometheus.gate(site, site.hosts["prom-2"], site.hosts[asked_by])
-        for asked_by in ("prom-2", "prom-1")
+        roles.prometheus.gate(site, site.hosts["prom-2"], site.hosts[asked_by]) for asked_by in ("prom-2", "prom-1")
     )
     assert not own.judge(lines).ok
     assert other.judge(lines).ok
@@ -101,8 +100,7 @@ def test_a_replaying_log_is_progress(site):
 def test_what_was_read_from_disk_is_progress_within_a_segment(site):
     judge = gate(site, roles.prometheus.gate, "prom-1").judge
     one, two, same = (
-        judge([f"rchar {mebibytes << 20}", *prometheus(ready=503, replay=(0, 9, 3))])
-        for mebibytes in (100, 101, 101)
+        judge([f"rchar {mebibytes << 20}", *prometheus(ready=503, replay=(0, 9, 3))]) for mebibytes in (100, 101, 101)
     )
     assert one.measure != two.measure == same.measure
 
@@ -145,10 +143,7 @@ def test_alertmanager_is_back_when_gossip_settled_with_every_living_peer(site):
 
 
 def querier(stores, alive=("prom-1", "prom-2"), error=None):
-    listed = [
-        {"name": f"10.0.0.1{n[-1]}:10901", "lastError": error, "minTime": 0, "maxTime": 1}
-        for n in stores
-    ]
+    listed = [{"name": f"10.0.0.1{n[-1]}:10901", "lastError": error, "minTime": 0, "maxTime": 1} for n in stores]
     lines = [
         *answer("ready", "OK"),
         *answer("stores", {"status": "success", "data": {"sidecar": listed}}),
@@ -181,11 +176,7 @@ def test_gateways_are_listed_by_themselves_or_in_a_group_whatever_is_wanted(sett
             *answer("ready", "OK"),
             *answer("stores", {"status": "success", "data": {"store": listed}}),
             *answer("metrics", ""),
-            *(
-                line
-                for m in site.running("thanos-store")
-                for line in answer(f"store thanos-store {m.name}", "OK")
-            ),
+            *(line for m in site.running("thanos-store") for line in answer(f"store thanos-store {m.name}", "OK")),
         ]
 
     each = [site.endpoint("thanos-store", m, "grpc").target for m in site.running("thanos-store")]

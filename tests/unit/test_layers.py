@@ -61,9 +61,7 @@ LAYERS = ("ground", "daemons", "site", "common", "engine", "roles", "survey", "r
 def test_packages_stand_on_those_below():
     def layer(module: str) -> int:
         part = module.removeprefix("deploys.lib.").partition(".")[0]
-        return (
-            LAYERS.index(part) if part in LAYERS else -1 if module == "deploys.lib" else len(LAYERS)
-        )
+        return LAYERS.index(part) if part in LAYERS else -1 if module == "deploys.lib" else len(LAYERS)
 
     upward = [
         f"{module} imports {other}"
@@ -73,9 +71,7 @@ def test_packages_stand_on_those_below():
         if not other.startswith("facts") and layer(other) > layer(module)
     ]
     assert not upward
-    assert {path.name for path in (ROOT / "deploys/lib").iterdir() if path.is_dir()} - {
-        "__pycache__"
-    } == set(LAYERS)
+    assert {path.name for path in (ROOT / "deploys/lib").iterdir() if path.is_dir()} - {"__pycache__"} == set(LAYERS)
 
 
 NAMELESS = [

@@ -12,9 +12,7 @@ import pytest
 from deploys.lib.ground import lock
 
 ONE = lock.Holder("20261121T131200Z-1", "ann@desk (pid 1)", "2026-11-21T13:12:00Z", "pyinfra -y a")
-TWO = lock.Holder(
-    "20261121T131300Z-2", "bob@desk (pid 2)", "2026-11-21T13:13:00Z", "pyinfra 'b' $c"
-)
+TWO = lock.Holder("20261121T131300Z-2", "bob@desk (pid 2)", "2026-11-21T13:13:00Z", "pyinfra 'b' $c")
 
 
 @pytest.fixture
@@ -23,9 +21,7 @@ def host(tmp_path):
     (tmp_path / "state").mkdir()
 
     def run(script: str, state: str = "state") -> list[str]:
-        script = script.replace(lock.LOCK, str(tmp_path / "lock")).replace(
-            "/STATE", str(tmp_path / state)
-        )
+        script = script.replace(lock.LOCK, str(tmp_path / "lock")).replace("/STATE", str(tmp_path / state))
         command = ["sh", "-c", 'sh -c "$1"; true', "sh", script]
         return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
 
@@ -104,9 +100,7 @@ def test_one_refusal_for_all_hosts():
     assert "/run/monitoring.lock could not be written" in unwritten and "prom-1" in unwritten
     assert "another run" not in lock.refusal({"prom-1": lock.Answer(False)})
     assert "am-1" not in says and "break_lock=true" in says
-    assert lock.taken_over(answers) == [
-        f"the lock of a run that is no more is taken over: prom-2: {TWO}"
-    ]
+    assert lock.taken_over(answers) == [f"the lock of a run that is no more is taken over: prom-2: {TWO}"]
     assert not lock.refusal({"am-1": lock.Answer(True), "prom-2": answers["prom-2"]})
 
 

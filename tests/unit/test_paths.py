@@ -176,9 +176,7 @@ def test_executables_have_the_names_that_we_know():
 
 
 def test_holders_of_ports_below_a_link_are_ours():
-    holder = survey.Holder(
-        "tcp", 9100, "*", 7, "node_exporter", "/srv/opt/n/n", "node_exporter.service"
-    )
+    holder = survey.Holder("tcp", 9100, "*", 7, "node_exporter", "/srv/opt/n/n", "node_exporter.service")
     host = survey.Host(holders=[holder])
     assert not host.holders[0].ours
     assert host.by_our_names(State(links={"/opt": "/srv/opt"})).holders[0].ours
@@ -364,9 +362,7 @@ def test_the_values_of_a_drop_in_stay_on_the_host(tmp_path, monkeypatch):
     ]
     (directory / "a b.conf").write_text("\n".join(lines) + "\n")
     (directory / "b.conf").symlink_to("/dev/null")
-    done = subprocess.run(
-        ["sh"], input=look._drop_ins(["prometheus"]), capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["sh"], input=look._drop_ins(["prometheus"]), capture_output=True, text=True, check=True)
     assert "hunter2" not in done.stdout
     found = look._read_drop_ins(done.stdout.splitlines())
     assert found["prometheus"] == {
@@ -413,19 +409,10 @@ def test_drop_ins_are_named_by_preflight_and_verify(path, lines, severity):
     results = found_links(drop_ins=drop_ins)  # no Alertmanager runs there
     member = CHECKED.hosts["prom-1"]
     seen = checks.Seen(replace(make_look(member), drop_ins=drop_ins), {})
-    verified = [
-        r for r in checks._check_units(checks.View(CHECKED, {"prom-1": seen})) if path in r.found
-    ]
-    assert (
-        [r.severity for r in results]
-        == [r.severity for r in verified]
-        == [severity] * bool(severity)
-    )
+    verified = [r for r in checks._check_units(checks.View(CHECKED, {"prom-1": seen})) if path in r.found]
+    assert [r.severity for r in results] == [r.severity for r in verified] == [severity] * bool(severity)
     if severity == "fail":
-        assert (
-            "sets ExecStart for prometheus.service" in results[0].found
-            or "DynamicUser" in results[0].found
-        )
+        assert "sets ExecStart for prometheus.service" in results[0].found or "DynamicUser" in results[0].found
         assert "prometheus_flags" in results[0].advice
     if severity == "note":
         found = f"prometheus.service is ours with your drop-in {path}: Environment, MemoryMax"
@@ -460,6 +447,4 @@ def test_a_drop_in_that_systemd_has_not_read_is_a_daemon_reload_and_no_restart(s
     assert change.lines() == ["daemon-reload"]
     c.foresee(component, change, state)
     assert not c.compare(component, state)
-    assert state.processes["prometheus"] == Process(
-        42, BINARY, ("/usr/local/bin/prometheus", "--a=1")
-    )
+    assert state.processes["prometheus"] == Process(42, BINARY, ("/usr/local/bin/prometheus", "--a=1"))

@@ -16,8 +16,7 @@ from tests.unit.simulated import Host
 from tests.unit.test_component import converged, wanted
 
 RULE = (
-    "prometheus_rules = {'more.yml': {'groups': [{'name': 'more', "
-    "'rules': [{'record': 'a:b', 'expr': 'sum(up)'}]}]}}\n"
+    "prometheus_rules = {'more.yml': {'groups': [{'name': 'more', 'rules': [{'record': 'a:b', 'expr': 'sum(up)'}]}]}}\n"
 )
 FLAG = "querier_timeout = '3m'\n"
 CONFIG = "/etc/prometheus/prometheus.yml"
@@ -57,9 +56,7 @@ def planned_and_done(run, hosts, *arguments, **options):
     assert not plan.said[True].lines
     assert plan.said[False].lines == done.said[True].lines, done.output
     assert plan.said[False].busy == done.said[True].busy
-    assert set(plan.said[False].busy) == {
-        name for name in done.order if name in done.said[True].busy
-    }
+    assert set(plan.said[False].busy) == {name for name in done.order if name in done.said[True].busy}
     return plan, done
 
 
@@ -97,9 +94,7 @@ def test_nothing_to_do(run, stands):
 
 
 def test_a_rule_is_a_reload_and_a_flag_a_restart_in_the_inventorys_order(run, stands):
-    limits = [
-        word for name in ("prometheus", "alertmanager", "querier") for word in ("--limit", name)
-    ]
+    limits = [word for name in ("prometheus", "alertmanager", "querier") for word in ("--limit", name)]
     plan, _ = planned_and_done(run, stands, *limits, data=RULE + FLAG)
     assert plan.said[False].busy.keys() == {
         "prometheus: stage and check",
@@ -125,9 +120,7 @@ def test_a_rule_is_a_reload_and_a_flag_a_restart_in_the_inventorys_order(run, st
 def test_a_drifted_site(run, stands):
     state = stands["prom-1"].state
     state.paths[CONFIG] = replace(state.paths[CONFIG], sha256="0" * 64)
-    state.paths["/etc/prometheus/rules/theirs.yml"] = Path(
-        "f", "644", "root", "root", sha256="1" * 64
-    )
+    state.paths["/etc/prometheus/rules/theirs.yml"] = Path("f", "644", "root", "root", sha256="1" * 64)
     del state.paths["/var/lib/prometheus/data"]
     unit = "/etc/systemd/system/alertmanager.service"
     state = stands["am-2"].state
@@ -191,9 +184,7 @@ def test_a_dead_host_is_named(run, stands):
     assert "cannot be reached, keep what they have: query-1" in plan.output
     said = "no other member can be reached (query-1): no outage is risked"
     assert said in plan.output and "1. query-2" in plan.output
-    plan = run(
-        "--dry", yes=False, hosts=stands, dead=("query-1",), data=FLAG + "allow_outage = True\n"
-    )
+    plan = run("--dry", yes=False, hosts=stands, dead=("query-1",), data=FLAG + "allow_outage = True\n")
     assert "can be reached (query-1): an outage of thanos-querier follows" in plan.output
 
 
@@ -229,10 +220,7 @@ def test_what_is_going_to_be_refused_comes_first(run, monkeypatch):
         arguments = [f"--{name}" for name in options]
         plan = run(*arguments, "--limit", "alertmanager", yes=False, hosts={})
         assert plan.rc == 1, plan.output
-        assert (
-            "refused, so that nothing can be changed: am-2: software: no archive for it"
-            in plan.output
-        )
+        assert "refused, so that nothing can be changed: am-2: software: no archive for it" in plan.output
         assert not plan.said[True].lines and "Press enter" not in plan.output
         if "json" not in options:
             assert plan.output.index("no archive for it") < plan.output.index("base: all hosts")

@@ -38,9 +38,7 @@ def test_what_is_printed_before_a_mark_may_lack_its_newline():
 
 
 def test_a_script_may_end_itself_read_its_input_and_hold_documents():
-    done = answer(
-        "read -r word; echo \"<$word>\"\ncat <<'END'\n} )\nEND\n(exit 3)\nexit 0\necho never"
-    )
+    done = answer("read -r word; echo \"<$word>\"\ncat <<'END'\n} )\nEND\n(exit 3)\nexit 0\necho never")
     assert done.returncode == 0
     assert between(done.stdout.splitlines()) == ["<>", "} )"]
     assert answer("exit 3").returncode == 3

@@ -27,10 +27,7 @@ TEXT = {
 }
 """Setting -> a value with the places that the one of the fuzz lacks."""
 TEXT["frontend_cache"] = TEXT["store_index_cache"]
-TEXT |= {
-    name: getattr(EVERY_GROUP.hosts["store-1"].settings, name)
-    for name in ("bucket_config", "bucket_keys")
-}
+TEXT |= {name: getattr(EVERY_GROUP.hosts["store-1"].settings, name) for name in ("bucket_config", "bucket_keys")}
 TEXT["bucket_config"]["config"]["http_config"] = {"tls_config": {"ca_file": "/ca"}}
 
 
@@ -75,10 +72,7 @@ HOSTS = {
     member.name: {
         "groups": member.groups,
         "data": {
-            **{
-                key: copy.deepcopy(getattr(member.settings, key))
-                for key in member.settings.model_fields_set
-            },
+            **{key: copy.deepcopy(getattr(member.settings, key)) for key in member.settings.model_fields_set},
             "ssh_hostname": member.address,
             "receive_replication": 1,
         },
@@ -90,10 +84,7 @@ HOSTS = {
 
 def site_with(**data):
     """A site with every group and these settings on all hosts; None where it is refused."""
-    hosts = {
-        name: {"groups": host["groups"], "data": {**host["data"], **data}}
-        for name, host in HOSTS.items()
-    }
+    hosts = {name: {"groups": host["groups"], "data": {**host["data"], **data}} for name, host in HOSTS.items()}
     try:
         return site_from_dicts(hosts)
     except SettingsErrors as error:

@@ -236,9 +236,7 @@ def test_build_tags_may_stand_among_the_flags(flags, tags):
 def test_stand_ins_are_said_in_one_table():
     assert archives.stand_in("thanos", "0.32.0") == "0.32.2"
     assert archives.stand_in("thanos", "0.42.5") == "0.42.5"
-    assert archives.wanted(["reference", "migration"], ["alertmanager"]) == [
-        ("alertmanager", "0.26.0")
-    ]
+    assert archives.wanted(["reference", "migration"], ["alertmanager"]) == [("alertmanager", "0.26.0")]
 
 
 def test_packing_is_deterministic_and_as_upstream_packs(tmp_path):

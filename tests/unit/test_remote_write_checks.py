@@ -16,19 +16,13 @@ def judged(url=RING, site=None, **data):
     data = {"prometheus_config": {"remote_write": [entry]}, "rule_remote_write": [entry], **data}
     site = example_site(storage=True, **data)
     assert remote_write_checks.check_protocol in site_checks.MEMBER_CHECKS
-    return [
-        finding
-        for member in site.hosts.values()
-        for finding in remote_write_checks.check_protocol(site, member)
-    ]
+    return [finding for member in site.hosts.values() for finding in remote_write_checks.check_protocol(site, member)]
 
 
 def test_remote_write_2_to_a_receiver_that_stores_nothing_of_it():
     found = judged()
     assert {f.host for f in found} == {"prom-1", "prom-2", "upper-1", "ring-1", "ring-2"}
-    assert {f.key for f in found if f.host.startswith("ring")} == {
-        "rule_remote_write[0].protobuf_message"
-    }
+    assert {f.key for f in found if f.host.startswith("ring")} == {"rule_remote_write[0].protobuf_message"}
     assert found[0].key == "prometheus_config.remote_write[0].protobuf_message"
     assert found[0].found == "io.prometheus.write.v2.Request to ring-2, which has thanos 0.42.5"
     assert "thanos before 0.43.0 answers that all is well, and stores nothing" in found[0].allowed

@@ -59,9 +59,7 @@ def test_a_ruler_asks_every_querier_and_alerts_every_alertmanager():
     query = yaml.safe_load(files["/etc/thanos/rule/query.yml"].content)
     assert query == [{"static_configs": [f"10.0.0.4{n}:10903"], "scheme": "http"} for n in (1, 2)]
     alertmanagers = yaml.safe_load(files["/etc/thanos/rule/alertmanagers.yml"].content)
-    assert [a["static_configs"] for a in alertmanagers["alertmanagers"]] == [
-        [f"10.0.0.2{n}:9093"] for n in (1, 2, 3)
-    ]
+    assert [a["static_configs"] for a in alertmanagers["alertmanagers"]] == [[f"10.0.0.2{n}:9093"] for n in (1, 2, 3)]
     assert "/etc/thanos/rule/remote_write.yml" not in files
 
 
@@ -103,9 +101,7 @@ def test_rules_are_checked_where_there_are_some():
 
     assert judged() == []  # upstream's checker takes no file at all for a mistake
     (check,) = judged(rule_rules=RULES)
-    assert check == (
-        "/opt/thanos-0.42.5.linux-amd64/thanos tools rules-check --rules='/etc/thanos/rule/rules/*.yml'"
-    )
+    assert check == ("/opt/thanos-0.42.5.linux-amd64/thanos tools rules-check --rules='/etc/thanos/rule/rules/*.yml'")
 
 
 def test_alerts_of_two_rulers_are_one():
@@ -114,9 +110,9 @@ def test_alerts_of_two_rulers_are_one():
     assert two.pop("label") == ['rule_replica="main/ring-2"']
     assert {k: v for k, v in one.items() if one[k] != two[k]} == {}
     assert one["alert.label-drop"] == ["receive_replica", "replica", "rule_replica"]
-    (drop,) = configuration.prometheus_yml(example_site(), example_site().hosts["prom-1"])[
-        "alerting"
-    ]["alert_relabel_configs"]
+    (drop,) = configuration.prometheus_yml(example_site(), example_site().hosts["prom-1"])["alerting"][
+        "alert_relabel_configs"
+    ]
     assert drop["regex"].split("|") == one["alert.label-drop"]
 
 
@@ -125,9 +121,7 @@ def test_a_stateless_ruler_keeps_no_blocks():
     found = argv("thanos-rule", rule_remote_write=REMOTE_WRITE)
     assert "objstore.config-file" not in found
     assert found["remote-write.config-file"] == ["/etc/thanos/rule/remote_write.yml"]
-    file = component(rule_role, rule_remote_write=REMOTE_WRITE).files[
-        "/etc/thanos/rule/remote_write.yml"
-    ]
+    file = component(rule_role, rule_remote_write=REMOTE_WRITE).files["/etc/thanos/rule/remote_write.yml"]
     assert yaml.safe_load(file.content) == {"remote_write": REMOTE_WRITE}
     assert "thanos-rule" not in [name for name, _ in site.stores()]
 
@@ -138,9 +132,9 @@ def test_what_a_ruler_reloads_and_what_restarts_it(stateless):
     unit = units.unit("thanos-rule", site, site.hosts["ring-1"], BLANK)
     assert unit.reload_paths == ("/etc/thanos/rule/rules",)
     kept = "remote_write" if stateless else "bucket"
-    assert unit.restart_paths == tuple(
-        f"/etc/thanos/rule/{name}.yml" for name in ("query", "alertmanagers")
-    ) + (f"/etc/thanos/rule/{kept}.yml",)
+    assert unit.restart_paths == tuple(f"/etc/thanos/rule/{name}.yml" for name in ("query", "alertmanagers")) + (
+        f"/etc/thanos/rule/{kept}.yml",
+    )
 
 
 def test_the_ring_is_the_group_and_watched():
@@ -193,15 +187,11 @@ def test_how_many_others_a_restart_needs(copies, release, quorum, needed):
 
 def rule_answers(*healths, ready=200, error="", loaded=1, lost=0):
     rules = [
-        {"name": f"r{n}", "type": "recording", "health": health, "lastError": error}
-        for n, health in enumerate(healths)
+        {"name": f"r{n}", "type": "recording", "health": health, "lastError": error} for n, health in enumerate(healths)
     ]
     groups = [{"name": "shop", "file": "shop.yml", "rules": rules}]
     body = {"status": "success", "data": {"groups": groups if rules else []}}
-    page = (
-        f"thanos_rule_config_last_reload_successful {loaded}\n"
-        f"thanos_alert_sender_alerts_dropped_total {lost}"
-    )
+    page = f"thanos_rule_config_last_reload_successful {loaded}\nthanos_alert_sender_alerts_dropped_total {lost}"
     return [*answer("ready", status=ready), *answer("rules", body), *answer("metrics", page)]
 
 
@@ -215,9 +205,7 @@ def test_a_ruler_is_back_when_every_rule_was_evaluated():
     assert judge(roles.rule.gate, rule_answers("ok", "ok")).ok
     waiting = judge(roles.rule.gate, rule_answers("ok", "unknown"))
     assert not waiting.ok and "1 of 2 rules not evaluated yet" in waiting.says
-    failing = judge(
-        roles.rule.gate, rule_answers("ok", "err", error="no query API server reachable")
-    )
+    failing = judge(roles.rule.gate, rule_answers("ok", "err", error="no query API server reachable"))
     assert not failing.ok and "shop/r1: no query API server reachable" in failing.says
     assert not judge(roles.rule.gate, rule_answers("ok", ready=503)).ok
     assert judge(roles.rule.gate, refused("ready")).measure is None
@@ -410,7 +398,5 @@ def test_as_many_as_writes_need_must_do_their_job(monkeypatch):
     assert not rollout._ask_others(None, host, [("ring-2", dead), ("ring-3", ready)], 2)
     assert "2 others of its tier must do their job" in said[-1] and "ring-2: no answer" in said[-1]
     left = [Progress(False, f"segment {n}", n) for n in range(200)]
-    replaying = Gate(
-        "", lambda lines: left.pop(0) if left else Progress(True, "ready", "ok"), patience=60
-    )
+    replaying = Gate("", lambda lines: left.pop(0) if left else Progress(True, "ready", "ok"), patience=60)
     assert rollout._ask_others(None, host, [("ring-2", replaying), ("ring-3", ready)], 2)

@@ -11,9 +11,7 @@ from deploys.lib.ground import alive, lock
 from deploys.lib.run import runs
 from tests.unit.recorded import BLANK, run_site
 
-OTHER = lock.Holder(
-    "x-1", "bob@desk (pid 2)", "2026-11-21T13:13:00Z", "pyinfra inventory.py deploys/site.py"
-)
+OTHER = lock.Holder("x-1", "bob@desk (pid 2)", "2026-11-21T13:13:00Z", "pyinfra inventory.py deploys/site.py")
 HELD = f"held\n1 2 {OTHER.run}\n{OTHER.who}\n{OTHER.since}\n{OTHER.command}"
 
 
@@ -25,9 +23,7 @@ def run(tmp_path, monkeypatch):
 @pytest.fixture
 def records(tmp_path):
     """The records that there are, the oldest first."""
-    return lambda: [
-        json.loads(path.read_text()) for path in sorted((tmp_path / ".runs").glob("*.json"))
-    ]
+    return lambda: [json.loads(path.read_text()) for path in sorted((tmp_path / ".runs").glob("*.json"))]
 
 
 def test_a_run_leaves_a_record(run, records, tmp_path):

@@ -39,10 +39,7 @@ from tests.unit.recorded import BLANK, INVENTORY, run_site
 from tests.unit.simulated import Host
 
 NAMES = (*bucket.RIGHTS, bucket.ADMIN)
-KEYS = {
-    name: {"access_key": f"secret:env:A_{i}", "secret_key": f"secret:env:S_{i}"}
-    for i, name in enumerate(NAMES)
-}
+KEYS = {name: {"access_key": f"secret:env:A_{i}", "secret_key": f"secret:env:S_{i}"} for i, name in enumerate(NAMES)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,8 +80,7 @@ def test_keys_are_for_its_own_unit_alone():
     assert service.started == (topology.SEAWEEDFS_SECURITY,)
     assert "secret-of" not in unit
     assert found.links == {
-        "/usr/local/bin/weed": f"/opt/seaweedfs-{member().settings.version('seaweedfs')}"
-        ".linux-amd64/weed"
+        "/usr/local/bin/weed": f"/opt/seaweedfs-{member().settings.version('seaweedfs')}.linux-amd64/weed"
     }
 
 
@@ -106,9 +102,7 @@ def test_each_key_has_the_rights_of_its_component():
 
 def test_the_same_keys_make_the_same_files():
     assert component().files == component().files
-    other = component(
-        bucket_keys={**KEYS, "admin": {**KEYS["admin"], "secret_key": "secret:env:OTHER"}}
-    )
+    other = component(bucket_keys={**KEYS, "admin": {**KEYS["admin"], "secret_key": "secret:env:OTHER"}})
     assert other.files[topology.SEAWEEDFS_PEM] != component().files[topology.SEAWEEDFS_PEM]
 
 
@@ -147,9 +141,7 @@ def test_keys_that_it_would_misread_are_refused(keys, said, monkeypatch):
 def test_a_site_is_refused_whose_components_it_could_not_tell_apart(data, said):
     inner = {"bucket": "b", "endpoint": "10.0.0.9:8333", "insecure": True}
     given = {"bucket_config": {"type": "S3", "config": inner}, "bucket_keys": KEYS, **data}
-    hosts = {
-        "store-1": {"groups": ["seaweedfs", "store"], "data": {"ssh_hostname": "10.0.0.9", **given}}
-    }
+    hosts = {"store-1": {"groups": ["seaweedfs", "store"], "data": {"ssh_hostname": "10.0.0.9", **given}}}
     if said is None:
         assert site_from_dicts(hosts)
         return
@@ -194,10 +186,7 @@ def server(weed, tmp_path_factory):
     """One that runs with our command line and files, on ports of its own; the bucket is not made yet."""
     top = tmp_path_factory.mktemp("seaweedfs")
     ports = free_ports(5)
-    inner = {
-        f"{name}.port": port
-        for name, port in zip(("master", "volume", "filer"), ports, strict=False)
-    }
+    inner = {f"{name}.port": port for name, port in zip(("master", "volume", "filer"), ports, strict=False)}
     store = {"bucket": "blocks", "endpoint": f"127.0.0.1:{ports[3]}", "insecure": True}
     only = member(
         bucket_config={"type": "S3", "config": store},
@@ -235,9 +224,7 @@ def server(weed, tmp_path_factory):
                     break
             assert process.poll() is None and time.monotonic() < until, (top / "log").read_text()
             time.sleep(0.2)
-        yield SimpleNamespace(
-            member=only, ports=ports, pid=process.pid, write=write, log=top / "log"
-        )
+        yield SimpleNamespace(member=only, ports=ports, pid=process.pid, write=write, log=top / "log")
     finally:
         process.kill()  # it takes 17 s to end by itself
         process.wait()
@@ -324,9 +311,7 @@ def test_an_upload_in_parts_and_its_end(server, kept):
     asks = signer(server, "thanos-receive")
     begun = requests.post(asks.url("POST", "large", "uploads="), timeout=30).text
     upload = begun.partition("<UploadId>")[2].partition("</UploadId>")[0]
-    part = requests.put(
-        asks.url("PUT", "large", f"partNumber=1&uploadId={upload}"), data=b"x" * 100, timeout=30
-    )
+    part = requests.put(asks.url("PUT", "large", f"partNumber=1&uploadId={upload}"), data=b"x" * 100, timeout=30)
     tag = part.headers["ETag"]
     listed = f"<Part><PartNumber>1</PartNumber><ETag>{tag}</ETag></Part>"
     body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
@@ -402,9 +387,7 @@ def test_it_stands_after_one_run_and_another_changes_nothing(tmp_path, monkeypat
     run = partial(run_site, tmp_path, monkeypatch, inventory=RECORDED, hosts=hosts)
     done = run(data=DATA)
     assert done.rc == 0, done.output
-    assert done.order.index("seaweedfs: turn of store-1") < done.order.index(
-        "prometheus: turn of prom-1"
-    )
+    assert done.order.index("seaweedfs: turn of store-1") < done.order.index("prometheus: turn of prom-1")
     assert "secret-of" not in done.output
     again = run(data=DATA)
     assert again.rc == 0 and not again.said[True].busy
@@ -453,9 +436,7 @@ def test_its_metrics_are_asked_without_tls_and_password(component):
         },
     )
     site = Site({only.name: only})
-    jobs = {
-        job["job_name"]: job for job in configuration.prometheus_yml(site, only)["scrape_configs"]
-    }
+    jobs = {job["job_name"]: job for job in configuration.prometheus_yml(site, only)["scrape_configs"]}
     asked = component != "seaweedfs"
     job = jobs[DAEMONS[component].job_name]
     assert (job.get("scheme") == "https", "basic_auth" in job) == (asked, asked)

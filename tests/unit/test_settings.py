@@ -124,9 +124,7 @@ def test_the_profiles_hold_together(profile):
     assert not site_from_dicts(small({"profile": profile})).findings
 
 
-@pytest.mark.parametrize(
-    ("text", "value"), [("15s", 15), ("1h30m", 5400), ("15d", 1296000), ("100ms", 0.1), ("0", 0)]
-)
+@pytest.mark.parametrize(("text", "value"), [("15s", 15), ("1h30m", 5400), ("15d", 1296000), ("100ms", 0.1), ("0", 0)])
 def test_seconds(text, value):
     assert seconds(text) == pytest.approx(value)
 
@@ -203,9 +201,7 @@ def test_a_wrong_value_names_key_and_what_is_allowed(key, value, allowed):
 
 
 def test_all_errors_come_at_once():
-    findings = refused(
-        small({"relase": "current"}, prom_1={"prometheus_port": 1}, prom_2={"replica": "a"})
-    )
+    findings = refused(small({"relase": "current"}, prom_1={"prometheus_port": 1}, prom_2={"replica": "a"}))
     assert {f.key for f in findings} == {"relase", "prometheus_port", "replica"}
 
 
@@ -241,16 +237,11 @@ def test_what_is_no_plain_data_is_refused():
 
 def test_a_date_among_many_rules_is_located():
     """YAML makes one of text that looks like one."""
-    rules = {
-        f"{n}.yml": {"groups": [{"name": "disks", "rules": [{"alert": "Full", "expr": "1"}]}]}
-        for n in range(113)
-    }
+    rules = {f"{n}.yml": {"groups": [{"name": "disks", "rules": [{"alert": "Full", "expr": "1"}]}]} for n in range(113)}
     rules["77.yml"]["groups"][0]["rules"][0]["annotations"] = {"since": date(2024, 1, 1)}
     found = only(small(prom_1={"prometheus_rules": rules}))
     assert found.key == "prometheus_rules.77.yml.groups[0].rules[0].annotations.since"
-    assert found.found.startswith("a date (") and found.found.endswith(
-        ", in name disks, alert Full"
-    )
+    assert found.found.startswith("a date (") and found.found.endswith(", in name disks, alert Full")
     rules["77.yml"]["groups"][0]["rules"][0]["annotations"] = {date(2024, 1, 1): "x"}
     found = only(small(prom_1={"prometheus_rules": rules}))
     assert found.found.startswith("a key that is a date")
@@ -283,11 +274,7 @@ def test_an_empty_key_of_upstreams_is_no_key(group, setting, path):
     site = site_from_dicts(hosts)
     assert site.findings == ()
     member = site.members(group)[0]
-    render = (
-        configuration.prometheus_yml
-        if group == "prometheus"
-        else alertmanager_role.alertmanager_yml
-    )
+    render = configuration.prometheus_yml if group == "prometheus" else alertmanager_role.alertmanager_yml
     without = site_from_dicts(small())
     plain, rendered = render(without, without.members(group)[0]), render(site, member)
     assert {key: rendered[key] for key in plain} == plain
@@ -449,9 +436,7 @@ def test_what_only_looks_like_a_secret_is_allowed():
             ],
         )
     )
-    config = {
-        "receivers": [{"name": "a", "telegram_configs": [{"api_url": "https://api.telegram.org"}]}]
-    }
+    config = {"receivers": [{"name": "a", "telegram_configs": [{"api_url": "https://api.telegram.org"}]}]}
     site_from_dicts(alertmanagers(alertmanager_config=config))
 
 
@@ -576,11 +561,7 @@ def test_no_address_twice():
 def test_one_machine_under_two_names():
     finding = only(small(query_2={"ssh_hostname": "10.0.0.31", "service_address": "10.0.0.99"}))
     assert (finding.key, finding.found) == ("ssh_hostname", "10.0.0.31, which is query-1 too")
-    site_from_dicts(
-        small(
-            query_2={"ssh_hostname": "10.0.0.31", "ssh_port": 2222, "service_address": "10.0.0.99"}
-        )
-    )
+    site_from_dicts(small(query_2={"ssh_hostname": "10.0.0.31", "ssh_port": 2222, "service_address": "10.0.0.99"}))
 
 
 def test_no_port_twice_on_a_host():
@@ -653,55 +634,29 @@ def test_deduplication_needs_the_replica_label():
         ({"global": {"external_labels": {"cluster": "x"}}}, "global.external_labels.cluster"),
         ({"rule_files": ["/etc/prometheus/mine/*.yml"]}, "rule_files"),
         (
-            {
-                "alerting": {
-                    "alert_relabel_configs": [{"target_label": "replica", "replacement": "x"}]
-                }
-            },
+            {"alerting": {"alert_relabel_configs": [{"target_label": "replica", "replacement": "x"}]}},
             "alerting.alert_relabel_configs",
         ),
         (
-            {
-                "alerting": {
-                    "alert_relabel_configs": [{"source_labels": ["replica"], "target_label": "r"}]
-                }
-            },
+            {"alerting": {"alert_relabel_configs": [{"source_labels": ["replica"], "target_label": "r"}]}},
             "alerting.alert_relabel_configs",
         ),
         (
-            {
-                "alerting": {
-                    "alert_relabel_configs": [
-                        {"source_labels": ["replica"], "regex": "b", "action": "drop"}
-                    ]
-                }
-            },
+            {"alerting": {"alert_relabel_configs": [{"source_labels": ["replica"], "regex": "b", "action": "drop"}]}},
             "alerting.alert_relabel_configs",
         ),
         (
-            {
-                "alerting": {
-                    "alertmanagers": [{"alert_relabel_configs": [{"target_label": "replica"}]}]
-                }
-            },
+            {"alerting": {"alertmanagers": [{"alert_relabel_configs": [{"target_label": "replica"}]}]}},
             "alerting.alertmanagers[0].alert_relabel_configs",
         ),
         ({"scrape_configs": [{"job_name": "node_exporter"}]}, "scrape_configs[0]"),
         ({"scrape_configs": [{"job_name": "a"}, {"job_name": "a"}]}, "scrape_configs[1]"),
         (
-            {
-                "scrape_configs": [
-                    {"job_name": "a", "static_configs": [{"labels": {"replica": "x"}}]}
-                ]
-            },
+            {"scrape_configs": [{"job_name": "a", "static_configs": [{"labels": {"replica": "x"}}]}]},
             "scrape_configs[0]",
         ),
         (
-            {
-                "scrape_configs": [
-                    {"job_name": "a", "relabel_configs": [{"target_label": "replica"}]}
-                ]
-            },
+            {"scrape_configs": [{"job_name": "a", "relabel_configs": [{"target_label": "replica"}]}]},
             "scrape_configs[0].relabel_configs",
         ),
     ],
@@ -730,9 +685,7 @@ def test_what_upstream_allows_is_allowed():
 def test_a_job_of_targets_collides_too():
     targets = {"prometheus_targets": {"app": [{"targets": ["10.1.1.1:80"]}]}}
     data = {**targets, "prometheus_config": {"scrape_configs": [{"job_name": "app"}]}}
-    assert {f.key for f in refused(small(prom_1=data, prom_2=data))} == {
-        "prometheus_config.scrape_configs[0]"
-    }
+    assert {f.key for f in refused(small(prom_1=data, prom_2=data))} == {"prometheus_config.scrape_configs[0]"}
 
 
 @pytest.mark.parametrize(
@@ -851,9 +804,7 @@ def test_waiting_in_turn_stays_below_group_interval():
     findings = site_from_dicts(alertmanagers(alertmanager_config=config)).findings
     assert len(findings) == 3
     assert "waits 30s for the others" in findings[0].found
-    site = site_from_dicts(
-        alertmanagers(alertmanager_config=config, alertmanager_flags={"cluster.peer-timeout": "5s"})
-    )
+    site = site_from_dicts(alertmanagers(alertmanager_config=config, alertmanager_flags={"cluster.peer-timeout": "5s"}))
     assert site.findings == ()
 
 
@@ -891,9 +842,7 @@ def test_a_duration_that_the_daemon_does_not_read():
 
 def test_an_interval_that_is_none():
     config = {"route": {"repeat_interval": "often"}}
-    assert {f.key for f in refused(alertmanagers(alertmanager_config=config))} == {
-        "alertmanager_config"
-    }
+    assert {f.key for f in refused(alertmanagers(alertmanager_config=config))} == {"alertmanager_config"}
 
 
 # --- The site -------------------------------------------------------------------------------------
@@ -1003,9 +952,7 @@ def test_a_limit_that_matches(pattern):
     assert check_limit({n: h["groups"] for n, h in small().items()}, [pattern]) == []
 
 
-@pytest.mark.parametrize(
-    ("pattern", "near"), [("prom-9", "prom-"), ("alertmanger", "alertmanager"), ("all", "")]
-)
+@pytest.mark.parametrize(("pattern", "near"), [("prom-9", "prom-"), ("alertmanger", "alertmanager"), ("all", "")])
 def test_a_limit_that_matches_nothing(pattern, near):
     (finding,) = check_limit({n: h["groups"] for n, h in small().items()}, ["am-1", pattern])
     assert repr(pattern) in finding.found

@@ -12,9 +12,7 @@ SCRIPT = Path(__file__).parents[1] / "side_by_side.py"
 
 def start(**commands: str) -> subprocess.Popen[str]:
     words = [f"{name}={command}" for name, command in commands.items()]
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *words], stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([sys.executable, str(SCRIPT), *words], stdout=subprocess.PIPE, text=True)
 
 
 def test_all_run_to_their_ends_and_one_that_fails_fails_all():

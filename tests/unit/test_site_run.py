@@ -49,9 +49,7 @@ def test_every_host_is_looked_at_and_gets_its_files(site):
     assert "/etc/alertmanager/alertmanager.yml" in site.files["am-3"]
     assert "/etc/prometheus/prometheus.yml" not in site.files["am-1"]
     labels = {
-        name: yaml.safe_load(site.files[name]["/etc/prometheus/prometheus.yml"])["global"][
-            "external_labels"
-        ]
+        name: yaml.safe_load(site.files[name]["/etc/prometheus/prometheus.yml"])["global"]["external_labels"]
         for name in ("prom-1", "prom-2")
     }
     assert labels == {
@@ -73,9 +71,7 @@ def test_roles_come_in_order_and_turns_in_the_inventorys(site):
         *(f"prometheus-upper: turn of upper-{n}" for n in (1, 2)),
     ]
     for role, first in (("alertmanager", "am-1"), ("prometheus", "prom-1"), ("querier", "query-1")):
-        assert site.order.index(f"{role}: stage and check") < site.order.index(
-            f"{role}: turn of {first}"
-        )
+        assert site.order.index(f"{role}: stage and check") < site.order.index(f"{role}: turn of {first}")
 
 
 @pytest.mark.parametrize(
@@ -105,15 +101,9 @@ def test_a_limited_run_renders_the_same_files(run, site, host):
 def test_a_refused_check_stops_every_turn_of_the_role_and_of_those_that_need_it(run):
     done = run(fail=lambda host, script: host == "prom-1" and "promtool check config" in script)
     assert done.rc == 1
-    swapped = {
-        name
-        for name, scripts in done.commands.items()
-        if any("restart prometheus" in s for s in scripts)
-    }
+    swapped = {name for name, scripts in done.commands.items() if any("restart prometheus" in s for s in scripts)}
     assert not swapped
-    assert not any(
-        "thanos-querier" in s and "systemctl restart" in s for s in done.commands["query-1"]
-    )
+    assert not any("thanos-querier" in s and "systemctl restart" in s for s in done.commands["query-1"])
     # Alertmanager does not need Prometheus.
     assert any("systemctl restart alertmanager" in s for s in done.commands["am-3"])
 
@@ -224,9 +214,7 @@ UNSYNCHRONISED = {"timesync": [*clock("chrony=active", synchronised=False)["time
 UNSYNCHRONISED["timesync"] += ["==[chrony]==", "Leap status     : Not synchronised"]
 
 
-@pytest.mark.parametrize(
-    ("severity", "rc", "patience"), [("fail", 1, 120.0), ("warn", 0, 0), ("off", 0, None)]
-)
+@pytest.mark.parametrize(("severity", "rc", "patience"), [("fail", 1, 120.0), ("warn", 0, 0), ("off", 0, None)])
 def test_a_clock_that_is_not_synchronised(run, monkeypatch, severity, rc, patience):
     waited = []
     state = replace(BLANK, extra=UNSYNCHRONISED)
@@ -243,9 +231,7 @@ def test_a_clock_that_is_not_synchronised(run, monkeypatch, severity, rc, patien
 
 def test_the_documents_time_service_can_be_insisted_on(run):
     state = replace(BLANK, extra=clock("systemd-timesyncd=active"))
-    done = run(
-        "--limit", "am-1", deploy="timesync", states={"am-1": state}, data="timesync = 'chrony'\n"
-    )
+    done = run("--limit", "am-1", deploy="timesync", states={"am-1": state}, data="timesync = 'chrony'\n")
     assert "enable --now chrony" in done.commands["am-1"][1]
 
 
@@ -333,11 +319,7 @@ def test_a_role_run_alone_brings_what_its_daemons_are_started_with(run, deploy, 
 
 @pytest.mark.parametrize(
     "path",
-    [
-        path
-        for path in (ROOT / "deploys").glob("*.py")
-        if re.search(r"Role\(|lib.roles\.\w+ import", path.read_text())
-    ],
+    [path for path in (ROOT / "deploys").glob("*.py") if re.search(r"Role\(|lib.roles\.\w+ import", path.read_text())],
 )
 def test_every_role_can_be_run_alone(path):
     """In turns where it is rolled out so, and at once where no other host waits for it."""

@@ -125,9 +125,7 @@ def test_a_proxy_is_gone_by(host, mirror, monkeypatch):
 
 
 def test_a_password_of_a_proxy_stays_out_of_the_script(host, mirror, monkeypatch):
-    monkeypatch.setenv(
-        "PROXY", f"http://me:hunter2hunter2@127.0.0.1:{mirror[0].rpartition(':')[2]}"
-    )
+    monkeypatch.setenv("PROXY", f"http://me:hunter2hunter2@127.0.0.1:{mirror[0].rpartition(':')[2]}")
     there = member("http://releases.example.org", download_proxy="secret:env:PROXY")
     assert "hunter2" not in source.questions(there) and host(there) == []
     monkeypatch.setenv("PROXY", "http://me:hunter2hunter2@127.0.0.1:1")
@@ -168,9 +166,7 @@ def test_what_is_uploaded_is_asked_for_here(mirror):
     (directory / archive("alertmanager").path).unlink()
     (one,) = findings(offline)
     assert "this machine" in one.found and "404" in one.found
-    there = {
-        archive(name).directory: Installed("x", frozenset(archive(name).binaries)) for name in NAMES
-    }
+    there = {archive(name).directory: Installed("x", frozenset(archive(name).binaries)) for name in NAMES}
     assert findings(offline, look=replace(BLANK, installed=there)) == []
     assert findings({"offline": True, "base_url": NOBODY})
 

@@ -190,9 +190,7 @@ def test_a_release_that_does_not_start_is_met_on_one_host(run, site):
 def restarted_now(hosts: dict[str, Host], flag: str) -> set[str]:
     """The hosts whose node_exporter runs with a flag."""
     return {
-        name
-        for name, host in hosts.items()
-        if any(flag in word for word in host.state.processes["node_exporter"].argv)
+        name for name, host in hosts.items() if any(flag in word for word in host.state.processes["node_exporter"].argv)
     }
 
 
@@ -206,9 +204,7 @@ def labelled(hosts: dict[str, Host], label: str) -> None:
         argv = tuple(run_with if "cluster.label" in word else word for word in process.argv)
         hosts[name].state.processes["alertmanager"] = replace(process, argv=argv)
         unit = "/etc/systemd/system/alertmanager.service"
-        hosts[name].contents[unit] = (
-            hosts[name].contents[unit].replace("--cluster.label=monitoring", run_with)
-        )
+        hosts[name].contents[unit] = hosts[name].contents[unit].replace("--cluster.label=monitoring", run_with)
 
 
 def label(host: Host) -> str:
@@ -310,26 +306,20 @@ def test_members_are_asked_where_they_listen_now(site):
     new = example_site(prometheus_port=9190)
     path = "/usr/local/bin/prometheus"
     argv = (path, "--web.external-url=http://x:1", "--web.listen-address=0.0.0.0:9090")
-    live = Live(
-        looks={"prom-2": replace(State(), processes={"prometheus": Process(1, path, argv)})}
-    )
+    live = Live(looks={"prom-2": replace(State(), processes={"prometheus": Process(1, path, argv)})})
     member = new.hosts["prom-2"]
     assert live.port("prometheus", "prom-2") == 9090
     assert replace(new, live=live).ports("prometheus", member) == [9090]
     # It was not looked at: where the inventory has it, else where the others still are.
     assert replace(new, live=live).ports("prometheus", new.hosts["prom-1"]) == [9190, 9090]
-    asked = script(
-        replace(new, live=live), member, "prometheus", [Call("ready", "/-/ready")], either=True
-    )
+    asked = script(replace(new, live=live), member, "prometheus", [Call("ready", "/-/ready")], either=True)
     assert ":9090/-/ready" in asked and ":9190" not in asked
     # By itself, after its restart, it is asked where it is to be.
     own = script(replace(new, live=live), member, "prometheus", [Call("ready", "/-/ready")])
     assert ":9190/-/ready" in own and ":9090" not in own
     # Somebody else's is no member.
     theirs = Process(1, "/usr/bin/prometheus", ("/usr/bin/prometheus", "--web.listen-address=:1"))
-    assert (
-        Live(looks={"a": State(processes={"prometheus": theirs})}).port("prometheus", "a") is None
-    )
+    assert Live(looks={"a": State(processes={"prometheus": theirs})}).port("prometheus", "a") is None
 
 
 def test_where_ports_move_the_plan_says_who_finds_nobody(run, site):
@@ -350,9 +340,9 @@ def test_a_tier_of_one_that_moves_is_an_outage_said_beforehand(run, tmp_path_fac
         .replace('query_frontend = [("query-1", {}), ("query-2", {})]', "")
         .replace('("query-2", {})', '("query-2", host(32))')
     )
-    after = before.replace(
-        'querier = [("query-1", host(31))]', 'querier = [("query-2", {})]'
-    ).replace("node_exporter = [", 'node_exporter = [("query-1", host(31)), ')
+    after = before.replace('querier = [("query-1", host(31))]', 'querier = [("query-2", {})]').replace(
+        "node_exporter = [", 'node_exporter = [("query-1", host(31)), '
+    )
     hosts = stood_on(tmp_path_factory, before)
     said = "querier moves from query-1 to query-2, and nobody else does its job: an outage of it"
     plan = run("--dry", hosts=hosts, inventory=after, yes=False)
@@ -370,9 +360,7 @@ def test_a_tier_of_one_that_moves_is_an_outage_said_beforehand(run, tmp_path_fac
 def test_questions_are_asked_side_by_side_and_answered_in_order(tmp_path):
     """The first one waits for what the last one does."""
     there = tmp_path / "there"
-    waits = (
-        f"i=0; while [ ! -e {there} ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; echo $i"
-    )
+    waits = f"i=0; while [ ! -e {there} ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; echo $i"
     asked = side_by_side({"a": waits, "b": "echo b1; echo b2", "c": f"touch {there}; echo c"})
     done = subprocess.run(["sh"], input=asked, capture_output=True, text=True, check=True)
     found = sections(done.stdout.splitlines())
@@ -399,9 +387,7 @@ def test_no_more_are_asked_than_are_needed_and_those_away_are_not(monkeypatch):
     assert sum(p.ok for _, p in rollout._ask(None, gates[3:], 1)) == 1
     assert asked == [["d"]]
     said: list[str] = []
-    host = type(
-        "H", (), {"log": said.append, "log_styled": lambda self, text, **_: said.append(text)}
-    )()
+    host = type("H", (), {"log": said.append, "log_styled": lambda self, text, **_: said.append(text)})()
     host.log = said.append
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     assert not rollout._ask_others(None, host, [], 1, None, ["f", "g"])

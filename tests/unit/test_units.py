@@ -94,9 +94,7 @@ def test_every_unit(component):
     assert found["StartLimitIntervalSec"] == ["0"]
     assert found["WantedBy"] == ["multi-user.target"]
     assert found["ProtectSystem"] == ["strict"]
-    assert found.get("ReadWritePaths", [None]) == [
-        "/srv/prometheus" if info.account else info.data_dir
-    ]
+    assert found.get("ReadWritePaths", [None]) == ["/srv/prometheus" if info.account else info.data_dir]
 
 
 def test_limits_are_settings():
@@ -151,10 +149,7 @@ def test_no_directive_newer_than_systemd(component, version):
 
 
 def test_what_the_versions_differ_in():
-    given = {
-        version: {n for n, _ in units.hardening("prometheus", version)}
-        for version in (240, 247, 252)
-    }
+    given = {version: {n for n, _ in units.hardening("prometheus", version)} for version in (240, 247, 252)}
     assert given[252] - given[247] == {"PrivateIPC"}
     assert given[247] - given[240] == {
         "ProtectClock",
@@ -222,9 +217,7 @@ needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="
 @pytest.mark.parametrize("component", DAEMONS)
 def test_exposure(component, tmp_path):
     """Most exposed allowed: 2.0, as Debian 12's systemd counts."""
-    said = subprocess.run(
-        ["systemd-analyze", "--version"], capture_output=True, text=True, check=False
-    ).stdout
+    said = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=False).stdout
     version = int(said.split()[1])
     if version < 252:
         pytest.skip("systemd-analyze security --offline came with systemd 250")

@@ -222,9 +222,7 @@ def test_the_wrong_password_is_found_before_connecting(secrets):
         (["10.0.0.11"], 90, False, False, ""),
     ],
 )
-def test_a_certificate_that_clients_would_refuse(
-    secrets, ca, addresses, days, other_key, other_ca, said
-):
+def test_a_certificate_that_clients_would_refuse(secrets, ca, addresses, days, other_key, other_ca, said):
     key, another = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = (certificate(another), another) if other_ca else ca
     leaf = certificate(key, issuer, addresses, days)
@@ -415,9 +413,7 @@ def test_no_password_in_a_script():
 
 def test_options_of_curl(tmp_path, monkeypatch):
     monkeypatch.setenv("SITE_PASSWORD", 'qu"ote\\')
-    files = web.curl_files(
-        resolve(CLIENT | {"tls_config": {"ca_file": "ca.crt", "server_name": "x"}})
-    )
+    files = web.curl_files(resolve(CLIENT | {"tls_config": {"ca_file": "ca.crt", "server_name": "x"}}))
     assert files[web.CURL_TLS] == 'cacert = "/etc/monitoring/ca.crt"\n'
     (tmp_path / "user.conf").write_text(files[web.CURL_USER] + 'url = "file:///dev/null"\n')
     said = subprocess.run(
@@ -446,9 +442,7 @@ def run(text: str, answers: dict[str, str]) -> dict:
         fake.write_text(f"#!/bin/sh\ncase $* in\n{cases}esac\n")
         fake.chmod(0o755)
         path = f"{directory}:{os.environ['PATH']}"
-        done = subprocess.run(
-            ["sh"], input=text, capture_output=True, text=True, check=True, env={"PATH": path}
-        )
+        done = subprocess.run(["sh"], input=text, capture_output=True, text=True, check=True, env={"PATH": path})
     return split(done.stdout.splitlines())
 
 

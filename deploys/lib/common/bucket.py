@@ -55,9 +55,10 @@ def identity(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def directory(member: Member) -> str | None:
     """The directory that is the bucket; None where it is none."""
-    if kind(member) != "FILESYSTEM":
+    config = member.settings.bucket_config
+    if not config or kind(member) != "FILESYSTEM":
         return None
-    return str(member.settings.bucket_config["config"].get("directory", ""))
+    return str(config["config"].get("directory", ""))
 
 
 # --- An object store of ours --------------------------------------------------------------------------
@@ -65,7 +66,7 @@ def directory(member: Member) -> str | None:
 
 def policy(member: Member, actions: Sequence[str]) -> dict[str, Any]:
     """An S3 policy: these actions in the site's bucket, and nothing else anywhere."""
-    name = member.settings.bucket_config["config"]["bucket"]
+    name = (member.settings.bucket_config or {})["config"]["bucket"]
     resources = [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]
     statement = {"Effect": "Allow", "Action": list(actions), "Resource": resources}
     return {"Version": "2012-10-17", "Statement": [statement]}
@@ -121,9 +122,7 @@ def trial(member: Member, component: str) -> str:
 
 def _signs(inner: Mapping[str, Any]) -> bool:
     """Whether these are keys that we can sign with: not a role of the machine, nor signatures of the old kind."""
-    return bool(
-        inner.get("access_key") and inner.get("secret_key") and not inner.get("signature_version2")
-    )
+    return bool(inner.get("access_key") and inner.get("secret_key") and not inner.get("signature_version2"))
 
 
 def _filesystem(path: str, component: str, account: str, group: str) -> str:
@@ -150,20 +149,15 @@ class Signer:
         self.prefix = str(config.get("prefix") or "").strip("/")
         self._region = str(inner.get("region") or "us-east-1")
         self._scheme = "http" if inner.get("insecure") else "https"
-        self._key = Credentials(
-            str(inner["access_key"]), str(inner["secret_key"]), inner.get("session_token") or None
-        )
+        self._key = Credentials(str(inner["access_key"]), str(inner["secret_key"]), inner.get("session_token") or None)
         # As upstream's client: the bucket in the host's name for AWS, in the path for all others.
         style = inner.get("bucket_lookup_type", "auto")
-        virtual = style == "virtual-hosted" or (
-            style == "auto" and self.endpoint.endswith(".amazonaws.com")
-        )
+        virtual = style == "virtual-hosted" or (style == "auto" and self.endpoint.endswith(".amazonaws.com"))
         self._host = f"{self.bucket}.{self.endpoint}" if virtual else self.endpoint
         self._path = "/" if virtual else f"/{quote(self.bucket)}"
         tls = (inner.get("http_config") or {}).get("tls_config") or {}
         self.insecure = bool(
-            tls.get("insecure_skip_verify")
-            or (inner.get("http_config") or {}).get("insecure_skip_verify")
+            tls.get("insecure_skip_verify") or (inner.get("http_config") or {}).get("insecure_skip_verify")
         )
         self.ca_file = tls.get("ca_file")
 
@@ -175,9 +169,7 @@ class Signer:
         path = self._path
         if name:
             path = f"{path.rstrip('/')}/{quote('/'.join(filter(None, (self.prefix, name))))}"
-        request = AWSRequest(
-            method, f"{self._scheme}://{self._host}{path}{f'?{query}' if query else ''}"
-        )
+        request = AWSRequest(method, f"{self._scheme}://{self._host}{path}{f'?{query}' if query else ''}")
         signature = S3SigV4QueryAuth(self._key, "s3", self._region, expires=VALID_SECONDS)
         signature.add_auth(request)
         return request.url
@@ -191,9 +183,7 @@ def _s3(signer: Signer, make: Signer | None, component: str, host: str) -> str:
     if WRITE in rights:
         calls.append((WRITE, "PUT", signer.url("PUT", ours), "200"))
     # Without an object of its own it asks for one that is not there: who may not read is told so.
-    calls.append(
-        (READ, "GET", signer.url("GET", ours), "200" if WRITE in rights else "200 404:NoSuchKey")
-    )
+    calls.append((READ, "GET", signer.url("GET", ours), "200" if WRITE in rights else "200 404:NoSuchKey"))
     if DELETE in rights:
         calls.append((DELETE, "DELETE", signer.url("DELETE", ours), "204 200"))
     bucket, endpoint = shlex.quote(signer.bucket), shlex.quote(signer.endpoint)
@@ -223,9 +213,7 @@ def _s3(signer: Signer, make: Signer | None, component: str, host: str) -> str:
     for right, method, url, wanted in calls:
         lines += [_request(url, method)]
         if right == LIST and make:
-            lines += [
-                f'if [ "$answer" = 404:NoSuchBucket ]; then make\n{_request(url, method)}\nfi'
-            ]
+            lines += [f'if [ "$answer" = 404:NoSuchBucket ]; then make\n{_request(url, method)}\nfi']
         place = "the bucket $bucket" if right == LIST else "in the bucket $bucket"
         # To a key that is for another bucket alone it is not said that this one is missing.
         perhaps = ", or there is none of that name" if right == LIST else ""

@@ -60,15 +60,13 @@ def folded(results: Iterable[Result], broken: Mapping[Daemon, Daemon]) -> list[R
     explained: dict[int, list[Result]] = {}
     kept = []
     for position, one in enumerate(results):
-        cause = causes.get(broken[one.about]) if one.about in broken else None
-        if cause is None or (one.check == "A1" and broken[one.about] == one.about):
+        below = broken.get(one.about) if one.about else None
+        cause = causes.get(below) if below else None
+        if cause is None or (one.check == "A1" and below == one.about):
             kept.append(position)
         else:
             explained.setdefault(cause, []).append(one)
-    return [
-        replace(results[position], consequences=_told(explained.get(position, [])))
-        for position in kept
-    ]
+    return [replace(results[position], consequences=_told(explained.get(position, []))) for position in kept]
 
 
 def _told(results: list[Result]) -> tuple[str, ...]:

@@ -22,8 +22,7 @@ def of(component: str, version: str) -> list[Fault]:
     return [
         fault
         for fault in DAEMONS[component].faults
-        if releases.at_least(version, fault.since)
-        and not (fault.until and releases.at_least(version, fault.until))
+        if releases.at_least(version, fault.since) and not (fault.until and releases.at_least(version, fault.until))
     ]
 
 

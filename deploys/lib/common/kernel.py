@@ -96,9 +96,7 @@ def live(member: Member, found: State) -> dict[str, str]:
 
 def differing(member: Member, found: State) -> dict[str, str]:
     """What the running kernel is to have and has not."""
-    return {
-        key: value for key, value in live(member, found).items() if found.sysctl.get(key) != value
-    }
+    return {key: value for key, value in live(member, found).items() if found.sysctl.get(key) != value}
 
 
 def overridden(member: Member, found: State) -> dict[str, str]:
@@ -107,8 +105,4 @@ def overridden(member: Member, found: State) -> dict[str, str]:
     paths = [*_by_name(found)]
     later = paths[paths.index(PORTS_FILE) + 1 :] if PORTS_FILE in paths else []
     last = later[-1:]
-    return {
-        path: found.reserved_ports[path]
-        for path in last
-        if wanted - _read(found.reserved_ports[path])
-    }
+    return {path: found.reserved_ports[path] for path in last if wanted - _read(found.reserved_ports[path])}

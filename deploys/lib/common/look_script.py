@@ -26,25 +26,13 @@ LABELS = (
 def default_script(sysctls=None, extra=None) -> str:
     """The look's script for a host of the platform, whatever its roles; `extra` are more sections."""
     components = DAEMONS.values()
-    binaries = {
-        binary
-        for info in components
-        for name in info.archives
-        for binary in PRODUCTS[name].binaries
-    }
-    data = {
-        str(place)
-        for info in components
-        if info.data_dir
-        for place in (info.data_dir, *_parent(info.data_dir))
-    }
+    binaries = {binary for info in components for name in info.archives for binary in PRODUCTS[name].binaries}
+    data = {str(place) for info in components if info.data_dir for place in (info.data_dir, *_parent(info.data_dir))}
     logs = (topology.LOG_DIR, topology.ATTACHED_LOG_DIR)
     leaves = {*data, topology.SOFTWARE_DIR, *logs, topology.STATE}
     ours = {*directories(DAEMONS), *logs}
     return look.script(
-        roots=sorted(
-            outermost({topology.WEB_DIR, *(c.config_dir or "" for c in components)} - {""})
-        ),
+        roots=sorted(outermost({topology.WEB_DIR, *(c.config_dir or "" for c in components)} - {""})),
         paths=[
             *sorted(data),
             *(f"{topology.UNIT_DIR}/{unit}.service" for unit in (*UNITS, topology.FIREWALL_UNIT)),
@@ -86,9 +74,7 @@ def default_script(sysctls=None, extra=None) -> str:
 
 def outermost(paths: set[str]) -> set[str]:
     """Those that are in no other one of them."""
-    return {
-        path for path in paths if not any(path.startswith(f"{other}/") for other in paths - {path})
-    }
+    return {path for path in paths if not any(path.startswith(f"{other}/") for other in paths - {path})}
 
 
 def _parent(path: str) -> list[str]:

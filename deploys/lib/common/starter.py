@@ -39,9 +39,7 @@ def ours(site: Site, member: Member, *components: str) -> str:
     )
 
 
-def alert(
-    name: str, expr: str, severity: str, summary: str, description: str, for_: str | None = None
-) -> Data:
+def alert(name: str, expr: str, severity: str, summary: str, description: str, for_: str | None = None) -> Data:
     return {
         "alert": name,
         "expr": expr,
@@ -146,10 +144,10 @@ def disks_filling(site: Site, member: Member, for_: str) -> list[Data]:
     if not owners:
         return []
     selectors = []
-    for directory, targets in owners.items():
+    for directory, owned in owners.items():
         # Which mount holds the directory cannot be said in PromQL; it is one of these.
         mounts = [str(parent) for parent in reversed(PurePosixPath(directory).parents)]
-        where = f'{selected({node: targets})}, mountpoint=~"{any_of([*mounts, directory])}"'
+        where = f'{selected({node: owned})}, mountpoint=~"{any_of([*mounts, directory])}"'
         selectors.append(f"node_filesystem_avail_bytes{{{where}}}")
     available = "\n  or\n".join(f"  {selector}" for selector in selectors)
     return [
@@ -157,8 +155,7 @@ def disks_filling(site: Site, member: Member, for_: str) -> list[Data]:
             "DataDiskFilling",
             f"(\n{available}\n) / node_filesystem_size_bytes < {mark}",
             severity,
-            "{{ $labels.mountpoint }} on {{ $labels.host }} has "
-            "{{ $value | humanizePercentage }} left",
+            "{{ $labels.mountpoint }} on {{ $labels.host }} has {{ $value | humanizePercentage }} left",
             "The disk holds a data directory, or what is above it. When it is full, nothing more "
             "is stored. See with du -x what grows; enlarge the disk, or shorten the retention of "
             "Prometheus (prometheus_retention_time, prometheus_retention_size).",

@@ -15,6 +15,7 @@ from deploys.lib.site import derived, relations
 from deploys.lib.site.members import Member, Site
 from facts.http import Answer
 from facts.reports import look, prometheus
+from facts.reports import prometheus as reports_prometheus
 
 PROMETHEUS = ("prometheus", "prometheus-upper")
 """The components that are a Prometheus, of which a host runs at most one."""
@@ -58,9 +59,9 @@ class View:
         """The asked sidecars, whosever Prometheus they stand beside."""
         return [found for component in relations.SIDECARS for found in self.reports(component)]
 
-    def clusters(self) -> dict[str, list[tuple[Member, prometheus.Report]]]:
+    def clusters(self) -> dict[str, list[tuple[Member, reports_prometheus.Report]]]:
         """The Prometheus that reported what they scrape, by cluster."""
-        found: dict[str, list[tuple[Member, prometheus.Report]]] = {}
+        found: dict[str, list[tuple[Member, reports_prometheus.Report]]] = {}
         for member, report in self.reports("prometheus"):
             if report.ready:
                 found.setdefault(member.settings.cluster, []).append((member, report))

@@ -119,11 +119,7 @@ def directories(components: Collection[str]) -> tuple[str, ...]:
         info = DAEMONS[name]
         if info.config_dir:
             found.add(info.config_dir)
-            found |= (
-                {topology.THANOS_DIR}
-                if info.config_dir.startswith(f"{topology.THANOS_DIR}/")
-                else set()
-            )
+            found |= {topology.THANOS_DIR} if info.config_dir.startswith(f"{topology.THANOS_DIR}/") else set()
             found |= {inner for inner in _INNER if inner.startswith(f"{info.config_dir}/")}
         if info.data_dir:
             found |= {info.data_dir, str(PurePosixPath(info.data_dir).parent)}

@@ -115,9 +115,7 @@ SEAWEEDFS = Daemon(
     refused={
         **dict.fromkeys(("iam*", "s3.iam.*"), "keys come from the inventory"),
         **dict.fromkeys(("sftp*", "webdav*", "mq.*"), "another door to the same objects"),
-        **dict.fromkeys(
-            ("s3.cert.file", "s3.key.file", "s3.port.*"), "its port is asked by plain HTTP"
-        ),
+        **dict.fromkeys(("s3.cert.file", "s3.key.file", "s3.port.*"), "its port is asked by plain HTTP"),
         "master.peers": "it is a single host",
         "options": "they belong on the command line, where a change is seen",
     },

@@ -23,8 +23,7 @@ _OTHER_SCHEME = "'==[exit]== 35'* | *'==[status]== 400'"
 """What the first answer has where the port speaks TLS and was asked in plain HTTP, or the other way round."""
 
 _CURL_AS_BEFORE = (
-    f"curl() {{ command curl -q $(ls {web.CURL_TLS} {web.CURL_USER} 2>/dev/null | "
-    "sed 's/^/--config /') \"$@\"; }; "
+    f"curl() {{ command curl -q $(ls {web.CURL_TLS} {web.CURL_USER} 2>/dev/null | sed 's/^/--config /') \"$@\"; }}; "
 )
 
 
@@ -57,9 +56,7 @@ def _script(endpoint: Endpoint, member: Member, calls: Sequence[Call], extra: Se
     return http.script(url, calls, (*options, *extra))
 
 
-def _as_it_speaks(
-    endpoint: Endpoint, member: Member, calls: Sequence[Call], extra: Sequence[str]
-) -> str:
+def _as_it_speaks(endpoint: Endpoint, member: Member, calls: Sequence[Call], extra: Sequence[str]) -> str:
     """In the other scheme where the port still speaks that one."""
     # To a port that is to speak TLS and does not yet, no password is sent.
     other, curl = replace(endpoint, scheme="http"), ""
@@ -75,10 +72,7 @@ def _as_it_speaks(
 
 def _or_else(script: str, pattern: str, other: str) -> str:
     """What `script` prints; where that is like `pattern`, what `other` does."""
-    return (
-        f"answers=$(\n{script}\n)\ncase $answers in\n*{pattern}*) {other};;\n"
-        "*) printf '%s\\n' \"$answers\";;\nesac"
-    )
+    return f"answers=$(\n{script}\n)\ncase $answers in\n*{pattern}*) {other};;\n*) printf '%s\\n' \"$answers\";;\nesac"
 
 
 def at_once(scripts: Sequence[str]) -> str:

@@ -187,14 +187,15 @@ def _stamp_differs(wanted: dict[str, str], stamp: dict[str, str] | None) -> str:
     return f"it read another {', '.join(names)}" if names else ""
 
 
-def _due(
-    service: Service, after: dict[str, str], links: dict[str, str], state: State
-) -> Due | None:
+def _due(service: Service, after: dict[str, str], links: dict[str, str], state: State) -> Due | None:
     """What `service` needs, given `after`, the hash of each file below our roots once the change is live."""
     unit = state.units.get(service.name, {})
     process = state.processes.get(service.name)
-    if process is None and not (service.oneshot and unit.get("ActiveState") == "active"):
-        return Due("start", (f"it is {unit.get('ActiveState', 'absent')}",))
+    if process is None:
+        if service.oneshot and unit.get("ActiveState") == "active":
+            process = Process(0, "", ())
+        else:
+            return Due("start", (f"it is {unit.get('ActiveState', 'absent')}",))
 
     def below(paths):
         return {n: h for n, h in after.items() if any(n == p or _inside(n, p) for p in paths)}
@@ -208,12 +209,8 @@ def _due(
     if service.argv and process.argv != service.argv:
         gone = [a for a in process.argv if a not in service.argv]
         new = [a for a in service.argv if a not in process.argv]
-        reasons.append(
-            "other arguments: " + " ".join([*(f"-{a}" for a in gone), *(f"+{a}" for a in new)])
-        )
-    why = _stamp_differs(
-        below((service.path, *service.started)), state.stamps.get(f"{service.name}.started")
-    )
+        reasons.append("other arguments: " + " ".join([*(f"-{a}" for a in gone), *(f"+{a}" for a in new)]))
+    why = _stamp_differs(below((service.path, *service.started)), state.stamps.get(f"{service.name}.started"))
     if why:
         reasons.append(why)
     if reasons:
@@ -402,9 +399,7 @@ def stage_script(component: Component, change: Change) -> str:
             for name in sorted(component.directories):
                 if _inside(name, root):
                     new = _q(top + name)
-                    lines += [
-                        f"[ ! -L {_q(name)} ] || {{ rm -f {new}; mkdir -p {new}; cp -a {_q(name)}/. {new}/; }}"
-                    ]
+                    lines += [f"[ ! -L {_q(name)} ] || {{ rm -f {new}; mkdir -p {new}; cp -a {_q(name)}/. {new}/; }}"]
         lines += [f"rm -f {_q(top + name)}" for name in change.purge]
         # -m: the host's time. systemd sees a changed unit (NeedDaemonReload) by its age alone.
         lines += [f"base64 -d <<'END' | tar -x -p -m -C {top}", _payload(component.files) + "END"]
@@ -437,9 +432,7 @@ def swap_script(component: Component, change: Change) -> str:
     lines = ["set -eu", *stamps, *([f"mkdir -p {_q(*parents)}"] if parents else [])]
     for name in change.saved:
         kept = _q(SAVED + name)
-        lines += [
-            f"[ -e {kept} ] || {{ mkdir -p {_q(SAVED + _parent(name))}; cp -a {_q(name)} {kept}; }}"
-        ]
+        lines += [f"[ -e {kept} ] || {{ mkdir -p {_q(SAVED + _parent(name))}; cp -a {_q(name)} {kept}; }}"]
     for name in change.replaced:
         lines += [
             f"systemctl disable --quiet --now {_q(name)}",

@@ -41,9 +41,7 @@ def _yaml(data: Any) -> str:
     """`data` as YAML. A run wants the same files on several hosts, and on each at several steps."""
     key = repr(data)
     if key not in _written:
-        _written[key] = yaml.dump(
-            data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
-        )
+        _written[key] = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return _written[key]
 
 

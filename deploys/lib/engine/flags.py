@@ -57,9 +57,7 @@ def give(daemon: Daemon, values: Mapping[str, Here]) -> None:
     none of those."""
     wanted = {flag.name for flag in daemon.flags if flag.value is Common.HERE}
     if wrong := sorted(wanted ^ set(values)):
-        raise ValueError(
-            f"{daemon.name}: its role and its declaration differ in {', '.join(wrong)}"
-        )
+        raise ValueError(f"{daemon.name}: its role and its declaration differ in {', '.join(wrong)}")
     _HERE[daemon] = values
 
 
@@ -148,6 +146,7 @@ def problems(component: str, settings: Settings) -> list[Problem]:
     for name, value in getattr(settings, setting).items():
         plain = _plain(name)
         flag = ours.get(plain)
+        allowed: str | None
         if flag is not None:
             allowed = f"other flags; this one comes from {flag.setting or 'the package'}"
             allowed += f" ({flag.why})" if flag.why else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from deploys.lib.common.verify_view import View
 from deploys.lib.daemons import DAEMONS, GROUPS
@@ -31,6 +31,19 @@ class Progress:
     says: str
     measure: object = None
     over: bool = False
+
+
+class Followed(Protocol):
+    """What can be waited for: a probe script, run on a host, and the judgement of its output."""
+
+    @property
+    def script(self) -> str: ...
+
+    @property
+    def patience(self) -> float: ...
+
+    @property
+    def judge(self) -> Callable[[list[str]], Progress]: ...
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -27,9 +28,7 @@ def installed(member: Member, found: State, archive: str) -> str:
 def running_version(info: Daemon, found: State) -> str | None:
     """The version of the release that a daemon runs from; None where it does not run, or not from ours."""
     process = found.processes.get(info.unit)
-    match = re.match(
-        rf"{topology.INSTALL_DIR}/{info.archive}-(.+)\.linux-", process.exe if process else ""
-    )
+    match = re.match(rf"{topology.INSTALL_DIR}/{info.archive}-(.+)\.linux-", process.exe if process else "")
     return match[1] if match else None
 
 
@@ -45,7 +44,8 @@ def component(
 ) -> Component:
     """The component `name` that runs the daemons `names`, started in this order, with their files. Their units
     are checked as well."""
-    files, links, services, verified, trials = dict(files or {}), {}, [], [], {}
+    files, links, services, verified = dict(files or {}), {}, [], []
+    trials: dict[str, Callable[[], str]] = {}
     for component in names:
         info = DAEMONS[component]
         rendered = unit(component, site, member, found)
@@ -70,9 +70,7 @@ def component(
                 links[f"{topology.BIN_DIR}/{binary}"] = f"{directory}/{binary}"
         # The link may not be there yet, or lead to the old release: verify looks at the binary that is meant. So
         # with a tool of the unit's own.
-        tools = "".join(
-            f"; s|+{path}|+{{staged}}{path}|" for path, file in files.items() if file.mode == "755"
-        )
+        tools = "".join(f"; s|+{path}|+{{staged}}{path}|" for path, file in files.items() if file.mode == "755")
         verified.append(
             f"sed 's|^ExecStart={info.path}|ExecStart={links[info.path]}|{tools}' {{staged}}{service.path} "
             f">{{staged}}/{info.service}; systemd-analyze verify {{staged}}/{info.service}"
@@ -97,8 +95,7 @@ def data_directories(path: str) -> dict[str, Directory]:
 def thanos_directories(component: str) -> dict[str, Directory]:
     """Where a Thanos component of its own reads and writes, as `topology` has it."""
     info = DAEMONS[component]
-    found = {
-        topology.THANOS_DIR: Directory("750"),
-        info.config_dir: Directory("750", managed=True),
-    }
+    found = {topology.THANOS_DIR: Directory("750")}
+    if info.config_dir:
+        found[info.config_dir] = Directory("750", managed=True)
     return {**found, **(data_directories(info.data_dir) if info.data_dir else {})}

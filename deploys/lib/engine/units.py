@@ -89,9 +89,7 @@ HARDENING: tuple[Directive, ...] = (
 OLDEST_SYSTEMD = topology.OLDEST_SYSTEMD
 
 
-def hardening(
-    component: str, systemd_version: int, writable: Sequence[str] = ()
-) -> list[tuple[str, str]]:
+def hardening(component: str, systemd_version: int, writable: Sequence[str] = ()) -> list[tuple[str, str]]:
     """The lines of hardening of `component`, which writes to `writable`, that systemd of this version knows."""
     daemon = DAEMONS[component]
     exceptions = dict(daemon.hardening)
@@ -138,9 +136,7 @@ def unit(component: str, site: Site, member: Member, found: State) -> Unit:
     """
     systemd_version = found.systemd
     if systemd_version < OLDEST_SYSTEMD:
-        raise ValueError(
-            f"{member.name}: found systemd {systemd_version}; allowed: {OLDEST_SYSTEMD} and newer"
-        )
+        raise ValueError(f"{member.name}: found systemd {systemd_version}; allowed: {OLDEST_SYSTEMD} and newer")
     daemon = DAEMONS[component]
     argv = flags.argv(component, site, member, found)
     given = {word.partition("=")[2] for word in argv} | set(daemon.environment.values())

@@ -77,9 +77,7 @@ def before(action: str, units: list[str]) -> str:
 
 
 _LINE = re.compile(r"\w{3} [ \d]\d [\d:]+ (?P<who>[^\s\[]+?)(\[\d+\])?: ?(?P<text>.*)")
-_TRACE = re.compile(
-    r"goroutine \d+ .*:|created by .*|\s.*|[\w./*()\[\]{}-]+\(.*\)|\[signal .*|r\w+ +0x[0-9a-f]+|"
-)
+_TRACE = re.compile(r"goroutine \d+ .*:|created by .*|\s.*|[\w./*()\[\]{}-]+\(.*\)|\[signal .*|r\w+ +0x[0-9a-f]+|")
 """A line of Go's stack traces, which would push what was said before them out of sight."""
 
 

@@ -16,10 +16,13 @@ from deploys.lib import ROOT
 
 
 class Sourced(Protocol):
-    """A host that knows which file holds each of its settings."""
+    """Whatever has a name, and knows where its settings are from."""
 
-    name: str
-    sources: Mapping[str, str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sources(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,7 @@ def describe(findings: Iterable[Finding]) -> list[str]:
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         place = ": ".join(part for part in (where, shown, key) if part)
         lines.append(
-            printable(
-                f"{'warning: ' if severity == 'warn' else ''}{place}: found {found}; "
-                f"allowed: {allowed}"
-            )
+            printable(f"{'warning: ' if severity == 'warn' else ''}{place}: found {found}; allowed: {allowed}")
         )
     return lines
 
@@ -77,9 +77,7 @@ def python_error(error: BaseException, directory: Path) -> str:
         file, line = error.filename, error.lineno
         says = f"{error.msg}: {error.text.strip()}" if error.text else error.msg
     else:
-        steps = [
-            (frame.f_code.co_filename, number) for frame, number in walk_tb(error.__traceback__)
-        ]
+        steps = [(frame.f_code.co_filename, number) for frame, number in walk_tb(error.__traceback__)]
         theirs = [(file, line) for file, line in steps if _below(directory, file)]
         file, line = theirs[-1] if theirs else ("", None)
         says = f"{type(error).__name__}: {error}"
@@ -158,9 +156,7 @@ def _keys(nodes: Iterable[ast.AST], key: str) -> list[int]:
     return found
 
 
-def host_finding(
-    host: Sourced, key: str, found: str, allowed: str, severity: Any = "fail"
-) -> Finding:
+def host_finding(host: Sourced, key: str, found: str, allowed: str, severity: Any = "fail") -> Finding:
     name = re.split(r"[.\[]", key)[0]
     source = host.sources.get(name, "")
     where = located(source, name, host.name) if source else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 Daemon = tuple[str, str]
 """A host and the component on it; without a component, the host itself."""
@@ -20,7 +19,8 @@ class Result:
     found: str
     wanted: str
     advice: str
-    severity: Literal["fail", "warn", "note"] = "fail"
+    severity: str = "fail"
+    """fail, warn or note."""
     about: Daemon | None = None
     """The daemon that it is about: where that one is down, this is no news (lib/common/causes.py)."""
     consequences: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ def merged(results: Iterable[Result]) -> list[tuple[list[str], Result]]:
     """The same thing said of several hosts is said once."""
     found: dict[tuple[str, ...], tuple[list[str], Result]] = {}
     for result in results:
-        key = (result.severity, result.check, result.found, result.wanted, result.advice)
+        key: tuple[str, ...] = (result.severity, result.check, result.found, result.wanted, result.advice)
         key += result.consequences
         hosts = found.setdefault(key, ([], result))[0]
         if result.host not in hosts:
@@ -61,7 +61,4 @@ def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
     """Rows of cells as lines of text, in columns as wide as their widest cell."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        for cells in rows
-    ]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in rows]

@@ -11,9 +11,7 @@ from typing import Any
 Labels = Mapping[str, str]
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_MATCHER = re.compile(
-    rf'\s*({_QUOTED}|[^\s=!~{{}},"]+)\s*(=~|!~|!=|=)\s*({_QUOTED}|[^,"{{}}]*?)\s*(?:,|$)'
-)
+_MATCHER = re.compile(rf'\s*({_QUOTED}|[^\s=!~{{}},"]+)\s*(=~|!~|!=|=)\s*({_QUOTED}|[^,"{{}}]*?)\s*(?:,|$)')
 _OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "=": lambda value, wanted: value == wanted,
     "!=": lambda value, wanted: value != wanted,
@@ -95,9 +93,7 @@ def receivers(route: Mapping[str, Any], alert: Labels, inherited: str = "") -> l
     return found or [own]
 
 
-def is_for(
-    route: Mapping[str, Any], alert: Labels, others: Sequence[Labels], above: Sequence[Matcher] = ()
-) -> bool:
+def is_for(route: Mapping[str, Any], alert: Labels, others: Sequence[Labels], above: Sequence[Matcher] = ()) -> bool:
     """Whether a route, or one below it, is there for `alert`: it takes that one and not just any (`others`).
 
     Judged by the labels that `alert` has; a condition on another one may hold or not. What cannot be

@@ -142,9 +142,7 @@ def _stand_in(reference: str) -> str:
 
 def lacking(text: str) -> list[str]:
     """The references of the secrets that a text should have, and this machine lacks."""
-    return (
-        sorted({_lacks[one] for one in _STAND_IN.findall(text) if one in _lacks}) if _lacks else []
-    )
+    return sorted({_lacks[one] for one in _STAND_IN.findall(text) if one in _lacks}) if _lacks else []
 
 
 # --- Output ---------------------------------------------------------------------------------------
@@ -219,9 +217,7 @@ def misplaced(path: tuple[str, ...], value: Any) -> tuple[str, str] | None:
         return "a secret reference as a key", "a key; a reference is the whole of a value"
     if not is_secret(value):
         within = isinstance(value, str) and _WITHIN.search(value)
-        allowed = (
-            "the reference alone, as the whole value, in lower case: in other text it stays text"
-        )
+        allowed = "the reference alone, as the whole value, in lower case: in other text it stays text"
         return ("a secret reference within other text", allowed) if within else None
     if setting.endswith("_flags"):
         return "a secret", "a flag with a file: anyone on the host can read a command line"

@@ -169,9 +169,6 @@ def write_ports(ports: Collection[int]) -> str:
 
 SHARED_DIRECTORIES = (
     *(INSTALL_DIR, BIN_DIR, UNIT_DIR, str(PurePosixPath(RSYSLOG_DROP_IN).parent)),
-    *(
-        str(PurePosixPath(path).parent)
-        for path in (RSYSLOG_FILE, SYSCTL_FILE, LIMITS_FILE, LOGROTATE_FILE)
-    ),
+    *(str(PurePosixPath(path).parent) for path in (RSYSLOG_FILE, SYSCTL_FILE, LIMITS_FILE, LOGROTATE_FILE)),
 )
 """Directories of the system in which files of ours lie."""

@@ -23,12 +23,7 @@ COPY_1H = "10d"
 
 def _users(site: Site) -> list[tuple[str, Member]]:
     """Every component that uses the bucket, and its host."""
-    return [
-        (name, member)
-        for name in bucket.RIGHTS
-        for member in site.running(name)
-        if member.settings.bucket_config
-    ]
+    return [(name, member) for name in bucket.RIGHTS for member in site.running(name) if member.settings.bucket_config]
 
 
 def check_member(site: Site, member: Member) -> Iterator[Finding]:
@@ -37,9 +32,7 @@ def check_member(site: Site, member: Member) -> Iterator[Finding]:
     finding = partial(host_finding, member)
     for group in ("store", "compactor", "bucket_web"):
         if group in member.groups and not settings.bucket_config:
-            allowed = (
-                f"bucket_config: without a bucket there is nothing to do for the group {group}"
-            )
+            allowed = f"bucket_config: without a bucket there is nothing to do for the group {group}"
             yield finding("bucket_config", "nothing", allowed)
     if "query_frontend" in member.groups and not derived.frontend_downstream(site, member):
         allowed = "a host in the group querier, or frontend_downstream"
@@ -61,9 +54,7 @@ def check_local(finding: Callable[..., Finding], settings: Settings, key: str) -
     """Local blocks that are uploaded must be there for long enough."""
     given = getattr(settings, key)
     if seconds(given) < seconds(SHORTEST_RETENTION):
-        allowed = (
-            f"{SHORTEST_RETENTION} or more: a block has two hours, and is uploaded when it is whole"
-        )
+        allowed = f"{SHORTEST_RETENTION} or more: a block has two hours, and is uploaded when it is whole"
         yield finding(key, given, allowed)
 
 
@@ -76,9 +67,7 @@ def _check_retention(finding: Callable[..., Finding], settings: Settings) -> Ite
     ):
         kept = seconds(getattr(settings, key))
         if 0 < kept < seconds(copy):
-            allowed = (
-                f"{copy} or more, 0d (for ever), or compactor_downsampling = False: the copies of "
-            )
+            allowed = f"{copy} or more, 0d (for ever), or compactor_downsampling = False: the copies of "
             allowed += f"{resolution} are made of blocks of that age"
             yield finding(key, getattr(settings, key), allowed)
 
@@ -86,7 +75,7 @@ def _check_retention(finding: Callable[..., Finding], settings: Settings) -> Ite
 def _check_ours(site: Site, member: Member, component: str) -> Iterator[Finding]:
     """An object store of ours lets in those of the site, each by a key of its own."""
     settings, finding = member.settings, partial(host_finding, member)
-    if bucket.kind(member) != "S3" or not settings.bucket_config["config"].get("bucket"):
+    if bucket.kind(member) != "S3" or not (settings.bucket_config or {})["config"].get("bucket"):
         allowed = "the bucket it is for: type S3, with bucket and endpoint"
         yield finding("bucket_config", "another, or none", allowed)
     used: dict[str, str] = {}
@@ -121,9 +110,9 @@ def check_site(site: Site) -> Iterator[Finding]:
 
 def _check_agreement(users: list[tuple[str, Member]]) -> Iterator[Finding]:
     first = users[0][1]
-    wanted = bucket.identity(first.settings.bucket_config)
+    wanted = bucket.identity(first.settings.bucket_config or {})
     for member in {member.name: member for _, member in users}.values():
-        if bucket.identity(member.settings.bucket_config) != wanted:
+        if bucket.identity(member.settings.bucket_config or {}) != wanted:
             found = f"another bucket than on {first.name}"
             allowed = "the same on all hosts of the site: what one uploads the others read"
             # Pairs may have a bucket each, while nobody reads both.
@@ -136,7 +125,7 @@ def _check_compactors(site: Site) -> Iterator[Finding]:
     for member in site.running("thanos-compactor"):
         if not member.settings.bucket_config:
             continue
-        place = bucket.identity(member.settings.bucket_config)
+        place = bucket.identity(member.settings.bucket_config or {})
         if place in seen:
             found = f"a second compactor for the bucket of {seen[place]}"
             allowed = "one: Thanos has no lock in the bucket, and two would write over each other"
@@ -155,33 +144,23 @@ def _check_directory(users: list[tuple[str, Member]]) -> Iterator[Finding]:
     for _, member in users:
         path = bucket.directory(member)
         if path is not None and not path.startswith("/"):
-            yield host_finding(
-                member, "bucket_config.config.directory", repr(path), "a path from /"
-            )
+            yield host_finding(member, "bucket_config.config.directory", repr(path), "a path from /")
             return
     places = {member.name: member for _, member in users if bucket.directory(member)}
     if len(places) > 1 and not all(m.settings.bucket_directory_shared for m in places.values()):
         names = ", ".join(places)
         found = f"a directory (FILESYSTEM) on {names}"
-        allowed = (
-            "an object store; or bucket_directory_shared = True, where it is one directory on all"
-        )
+        allowed = "an object store; or bucket_directory_shared = True, where it is one directory on all"
         yield host_finding(next(iter(places.values())), "bucket_config", found, allowed)
 
 
 def _check_keys(users: list[tuple[str, Member]]) -> Iterator[Finding]:
     shared = sorted(
-        {
-            name
-            for name, member in users
-            if name not in member.settings.bucket_keys and bucket.kind(member) == "S3"
-        }
+        {name for name, member in users if name not in member.settings.bucket_keys and bucket.kind(member) == "S3"}
     )
     if len(shared) > 1:
         found = f"one key for {', '.join(shared)}"
-        allowed = (
-            "a key for each, with the rights that it needs (docs/storage.md): whoever has the "
-        )
+        allowed = "a key for each, with the rights that it needs (docs/storage.md): whoever has the "
         allowed += "compactor's may delete everything"
         yield host_finding(users[0][1], "bucket_keys", found, allowed, "warn")
 
@@ -204,9 +183,7 @@ def _check_ranges(site: Site) -> Iterator[Finding]:
     youngest = min((ago for _, young in ranges if (ago := _ago(young)) is not None), default=None)
     kept = min(seconds(m.settings.prometheus_retention_time) for m in uploading)
     if youngest is not None and youngest > kept:
-        found = (
-            f"-{written(youngest)} and older at every store gateway, while local blocks are kept "
-        )
+        found = f"-{written(youngest)} and older at every store gateway, while local blocks are kept "
         found += f"for {written(kept)}"
         allowed = "a store_max_time younger than prometheus_retention_time: in between nobody has anything"
         yield host_finding(stores[0], "store_max_time", found, allowed)

@@ -43,9 +43,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
             return Progress(False, "halted: see its journal, and docs/storage.md", "halted")
         return Progress(True, "ready, not halted", "ok")
 
-    return gates.thanos_gate(
-        site, member, asked_by, "thanos-compactor", thanos.COMPACTOR_CALLS, judged
-    )
+    return gates.thanos_gate(site, member, asked_by, "thanos-compactor", thanos.COMPACTOR_CALLS, judged)
 
 
 def no_downsampling(site: Site, member: Member, found: State) -> Value:

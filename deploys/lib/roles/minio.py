@@ -61,9 +61,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     inner = topology.MINIO_KEYS_DIR
     policies = bucket.policies(member)
     files = {
-        topology.MINIO_ENV: File(
-            f"MINIO_ROOT_USER={access}\nMINIO_ROOT_PASSWORD={secret}\n", group=COMPONENT
-        ),
+        topology.MINIO_ENV: File(f"MINIO_ROOT_USER={access}\nMINIO_ROOT_PASSWORD={secret}\n", group=COMPONENT),
         topology.MINIO_KEYS: File(
             template(
                 "minio-keys.sh.j2",

@@ -27,9 +27,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
 
     def judge(lines: list[str]) -> Progress:
         answer = split(lines).get("ready", NO_ANSWER)
-        return Progress(
-            answer.ok, answer.problem or "answers with its metrics", answer.status or None
-        )
+        return Progress(answer.ok, answer.problem or "answers with its metrics", answer.status or None)
 
     return Gate(script(site, member, name, calls), judge)
 

@@ -50,8 +50,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
         for name, other in site.stores()
         # One that is still to move to where it is asked for (a ruler, whose turn comes later) is not there yet.
         if other.name not in site.live.away
-        and site.live.port(name, other.name, "grpc")
-        in (None, site.endpoint(name, other, "grpc").port)
+        and site.live.port(name, other.name, "grpc") in (None, site.endpoint(name, other, "grpc").port)
     ]
     questions = at_once(
         [
@@ -100,9 +99,7 @@ def endpoints(kind: str) -> flags.Here:
         strict = "endpoint-strict" if entry.get("strict") else "endpoint"
         return kind == ("endpoint-group" if entry.get("group") else strict)
 
-    return lambda site, member, found: [
-        entry["address"] for entry in derived.endpoints(site, member) if belongs(entry)
-    ]
+    return lambda site, member, found: [entry["address"] for entry in derived.endpoints(site, member) if belongs(entry)]
 
 
 def endpoints_yml(site: Site, member: Member) -> Data:
@@ -144,9 +141,7 @@ def _check_stores(view: View) -> Iterator[Result]:
             elif store.last_error:
                 found, wanted_of_it = f"{what}: {store.last_error}", "no error"
             elif labels and not any(labels.items() <= one.items() for one in store.label_sets):
-                found = (
-                    f"{what} has {some(map(verify_view.labels, store.label_sets)) or 'no labels'}"
-                )
+                found = f"{what} has {some(map(verify_view.labels, store.label_sets)) or 'no labels'}"
                 wanted_of_it = verify_view.labels(labels)
             else:
                 continue
@@ -166,20 +161,13 @@ def _check_stores(view: View) -> Iterator[Result]:
 def _check_deduplication(view: View) -> Iterator[Result]:
     """A7 and spec/000 11: `up` is there once for each replica, and once in all with dedup on."""
     replicas = {
-        cluster: {str(member.settings.replica) for member in members}
-        for cluster, members in view.site.clusters.items()
+        cluster: {str(member.settings.replica) for member in members} for cluster, members in view.site.clusters.items()
     }
     slow = promql.slow_jobs(view.site)
     # Labels are compared where two targets share an address: what counts is the series.
     targets = {
         cluster: max(
-            len(
-                {
-                    frozenset(t.labels.items())
-                    for t in report.targets
-                    if t.last_scrape and t.job not in slow
-                }
-            )
+            len({frozenset(t.labels.items()) for t in report.targets if t.last_scrape and t.job not in slow})
             for _, report in reports
         )
         for cluster, reports in view.clusters().items()
@@ -191,22 +179,17 @@ def _check_deduplication(view: View) -> Iterator[Result]:
         for daemon in ((m.name, "thanos-sidecar"), (m.name, "prometheus"))
         if daemon in view.broken
     }
-    stores = {
-        derived.store_target(view.site, name, m): (m.name, name) for name, m in view.site.stores()
-    }
+    stores = {derived.store_target(view.site, name, m): (m.name, name) for name, m in view.site.stores()}
     gone = {target: daemon for target, daemon in stores.items() if daemon in view.broken}
     for member, report in view.reports("thanos-querier"):
         if report.ready:
             said = view.seen[member.name].queries
             answers = {
-                call.name: promql.read_query(said.get(call.name, NO_ANSWER))
-                for call in promql.queries(view.site)
+                call.name: promql.read_query(said.get(call.name, NO_ANSWER)) for call in promql.queries(view.site)
             }
             judged = _judge_deduplication(answers, replicas, targets, away, gone)
             for found, wanted, about in judged:
-                advice = (
-                    "does the querier list all stores without error (A6)? Are all targets up (A5)?"
-                )
+                advice = "does the querier list all stores without error (A6)? Are all targets up (A5)?"
                 yield Result(member.name, "A7", found, wanted, advice, about=about)
 
 
@@ -236,9 +219,7 @@ def _judge_deduplication(
         return
     raw, living = _counted(answers["up-raw"]), set()
     for cluster, names in replicas.items():
-        missing = {
-            replica: away[cluster, replica] for replica in names if (cluster, replica) in away
-        }
+        missing = {replica: away[cluster, replica] for replica in names if (cluster, replica) in away}
         for replica, about in missing.items():
             yield f"no `up` of replica {replica} of cluster {cluster}", "one of each replica", about
         names = names - set(missing)
@@ -254,9 +235,7 @@ def _judge_deduplication(
                 f"{wanted:g} series from each of {', '.join(sorted(names))}",
                 None,
             )
-        once = {
-            replica: n for (one, replica), n in _counted(answers["up"]).items() if one == cluster
-        }
+        once = {replica: n for (one, replica), n in _counted(answers["up"]).items() if one == cluster}
         if once != {"": wanted}:
             shown = ", ".join(f"{n:g} with {k or 'no replica'}" for k, n in sorted(once.items()))
             yield (
@@ -269,15 +248,12 @@ def _judge_deduplication(
         # Every Prometheus scrapes those of its cluster, which are one series each.
         wanted = len(replicas[cluster])
         if (count := counted.get((cluster, ""), 0)) != wanted:
-            found = f"`up` of the Prometheus of cluster {cluster} is {count:g} with dedup on"
-            yield found, f"{wanted}, one for each Prometheus", None
+            says = f"`up` of the Prometheus of cluster {cluster} is {count:g} with dedup on"
+            yield says, f"{wanted}, one for each Prometheus", None
 
 
 def _counted(query: promql.Query) -> dict[tuple[str, str], float]:
-    return {
-        (labels.get(CLUSTER_LABEL, ""), labels.get(REPLICA_LABEL, "")): value
-        for labels, value in query.vector
-    }
+    return {(labels.get(CLUSTER_LABEL, ""), labels.get(REPLICA_LABEL, "")): value for labels, value in query.vector}
 
 
 QUERIER = Role(

@@ -49,9 +49,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
             return Progress(False, f"no query is answered: {answer.problem}", answer.status or None)
         return Progress(True, "a query through it is answered", "ok")
 
-    return gates.thanos_gate(
-        site, member, asked_by, "thanos-query-frontend", thanos.FRONTEND_CALLS, judged
-    )
+    return gates.thanos_gate(site, member, asked_by, "thanos-query-frontend", thanos.FRONTEND_CALLS, judged)
 
 
 def cache(site: Site, member: Member, found: State) -> Value:
@@ -98,9 +96,7 @@ FRONTEND = Role(
     stands_in=alike(lambda member: member.settings.frontend_downstream),
     values={
         daemons.FRONTEND: {
-            "query-frontend.downstream-url": lambda site, member, found: (
-                derived.frontend_downstream(site, member)
-            ),
+            "query-frontend.downstream-url": lambda site, member, found: derived.frontend_downstream(site, member),
             "query-frontend.forward-header": forwarded,
             "query-range.response-cache-config-file": cache,
             "labels.response-cache-config-file": cache,

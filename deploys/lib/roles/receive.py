@@ -138,8 +138,7 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
         "ReceiverHashringDiffers",
         f"thanos_receive_hashring_nodes{{{job}}} != {len(members)}",
         "warning",
-        "The receiver on {{ or $labels.host $labels.instance }} knows {{ $value }} of "
-        f"{len(members)} members",
+        f"The receiver on {{{{ or $labels.host $labels.instance }}}} knows {{{{ $value }}}} of {len(members)} members",
         f"It has not loaded {topology.RECEIVE_HASHRINGS} as the inventory has it: "
         f"journalctl -u {info.unit} on the host, or the host missed a run of the deploy.",
         for_,
@@ -182,11 +181,7 @@ def _check_hashring(view: View) -> Iterator[Result]:
 def _check_receive(site: Site, member: Member) -> Iterator[Finding]:
     settings = member.settings
     # 0: for ever.
-    if (
-        "receive" in member.groups
-        and settings.bucket_config
-        and seconds(settings.receive_retention)
-    ):
+    if "receive" in member.groups and settings.bucket_config and seconds(settings.receive_retention):
         finding = partial(host_finding, member)
         yield from bucket_checks.check_local(finding, settings, "receive_retention")
 
@@ -207,9 +202,9 @@ def _check_ring(site: Site) -> Iterator[Finding]:
         allowed += "others would refuse to start"
         yield host_finding(first, key, str(copies), allowed)
     elif not derived.ring_spare(first):
-        found = f"{copies} copies on {len(members)} hosts"
+        says = f"{copies} copies on {len(members)} hosts"
         allowed = "3 copies, and as many hosts or more: a write is refused while a member is down"
-        yield host_finding(first, key, found, allowed, "warn")
+        yield host_finding(first, key, says, allowed, "warn")
 
 
 RECEIVE = Role(

@@ -139,9 +139,7 @@ def ruler_files(member: Member) -> dict[str, Data]:
     return {
         name: {
             **rules,
-            "groups": [
-                {"partial_response_strategy": "warn", **group} for group in rules.get("groups", [])
-            ],
+            "groups": [{"partial_response_strategy": "warn", **group} for group in rules.get("groups", [])],
         }
         for name, rules in member.settings.rule_rules.items()
     }
@@ -186,8 +184,7 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     ruler = site.running(info.name)[0].settings
     evaluated = starter.window(member, *starter.intervals(ruler.rule_rules, ruler))
     lost = " or ".join(
-        f"rate(thanos_alert_{part}_alerts_dropped_total{{{job}}}[{window}]) > 0"
-        for part in ("queue", "sender")
+        f"rate(thanos_alert_{part}_alerts_dropped_total{{{job}}}[{window}]) > 0" for part in ("queue", "sender")
     )
     yield starter.alert(
         "RulerLosesAlerts",
@@ -201,8 +198,7 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
         "RulerCannotEvaluate",
         f"rate(prometheus_rule_evaluation_failures_total{{{job}}}[{evaluated}]) > 0",
         "critical",
-        "The ruler on {{ or $labels.host $labels.instance }} cannot evaluate "
-        "{{ $labels.rule_group }}",
+        "The ruler on {{ or $labels.host $labels.instance }} cannot evaluate {{ $labels.rule_group }}",
         "What the group watches over is not watched. No querier answers, or a rule fails: "
         f"journalctl -u {info.unit} on the host has the error.",
         for_,

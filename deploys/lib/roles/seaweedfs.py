@@ -58,18 +58,14 @@ def identities(member: Member) -> dict:
         "identities": [
             {
                 "name": name,
-                "credentials": [
-                    {"accessKey": access, "secretKey": secret} for access, secret in [keys[name]]
-                ]
+                "credentials": [{"accessKey": access, "secretKey": secret} for access, secret in [keys[name]]]
                 if name in keys
                 else [],
                 "policyNames": [name],
             }
             for name in may
         ],
-        "policies": [
-            {"name": name, "content": json.dumps(document)} for name, document in may.items()
-        ],
+        "policies": [{"name": name, "content": json.dumps(document)} for name, document in may.items()],
     }
 
 
@@ -99,9 +95,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         COMPONENT,
         *(site, member, found, COMPONENT),
         files={
-            topology.SEAWEEDFS_KEYS: File(
-                json.dumps(identities(member), indent=1) + "\n", group=COMPONENT
-            ),
+            topology.SEAWEEDFS_KEYS: File(json.dumps(identities(member), indent=1) + "\n", group=COMPONENT),
             topology.SEAWEEDFS_PEM: File(certificate(member), group=COMPONENT),
             topology.SEAWEEDFS_SECURITY: File(_SECURITY),
         },
@@ -119,9 +113,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     questions = "\n".join(
         [
             http.script(s3.url, [Call("s3", "/healthz")]),
-            script(
-                *(site, member, "seaweedfs"), [Call("metrics", "/metrics", only_metrics(beats))]
-            ),
+            script(*(site, member, "seaweedfs"), [Call("metrics", "/metrics", only_metrics(beats))]),
         ]
     )
 

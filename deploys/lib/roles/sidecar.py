@@ -50,9 +50,7 @@ def _check_attached(site: Site, member: Member) -> Iterator[Finding]:
         return
     finding = partial(host_finding, member)
     if "prometheus" in member.groups:
-        allowed = (
-            "one of them: the Prometheus of a host is ours, with its sidecar, or somebody else's"
-        )
+        allowed = "one of them: the Prometheus of a host is ours, with its sidecar, or somebody else's"
         yield finding("groups", "prometheus and sidecar", allowed)
     if member.settings.attached_data_dir is None:
         allowed = "the data directory of the Prometheus that the sidecar is attached to"

@@ -46,8 +46,7 @@ def serves(other: Member, member: Member) -> bool:
     asked = ("selector.relabel-config", "selector.relabel-config-file")
     selections = [[m.settings.store_flags.get(name) for name in asked] for m in (other, member)]
     (begin, end), (wanted_begin, wanted_end) = (
-        (when(m.settings.store_min_time, -inf), when(m.settings.store_max_time, inf))
-        for m in (other, member)
+        (when(m.settings.store_min_time, -inf), when(m.settings.store_max_time, inf)) for m in (other, member)
     )
     return (
         other.settings.bucket_config == member.settings.bucket_config

@@ -43,8 +43,7 @@ def short(member: Member) -> dict[str, str]:
 def questions(site: Site, member: Member) -> dict[str, str]:
     """Name -> script that asks on the host; empty where local blocks stay for long enough."""
     return {
-        f"uploads {component}": script(site, member, component, thanos.SIDECAR_CALLS)
-        for component in short(member)
+        f"uploads {component}": script(site, member, component, thanos.SIDECAR_CALLS) for component in short(member)
     }
 
 
@@ -60,9 +59,7 @@ def unproven(report: thanos.SidecarReport) -> str:
     return f"the last one was {hours:.0f} hours ago{also}" if hours > FRESH else ""
 
 
-def finding(
-    member: Member, component: str, check: str, report: thanos.SidecarReport
-) -> Iterator[Result]:
+def finding(member: Member, component: str, check: str, report: thanos.SidecarReport) -> Iterator[Result]:
     """What is said of a component where it matters, under the name of a check."""
     kept, why = short(member).get(component), unproven(report)
     if kept and why:

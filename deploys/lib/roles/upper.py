@@ -49,9 +49,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     as long as federation's intervals are."""
     info = DAEMONS["prometheus-upper"]
     jobs = {info.job_name}
-    return prometheus.scraping(
-        site, member, asked_by, info.name, jobs, SCRAPES_ALONE, sidecar=False
-    )
+    return prometheus.scraping(site, member, asked_by, info.name, jobs, SCRAPES_ALONE, sidecar=False)
 
 
 def upper_yml(site: Site, member: Member) -> Data:
@@ -63,9 +61,7 @@ def upper_yml(site: Site, member: Member) -> Data:
     """
     settings = member.settings
     name = DAEMONS["prometheus-upper"].job_name
-    ours = configuration.jobs(
-        site, "prometheus-upper", [member], name
-    ) + configuration.federation_jobs(site, member)
+    ours = configuration.jobs(site, "prometheus-upper", [member], name) + configuration.federation_jobs(site, member)
     labels = {CLUSTER_LABEL: settings.cluster}
     if settings.replica is not None:
         labels[REPLICA_LABEL] = settings.replica
@@ -110,9 +106,7 @@ def _check_targets(view: View) -> Iterator[Result]:
         yield from _check_federation(view.site, member, report)
 
 
-def _check_federation(
-    site: Site, member: Member, report: reports_prometheus.Report
-) -> Iterator[Result]:
+def _check_federation(site: Site, member: Member, report: reports_prometheus.Report) -> Iterator[Result]:
     """spec/000 8: every replica of every cluster is federated."""
     wanted = {
         (job["job_name"], target)

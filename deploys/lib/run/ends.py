@@ -92,13 +92,9 @@ def confirm_with(ask: Callable[[str], bool]) -> Callable[[str], bool]:
             click.echo(err=True)
             why = "nobody is there to answer (no terminal)"
         if not before:
-            click.echo(
-                f"--> Ended here, {why}. Run it again: it goes on with what is left.", err=True
-            )
+            click.echo(f"--> Ended here, {why}. Run it again: it goes on with what is left.", err=True)
             return False  # pyinfra ends the run, with 1
-        click.echo(
-            f"--> Nothing was changed: {why}. Press enter to go on; -y asks nothing.", err=True
-        )
+        click.echo(f"--> Nothing was changed: {why}. Press enter to go on; -y asks nothing.", err=True)
         sys.exit(1)
 
     return confirm

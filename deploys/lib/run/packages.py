@@ -21,9 +21,7 @@ def install(packages: list[str], found: State) -> Iterator:
             f"apt-get -qq -y --no-install-recommends install {names}"
         )
     else:
-        yield run(
-            f"if command -v dnf >/dev/null; then dnf -q -y install {names}; else yum -q -y install {names}; fi"
-        )
+        yield run(f"if command -v dnf >/dev/null; then dnf -q -y install {names}; else yum -q -y install {names}; fi")
     # What a plan foresees: Debian starts what it installs.
     for unit in set(packages) & set(FOREIGN_UNITS):
         found.units[unit] = {"UnitFileState": "enabled", "ActiveState": "inactive"}

@@ -85,11 +85,7 @@ class Book:
 
     def of_host(self, host: str) -> list[str]:
         """What was said of one host, each line with its role."""
-        return [
-            f"{role_of(step)}: {line}"
-            for step, said in self.lines.items()
-            for line in said.get(host, [])
-        ]
+        return [f"{role_of(step)}: {line}" for step, said in self.lines.items() for line in said.get(host, [])]
 
 
 def books(state) -> dict[bool, Book]:
@@ -103,9 +99,7 @@ def book() -> Book:
     return books(state)[state.is_executing]
 
 
-def table(
-    plan: Book, order: Iterable[str], hosts: list[str], away: Iterable[str] = ()
-) -> list[str]:
+def table(plan: Book, order: Iterable[str], hosts: list[str], away: Iterable[str] = ()) -> list[str]:
     """The plan as lines of text: `order` has the steps' titles as the run takes them, `hosts` those of the run, as the
     inventory has them, and `away` those that cannot be reached."""
     found = []
@@ -115,9 +109,9 @@ def table(
             found.append(f"{role}: one host after another, as numbered")
             found += _turns([plan.lines[title] for title in group])
         else:
-            group = list(group)
-            found.append(group[0] if _SPREAD in group[0] else f"{role}: all hosts at once")
-            for title in group:
+            steps = list(group)
+            found.append(steps[0] if _SPREAD in steps[0] else f"{role}: all hosts at once")
+            for title in steps:
                 found += _at_once(plan.lines[title], hosts)
     idle = [name for name in hosts if not any(name in busy for busy in plan.busy.values())]
     if idle:

@@ -35,7 +35,7 @@ from deploys.lib.engine.component import (
     stage_script,
     swap_script,
 )
-from deploys.lib.engine.role import PATIENCE, ROLES, Gate, Progress, Role
+from deploys.lib.engine.role import PATIENCE, ROLES, Followed, Gate, Progress, Role
 from deploys.lib.ground import alive, topology
 from deploys.lib.ground.findings import printable
 from deploys.lib.run import plan, runs
@@ -143,12 +143,12 @@ def _note(message: str) -> None:
     plan.book().say(", ".join(names), host.name, message)
 
 
-def see(host, gate: Gate) -> Progress:
+def see(host, gate: Followed) -> Progress:
     """What the gate sees now."""
     return _read(gate, lambda: probe(host, gate.script))
 
 
-def _read(gate: Gate, answer: Callable[[], list[str]]) -> Progress:
+def _read(gate: Followed, answer: Callable[[], list[str]]) -> Progress:
     """The gate's judgement of an answer. One that cannot be read (the connection broke) is no progress."""
     try:
         return gate.judge(answer())
@@ -176,7 +176,7 @@ def follow(look: Callable[[], Progress], patience: float, tell: Callable[[str], 
         time.sleep(min(max(PAUSE, (now - began) / 10), LONGEST_PAUSE))
 
 
-def wait(state, host, gate: Gate, purpose: str) -> bool:
+def wait(state, host, gate: Followed, purpose: str) -> bool:
     """Follow a gate until it opens; false, and said, where it does not."""
 
     def tell(what: str) -> None:
@@ -199,7 +199,11 @@ def see_each(host, gates: list[tuple[str, Gate]]) -> list[tuple[str, Progress]]:
         said = sections(probe(host, asked))
     except FactProcessError as error:
         lost = Progress(False, str(error))
-    return [(name, lost or _read(gate, partial(said.get, name, []))) for name, gate in gates]
+    return [(name, lost or _read(gate, partial(_answer, said, name))) for name, gate in gates]
+
+
+def _answer(said: Mapping[str, list[str]], name: str) -> list[str]:
+    return said.get(name, [])
 
 
 def _ask(host, gates: list[tuple[str, Gate]], enough: int) -> list[tuple[str, Progress]]:
@@ -258,9 +262,7 @@ def _ask_others(
                 "nothing is lost by a restart"
             )
             return True
-    if (
-        not progress.ok and progress.measure is not None
-    ):  # where nobody is about to, waiting is in vain
+    if not progress.ok and progress.measure is not None:  # where nobody is about to, waiting is in vain
         progress = follow(look, PATIENCE, tell)
     if not progress.ok:
         host.log_styled(
@@ -281,9 +283,7 @@ def begin() -> None:
         current._monitoring_run = runs.Run(current, site(), partial(announcements, site()))
         current.add_callback_handler(current._monitoring_run)
         # pyinfra's own order lets a host that has fewer steps run ahead of the others; ours is that of the files.
-        current.get_op_order = lambda: sorted(
-            current.op_meta, key=lambda step: current.op_meta[step].op_order
-        )
+        current.get_op_order = lambda: sorted(current.op_meta, key=lambda step: current.op_meta[step].op_order)
 
 
 def first_look(extra: dict[str, str] | None = None) -> State | None:
@@ -516,9 +516,7 @@ def _as_one(role: Role, found: State) -> Iterator:
     why = role.together(site(), member(), found) if role.together else ""
     if why and not _stopped(role):
         left_out = [
-            other.name
-            for other in role.members(site())
-            if other.name not in dead() and not _in_run(other.name)
+            other.name for other in role.members(site()) if other.name not in dead() and not _in_run(other.name)
         ]
         if left_out:
             raise ValueError(
@@ -597,18 +595,10 @@ def _ports_that_move(component: Component) -> Iterator[str]:
             )
             if before is None or before == after:
                 continue
-            who = [
-                one
-                for one, ports in relations.DIALS.items()
-                if (name, kind) in ports and site().running(one)
-            ]
+            who = [one for one, ports in relations.DIALS.items() if (name, kind) in ports and site().running(one)]
             where = "it" if who == [name] else ", ".join(one for one in who if one != name)
             line = f"port {before} of {name} becomes {after}"
-            yield (
-                f"{line}: until their own turns {where} and other clients find nobody there"
-                if where
-                else line
-            )
+            yield (f"{line}: until their own turns {where} and other clients find nobody there" if where else line)
 
 
 def announcements(site: Site) -> list[str]:
@@ -623,9 +613,7 @@ def announcements(site: Site) -> list[str]:
         leaving = [name for name in has if site.hosts[name] not in members]
         # One that was not looked at may have it.
         staying = [
-            m
-            for m in members
-            if m.name in has or m.name not in site.live.parts and m.name not in site.live.away
+            m for m in members if m.name in has or m.name not in site.live.parts and m.name not in site.live.away
         ]
         coming = [m.name for m in members if m.name not in has]
         if leaving and coming and not staying:
@@ -700,8 +688,8 @@ def _watched(
                 over.append(f"{unit.name} {how}: {_words(host, unit.name)[1] or unit.says}")
             elif crashes and unit.name not in crashed:
                 lines = _journal(host, unit.name)
-                fault = faults.named(known.get(unit.name, ()), lines)
-                crashed[unit.name] = now, f" ({fault})" if fault else ""
+                found = faults.named(known.get(unit.name, ()), lines)
+                crashed[unit.name] = now, f" ({found})" if found else ""
                 words = alive.last_words(lines)[1] or unit.says
                 host.log(f"{unit.name} crashed{crashed[unit.name][1]}: {words}")
         if over:
@@ -751,6 +739,7 @@ def _follow(
 
 def _loaded(state, host, role: Role, member: Member, services: list[str]) -> bool:
     """Did the daemon accept what it was told to load? If not, nothing may say that it had."""
+    assert role.reloaded
     gate = role.reloaded(site(), member)
     if _follow(state, host, gate, services, f"{role.name} loaded its files"):
         return True

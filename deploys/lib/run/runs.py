@@ -17,7 +17,7 @@ from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 from pyinfra import logger
@@ -115,7 +115,8 @@ class Run(BaseStateCallback):
         self.state, self.site = state, site
         self.announcements = announcements
         """What the operator is told of the whole site, once all hosts were looked at."""
-        self.began, self.closed, self.last = False, False, None
+        self.began = self.closed = False
+        self.last: str | None = None
         self.answers: dict[str, lock.Answer] = {}
         self.changing: set[str] = set()
         self.told: set[str] = set()
@@ -124,7 +125,8 @@ class Run(BaseStateCallback):
         self.step = ""
         self.judged = False
         self.clock: dict[str, float] = {}
-        self.file = self.path = None
+        self.file: IO[str] | None = None
+        self.path: Path | None = None
         self.holder: lock.Holder
         self.record: dict[str, Any] = {}
 
@@ -174,9 +176,7 @@ class Run(BaseStateCallback):
             return
         except lock.Held as held:
             self.record["result"] = "refused"
-            raise PyinfraError(
-                f"another run from here is at work, so nothing was changed: {held}"
-            ) from None
+            raise PyinfraError(f"another run from here is at work, so nothing was changed: {held}") from None
         finally:
             self.path = path if directory.is_dir() else None
             self._save()
@@ -243,9 +243,7 @@ class Run(BaseStateCallback):
         how = "interrupted" if interrupted else "ended early"
         if failed := sorted(self.record["failed"]):
             how += f"; the run failed on {', '.join(failed)}"
-        here = {
-            host.name for host in self.state.active_hosts if not self._has_done(host, self.step)
-        }
+        here = {host.name for host in self.state.active_hosts if not self._has_done(host, self.step)}
         self._release_all(f"{how}, during {self._title(self.step)}", left & here)
         self._release_all(how, left - here)
 
@@ -276,7 +274,7 @@ class Run(BaseStateCallback):
         """The hosts that have had the last operation, or have none of that name."""
         return {host for host in self.state.active_hosts if self._has_done(host, self.last)}
 
-    def _has_done(self, host, op_hash: str) -> bool:
+    def _has_done(self, host, op_hash: str | None) -> bool:
         ops = self.state.ops[host]
         return op_hash not in ops or ops[op_hash].operation_meta.is_complete()
 
@@ -311,14 +309,8 @@ class Run(BaseStateCallback):
             with ctx_state.use(self.state), ctx_host.use(host):
                 self._release(host, result)
 
-        hosts = [
-            host
-            for host in self.state.active_hosts
-            if host.name in (self.answers if names is None else names)
-        ]
-        greenlets = [
-            self.state.pool.spawn(release, host) for host in hosts if self.answers[host.name].ours
-        ]
+        hosts = [host for host in self.state.active_hosts if host.name in (self.answers if names is None else names)]
+        greenlets = [self.state.pool.spawn(release, host) for host in hosts if self.answers[host.name].ours]
         for greenlet in greenlets:
             greenlet.join()
 

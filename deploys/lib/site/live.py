@@ -6,6 +6,7 @@ beside it, goes by that.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from deploys.lib.daemons import DAEMONS
@@ -30,9 +31,7 @@ class Live:
 
     def argv(self, component: str, host: str) -> tuple[str, ...] | None:
         """The command line with which a daemon of ours runs; None where it does not, or is not known to."""
-        process = (
-            self.looks[host].processes.get(DAEMONS[component].unit) if host in self.looks else None
-        )
+        process = self.looks[host].processes.get(DAEMONS[component].unit) if host in self.looks else None
         # Somebody else's daemon by our name is no member.
         return process.argv if process and process.argv[:1] == (DAEMONS[component].path,) else None
 
@@ -44,7 +43,7 @@ class Live:
         return int(port) if port.isdecimal() else None
 
 
-def flag_value(argv: tuple[str, ...], flag: str) -> str | None:
+def flag_value(argv: Iterable[str], flag: str) -> str | None:
     """The value of `--flag=value`, with one dash or two; None where it is not among the arguments."""
     for word in argv:
         name, equals, value = word.partition("=")

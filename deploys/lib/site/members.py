@@ -63,9 +63,7 @@ class Site:
     """Warnings: doubtful, but no reason to refuse. `describe` makes lines of them."""
     live: Live = field(default_factory=Live, repr=False, compare=False)
     """The hosts as the run has seen them."""
-    _dials: dict[str, list[Endpoint]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _dials: dict[str, list[Endpoint]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def members(self, group: str) -> list[Member]:
         """The hosts of `group`, in the order in which the inventory first names them.

@@ -127,9 +127,7 @@ def archive(component: str, version: str, arch: str) -> Archive:
     project = _project(component)
     _whole(version, "version", project)
     if arch not in ARCHITECTURES:
-        raise ValueError(
-            f"architecture: found {arch!r}, allowed: {', '.join(sorted(ARCHITECTURES))}"
-        )
+        raise ValueError(f"architecture: found {arch!r}, allowed: {', '.join(sorted(ARCHITECTURES))}")
     arch = ARCHITECTURES[arch]
     directory = f"{component}-{version}.linux-{arch}"
     release = f"{project.repository}/releases/download/{project.tag.format(version=version)}"
@@ -215,9 +213,7 @@ def check(versions: Mapping[str, str]) -> list[str]:
             continue
         known[component] = version
         if not at_least(version, project.oldest):
-            problems.append(
-                f"versions[{component}]: found {version}, allowed: {project.oldest} and newer"
-            )
+            problems.append(f"versions[{component}]: found {version}, allowed: {project.oldest} and newer")
     # Thanos before 0.37 does not understand how Prometheus 3 reports its external labels
     # (thanos #7893): the sidecar never becomes ready.
     if _has(known, "prometheus", "3.0.0-0") and _before(known, "thanos", "0.37.0"):
@@ -245,8 +241,7 @@ def check_change(component: str, running: str, wanted: str) -> list[str]:
     downgrade = at_least(running, "3.0.0-0") and not at_least(wanted, "2.55.0")
     if component == "prometheus" and downgrade:
         problems.append(
-            f"prometheus {wanted} cannot read the data of {running}: "
-            "the oldest version to go back to is 2.55.0"
+            f"prometheus {wanted} cannot read the data of {running}: the oldest version to go back to is 2.55.0"
         )
     if component == "alertmanager":
         for version in (running, wanted):
@@ -264,9 +259,7 @@ def delayed_compaction(versions: Mapping[str, str]) -> bool:
     True from Prometheus 3.9.0 with Thanos 0.41.0 on (`--storage.tsdb.delay-compact-file.path`);
     otherwise compaction is switched off by equal minimum and maximum block durations.
     """
-    return _has(versions, "prometheus", prometheus.DELAY_SINCE) and _has(
-        versions, "thanos", thanos.DELAY_SINCE
-    )
+    return _has(versions, "prometheus", prometheus.DELAY_SINCE) and _has(versions, "thanos", thanos.DELAY_SINCE)
 
 
 REMOTE_WRITE_2 = {"prometheus": "2.54.0", "thanos": "0.43.0-0"}

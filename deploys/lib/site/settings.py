@@ -205,9 +205,7 @@ def reachable(value: str) -> str:
         label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
         name = re.fullmatch(rf"{label}(\.{label})*\.?", value) and not value[-1].isdigit()
         if not name and "_" in value and re.fullmatch(r"[\w.-]+", value):
-            raise ValueError(
-                "a host name, which has no underscore (RFC 1123); its IP address does instead"
-            )
+            raise ValueError("a host name, which has no underscore (RFC 1123); its IP address does instead")
         if not name or value.split(".")[0] == "localhost":
             raise ValueError("an IP address or DNS name, without port, that all hosts can reach")
         return value
@@ -233,9 +231,7 @@ def _url(value: str) -> str:
 
 def _proxy(value: str) -> str:
     if not value.startswith("secret:") and not re.fullmatch(r"https?://[^\s/@?#]+/?", value):
-        raise ValueError(
-            "http://HOST:PORT, or the reference of a secret that is such a URL with user and password"
-        )
+        raise ValueError("http://HOST:PORT, or the reference of a secret that is such a URL with user and password")
     return value
 
 
@@ -261,7 +257,7 @@ def _present(value: Any) -> Any:
 
 _TEXT = "text"
 """A shape: text, or what YAML makes of text without quotes (a number, true)."""
-_RULES = [dict.fromkeys(("target_label", "regex", "replacement", "action"), _TEXT)]
+_RULES: list[dict[str, Any]] = [dict.fromkeys(("target_label", "regex", "replacement", "action"), _TEXT)]
 _RULES[0] |= {"source_labels": [_TEXT], "separator": _TEXT}
 _PROMETHEUS = {
     "global": {"external_labels": {"": _TEXT}},
@@ -301,7 +297,7 @@ def _shaped(value: Any, shape: Any, place: str = "") -> None:
             raise ValueError(f"upstream's keys: {place} is text")
     elif isinstance(shape, list):
         if not isinstance(value, list):
-            kind = {str: "texts", dict: "mappings"}[type(shape[0])]
+            kind = "texts" if isinstance(shape[0], str) else "mappings"
             raise ValueError(f"upstream's keys: {place} is a list of {kind}")
         for index, inner in enumerate(value):
             _shaped(inner, shape[0], f"{place}[{index}]")
@@ -389,9 +385,7 @@ def _data_dir(value: str) -> str:
     if not re.fullmatch(r"/[\w./@:+,=~-]+", value, re.ASCII) or ".." in path.parts:
         raise ValueError("a path from /, of letters, digits and ./@:+,=~-")
     if any(path.is_relative_to(place) for place in ("/tmp", "/var/tmp", "/dev", "/proc", "/sys")):
-        raise ValueError(
-            "a path outside /tmp, /var/tmp, /dev, /proc and /sys: units have their own"
-        )
+        raise ValueError("a path outside /tmp, /var/tmp, /dev, /proc and /sys: units have their own")
     return str(path)
 
 
@@ -507,9 +501,7 @@ Duration = Annotated[str, AfterValidator(_duration)]
 BlockTime = Annotated[str, AfterValidator(_block_time)]
 SizeOrAuto = Annotated[
     str,
-    AfterValidator(
-        _must(r"auto|\d+(B|[KMGTPE]B)", "auto, or a size like 50GB (units B, KB, MB, GB, TB)")
-    ),
+    AfterValidator(_must(r"auto|\d+(B|[KMGTPE]B)", "auto, or a size like 50GB (units B, KB, MB, GB, TB)")),
 ]
 Label = Annotated[
     # Prometheus 3 expands `$` in external labels.
@@ -519,9 +511,7 @@ Port = Annotated[int, Field(ge=1024, le=65535)]
 Address = Annotated[str, AfterValidator(reachable)]
 Listen = Annotated[str, AfterValidator(_listen)]
 Url = Annotated[str, AfterValidator(_url)]
-GrpcName = Annotated[
-    str, AfterValidator(_must(r"(?=.*[A-Za-z])[A-Za-z0-9_.-]+:\d+", "a DNS name and a port"))
-]
+GrpcName = Annotated[str, AfterValidator(_must(r"(?=.*[A-Za-z])[A-Za-z0-9_.-]+:\d+", "a DNS name and a port"))]
 DataDir = Annotated[str, AfterValidator(_data_dir)]
 Account = Annotated[
     str,
@@ -583,8 +573,7 @@ class Capacity(BaseModel):
     )
     bucket_retention: Duration = _setting(
         "1y",
-        "How long the bucket keeps what is uploaded, where compactor_retention_raw, _5m and _1h do not "
-        "say so.",
+        "How long the bucket keeps what is uploaded, where compactor_retention_raw, _5m and _1h do not say so.",
     )
     downsampling: Annotated[float, Field(ge=0, le=10)] = _setting(
         2.0, "What the copies of 5m and 1h resolution add in the bucket, in sizes of the raw one."
@@ -611,12 +600,8 @@ class Settings(BaseModel):
     checksums: Annotated[dict[str, str], AfterValidator(_sha256s)] = _setting(
         {}, "Archive name -> sha256. Unpinned ones are checked by their release's own."
     )
-    base_url: Url = _setting(
-        "https://github.com", "Where archives come from: upstream, or a mirror of the same paths."
-    )
-    offline: bool = _setting(
-        False, "Upload archives from the control machine's cache; hosts then need no way out."
-    )
+    base_url: Url = _setting("https://github.com", "Where archives come from: upstream, or a mirror of the same paths.")
+    offline: bool = _setting(False, "Upload archives from the control machine's cache; hosts then need no way out.")
     download_proxy: Annotated[str, AfterValidator(_proxy)] | None = _setting(
         None,
         "HTTP proxy by which a host downloads archives, as http://proxy.example.org:3128; one that has "
@@ -627,9 +612,7 @@ class Settings(BaseModel):
     )
 
     # Identity
-    cluster: Label = _setting(
-        "main", "External label `cluster`: equal on the replicas of a pair (spec/000 5.2)."
-    )
+    cluster: Label = _setting("main", "External label `cluster`: equal on the replicas of a pair (spec/000 5.2).")
     replica: Label | None = _setting(
         None, "External label `replica`: different on each Prometheus of a cluster; required there."
     )
@@ -646,9 +629,7 @@ class Settings(BaseModel):
 
     # Prometheus
     prometheus_port: Port = _setting(9090, "HTTP port (spec/000 1.1).")
-    prometheus_listen_address: Listen | None = _setting(
-        None, "IP address to listen on, without port. Default: all."
-    )
+    prometheus_listen_address: Listen | None = _setting(None, "IP address to listen on, without port. Default: all.")
     prometheus_external_url: Url | None = _setting(
         None, "Address for people, in alerts and links. Default: http://service_address:port."
     )
@@ -780,9 +761,7 @@ class Settings(BaseModel):
     compactor_retention_1h: Duration = _setting(
         "0d", "How long it keeps their copies of one sample in an hour; 0d: for ever."
     )
-    compactor_downsampling: bool = _setting(
-        True, "Make those copies: long ranges are answered from them."
-    )
+    compactor_downsampling: bool = _setting(True, "Make those copies: long ranges are answered from them.")
     compactor_vertical: bool = _setting(
         False,
         "Merge blocks of one origin that overlap, instead of halting at them: needed where samples are "
@@ -791,9 +770,7 @@ class Settings(BaseModel):
     compactor_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
 
     # Thanos query frontend
-    frontend_port: Port = _setting(
-        10913, "HTTP port: where people and dashboards ask, as they would a Prometheus."
-    )
+    frontend_port: Port = _setting(10913, "HTTP port: where people and dashboards ask, as they would a Prometheus.")
     frontend_downstream: Url | None = _setting(
         None,
         "URL of the queriers, where a load balancer stands before them. Default: the querier of the "
@@ -801,8 +778,7 @@ class Settings(BaseModel):
     )
     frontend_cache: UpstreamKeys = _setting(
         {"type": "IN-MEMORY", "config": {"max_size": "256MB", "max_size_items": 0}},
-        "Cache of answers in upstream's keys (type: IN-MEMORY, MEMCACHED or REDIS, and config). "
-        "Empty: none.",
+        "Cache of answers in upstream's keys (type: IN-MEMORY, MEMCACHED or REDIS, and config). Empty: none.",
     )
     frontend_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
 
@@ -832,9 +808,7 @@ class Settings(BaseModel):
 
     # Thanos receive
     receive_http_port: Port = _setting(10909, "HTTP port, as in upstream's quickstart.")
-    receive_grpc_port: Port = _setting(
-        10907, "gRPC port: StoreAPI, and samples from other members."
-    )
+    receive_grpc_port: Port = _setting(10907, "gRPC port: StoreAPI, and samples from other members.")
     receive_remote_write_port: Port = _setting(10908, "Port for remote write, at /api/v1/receive.")
     receive_replication: Annotated[int, Field(ge=1, le=9)] = _setting(
         3,
@@ -855,9 +829,7 @@ class Settings(BaseModel):
         8333, "S3 port, upstream's. Its gRPC port is 10000 more, and answers to nobody."
     )
     seaweedfs_metrics_port: Port = _setting(9327, "Port of its metrics, as in upstream's examples.")
-    seaweedfs_flags: Flags = _setting(
-        {}, "More flags of `weed server`: name without dash -> value."
-    )
+    seaweedfs_flags: Flags = _setting({}, "More flags of `weed server`: name without dash -> value.")
 
     # MinIO, where that is the object store deployed by us
     minio_port: Port = _setting(9000, "Port of S3 and of the metrics (spec/001).")
@@ -867,9 +839,7 @@ class Settings(BaseModel):
     # Alertmanager
     alertmanager_port: Port = _setting(9093, "HTTP port (spec/000 6.2).")
     alertmanager_cluster_port: Port = _setting(9094, "Gossip port, TCP and UDP (spec/000 6.2).")
-    alertmanager_listen_address: Listen | None = _setting(
-        None, "IP address to listen on, without port. Default: all."
-    )
+    alertmanager_listen_address: Listen | None = _setting(None, "IP address to listen on, without port. Default: all.")
     alertmanager_cluster_label: Label | None = _setting(
         None,
         "Gossip label (--cluster.label): members with another one do not hear each other; equal on all. Default: the "
@@ -928,9 +898,7 @@ class Settings(BaseModel):
     web_files: Annotated[
         dict[str, str],
         AfterValidator(_names(r"\w[\w.-]*\.(pem|crt|cer|key)", "names ending in .pem, .crt, .key")),
-    ] = _setting(
-        {}, "File name -> text of a certificate, or a secret reference: files beside web_config."
-    )
+    ] = _setting({}, "File name -> text of a certificate, or a secret reference: files beside web_config.")
     web_client: Annotated[UpstreamKeys, AfterValidator(_web)] = _setting(
         {},
         "With what our own clients (scrapes, alerts, sidecar, gates, verify) ask ports that ask for "
@@ -955,9 +923,7 @@ class Settings(BaseModel):
     nofile: Annotated[int, Field(ge=1024)] = _setting(
         65536, "Open files of a daemon: in its unit and in limits.d (spec/000 4.1)."
     )
-    nproc: Annotated[int, Field(ge=64)] = _setting(
-        4096, "Processes and threads of the user, likewise (spec/000 4.1)."
-    )
+    nproc: Annotated[int, Field(ge=64)] = _setting(4096, "Processes and threads of the user, likewise (spec/000 4.1).")
     timesync: Literal["auto", "chrony", "host"] = _setting(
         "auto",
         "auto: a time service that runs, or the clock of a container's machine, else chrony; "
@@ -965,8 +931,7 @@ class Settings(BaseModel):
     )
     zone: Label | None = _setting(
         None,
-        "Where the host stands (rack, datacenter, availability zone): preflight warns where a tier "
-        "stands in one zone.",
+        "Where the host stands (rack, datacenter, availability zone): preflight warns where a tier stands in one zone.",
     )
     firewall: Literal["leave", "open"] = _setting(
         "leave",
@@ -979,23 +944,18 @@ class Settings(BaseModel):
         "Stop and mask the distribution's own Prometheus, Alertmanager and node_exporter where ours "
         "take their place, and replace unit files of our names. Their data is left alone.",
     )
-    preflight: Annotated[dict[str, Literal["fail", "warn", "off"]], AfterValidator(_preflight)] = (
-        _setting(
-            {},
-            "Check -> fail, warn or off, over its own severity (lib/survey/preflight.py lists the checks).",
-        )
+    preflight: Annotated[dict[str, Literal["fail", "warn", "off"]], AfterValidator(_preflight)] = _setting(
+        {},
+        "Check -> fail, warn or off, over its own severity (lib/survey/preflight.py lists the checks).",
     )
 
     capacity: Capacity = _setting(
         Capacity(),
-        "What deploys/capacity.py reckons with: targets, samples_per_target, churn, ...; see the "
-        "class Capacity.",
+        "What deploys/capacity.py reckons with: targets, samples_per_target, churn, ...; see the class Capacity.",
     )
 
     # For one run
-    yes: bool = _setting(
-        False, "Answer to the drill's question, as --data yes=true; meant for the command line."
-    )
+    yes: bool = _setting(False, "Answer to the drill's question, as --data yes=true; meant for the command line.")
     allow_outage: bool = _setting(
         False,
         "Take a service down though no other member of its tier does its job, as "

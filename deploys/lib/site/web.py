@@ -83,8 +83,7 @@ def http_config(asked: Iterable[Settings]) -> Data:
             config["basic_auth"] = dict(client["basic_auth"])
         if tls(settings) and client.get("tls_config"):
             config["tls_config"] = {
-                key: _path(value) if key.endswith("_file") else value
-                for key, value in client["tls_config"].items()
+                key: _path(value) if key.endswith("_file") else value for key, value in client["tls_config"].items()
             }
     return config
 
@@ -94,7 +93,8 @@ def http_config(asked: Iterable[Settings]) -> Data:
 
 def curl(endpoint: Endpoint, settings: Settings) -> tuple[str, tuple[str, ...]]:
     """The base URL, and the options, with which curl asks a port of a host with these settings."""
-    client, url, options = settings.web_client, endpoint.url, ()
+    client, url = settings.web_client, endpoint.url
+    options: tuple[str, ...] = ()
     if endpoint.scheme == "https" and client.get("tls_config"):
         options += ("--config", CURL_TLS)
         if name := client["tls_config"].get("server_name"):

@@ -47,7 +47,7 @@ def questions(member: Member) -> str:
     if COMPONENT not in member.components:
         return ""
     user, group = account_of(DAEMONS[COMPONENT], settings)
-    path = shlex.quote(settings.attached_data_dir)
+    path = shlex.quote(settings.attached_data_dir or "")
     lines = [
         f"stat -L -c 'owner %u %U' {path}",
         f'echo "account {user if user.isdigit() else f"$(id -u {user})"}"',
@@ -83,9 +83,7 @@ def judge(view: View) -> Iterator[Result]:
 
 def _labelset(site: Site, member: Member) -> frozenset[tuple[str, str]]:
     """The external labels of a Prometheus of ours."""
-    return frozenset(
-        configuration.prometheus_yml(site, member)["global"]["external_labels"].items()
-    )
+    return frozenset(configuration.prometheus_yml(site, member)["global"]["external_labels"].items())
 
 
 def _result(member: Member, found: str, wanted: str, advice: str, severity: str = "fail") -> Result:
@@ -95,9 +93,7 @@ def _result(member: Member, found: str, wanted: str, advice: str, severity: str 
 def _unreachable(member: Member, host: Host, says: str) -> Result:
     url = member.settings.attached_url
     advice = "start it, or set attached_url; where it asks for a password: "
-    advice += (
-        'sidecar_flags = {"prometheus.http-client-file": ...}, preflight = {"attached": "warn"}'
-    )
+    advice += 'sidecar_flags = {"prometheus.http-client-file": ...}, preflight = {"attached": "warn"}'
     # An outage of somebody else's daemon must not keep the run from the living.
     attached = any(h.ours and h.port == member.settings.sidecar_http_port for h in host.holders)
     found = f"{url}: {says}"
@@ -106,13 +102,13 @@ def _unreachable(member: Member, host: Host, says: str) -> Result:
 
 
 def _directory(member: Member, host: Host) -> Iterator[Result]:
-    settings, said = member.settings, {}
+    settings, said = member.settings, dict[str, str]()
     for line in host.asked.get("attached", []):
         if line.startswith("==["):
             break  # what the Prometheus answered
         word, _, rest = line.partition(" ")
         said[word] = rest
-    path, user = settings.attached_data_dir, settings.attached_user
+    path, user = settings.attached_data_dir or "", settings.attached_user
     uid, _, owner = said.get("owner", "").partition(" ")
     advice = "set attached_data_dir to its data directory, as the host has it"
     if not uid:
@@ -121,9 +117,7 @@ def _directory(member: Member, host: Host) -> Iterator[Result]:
         found = f"{path} has no write-ahead log (wal)"
         yield _result(member, found, "the data directory of a Prometheus that runs", advice)
     elif not said.get("account"):
-        advice = (
-            f'set attached_user to the owner of {path}: "{owner if owner != "UNKNOWN" else uid}"'
-        )
+        advice = f'set attached_user to the owner of {path}: "{owner if owner != "UNKNOWN" else uid}"'
         yield _result(member, f"no account {user}", f"the owner of {path}", advice)
     elif uid != said["account"]:
         name = uid if owner == "UNKNOWN" else owner
@@ -132,9 +126,7 @@ def _directory(member: Member, host: Host) -> Iterator[Result]:
         yield _result(member, found, "the owner's account", advice)
     elif "access" not in said:
         found = f"{user} does not get to {path}"
-        advice = (
-            f"namei -l {path} shows the directory above it that keeps {user} out: chmod o+x there"
-        )
+        advice = f"namei -l {path} shows the directory above it that keeps {user} out: chmod o+x there"
         yield _result(member, found, "a directory that its owner can read and write", advice)
     elif (real := said.get("real", path)) != path and any(
         PurePosixPath(real).is_relative_to(place) for place in HIDDEN
@@ -187,13 +179,11 @@ def _labels(
 
 
 def _blocks(member: Member, report: prometheus.Report) -> Iterator[Result]:
-    given, wanted = report.flags, member.settings.attached_data_dir
+    given, wanted = report.flags, member.settings.attached_data_dir or ""
     path, ours = PurePosixPath(given.get("storage.tsdb.path") or "data"), PurePosixPath(wanted)
     # A relative one begins at a working directory that it does not say.
     if ours != path if path.is_absolute() else not ours.match(str(path)):
-        advice = (
-            "right where that is its container's path of the same directory; else attached_data_dir"
-        )
+        advice = "right where that is its container's path of the same directory; else attached_data_dir"
         yield _result(member, f"it says that its data is in {path}", wanted, advice, "warn")
     shortest, longest = given.get(MIN_BLOCK, ""), given.get(MAX_BLOCK, "")
     if not derived.uploads(member) or _same(shortest, longest):
@@ -213,11 +203,7 @@ def _late(site: Site, member: Member, report: prometheus.Report) -> Iterator[Res
     storage = report.config.get("storage") or {}
     window = (storage.get("tsdb") or {}).get("out_of_order_time_window")
     compactors = site.running("thanos-compactor")
-    if (
-        window
-        and derived.uploads(member)
-        and not all(m.settings.compactor_vertical for m in compactors)
-    ):
+    if window and derived.uploads(member) and not all(m.settings.compactor_vertical for m in compactors):
         found = f"samples out of order (storage.tsdb.out_of_order_time_window: {window})"
         wanted = "none, or compactor_vertical = True: its blocks overlap, which halts the compactor"
         yield _result(member, found, wanted, "docs/storage.md, Samples out of order", "warn")

@@ -224,9 +224,7 @@ def read(lines: Iterable[str]) -> Usage:
             by_job.setdefault(labels.get("job", ""), {})[name] = value
     return Usage(
         samples_per_second=appended / up if appended is not None and up > 0 else None,
-        jobs={
-            job: (int(v.get("targets", 0)), int(v.get("samples", 0))) for job, v in by_job.items()
-        },
+        jobs={job: (int(v.get("targets", 0)), int(v.get("samples", 0))) for job, v in by_job.items()},
         **found,
     )
 
@@ -244,9 +242,7 @@ class Seen:
 
 def findings(site: Site, seen: Mapping[str, Seen]) -> list[Result]:
     """Hosts that have less than the estimate, and estimates that the running site has outgrown. All are warnings."""
-    return [
-        result for member in site.members("prometheus") for result in _judge(site, member, seen)
-    ]
+    return [result for member in site.members("prometheus") for result in _judge(site, member, seen)]
 
 
 def _judge(site: Site, member: Member, seen: Mapping[str, Seen]) -> Iterator[Result]:
@@ -262,9 +258,7 @@ def _judge(site: Site, member: Member, seen: Mapping[str, Seen]) -> Iterator[Res
     if has.usage.series and has.usage.series > needed.series:
         found = f"{_number(has.usage.series)} active series, more than the estimate"
         wanted = f"at most {_number(needed.series)}"
-        yield warn(
-            found, wanted, "set capacity['samples_per_target'] and churn to what is measured"
-        )
+        yield warn(found, wanted, "set capacity['samples_per_target'] and churn to what is measured")
     if has.look is None:
         return
     if 0 < has.look.memory < needed.memory[1]:
@@ -395,19 +389,13 @@ def _cluster(site: Site, members: list[Member], seen: Mapping[str, Seen]) -> lis
         row(
             "disk",
             _range(needed.disk),
-            (
-                "-" if usage.blocks is None else _bytes(usage.blocks + (usage.wal or 0))
-                for usage in used
-            ),
+            ("-" if usage.blocks is None else _bytes(usage.blocks + (usage.wal or 0)) for usage in used),
             "both, and a fifth for what compaction writes before it deletes",
         ),
         row(
             "  dropped at",
             "",
-            (
-                derived.retention_size(m, h) or "no limit" if h else "-"
-                for m, h in zip(members, has, strict=True)
-            ),
+            (derived.retention_size(m, h) or "no limit" if h else "-" for m, h in zip(members, has, strict=True)),
             f"prometheus_retention_size = {settings.prometheus_retention_size}",
         ),
         row(
@@ -458,9 +446,7 @@ class Storage:
     @property
     def bucket(self) -> tuple[float, float]:
         """Raw blocks and their copies, each as long as it is kept."""
-        copies = (
-            sum(self.kept.get(name, 0) for name in ("5m", "1h")) * self.reckoned.downsampling / 2
-        )
+        copies = sum(self.kept.get(name, 0) for name in ("5m", "1h")) * self.reckoned.downsampling / 2
         return self._of(sum(self.rates) * (self.kept["raw"] + copies))
 
     @property

@@ -61,8 +61,7 @@ def questions(site: Site, member: Member) -> str:
     """The script that asks every daemon of a host, in one command."""
     more = {"thanos-querier": promql.queries(site)} if "querier" in member.groups else {}
     scripts = {
-        name: script(site, member, name, (*DAEMONS[name].calls, *more.get(name, ())))
-        for name in member.components
+        name: script(site, member, name, (*DAEMONS[name].calls, *more.get(name, ()))) for name in member.components
     }
     if "alertmanager" in member.components:
         scripts[_FAILURES] = _FAILED_NOTIFICATIONS
@@ -157,9 +156,7 @@ def _check_unit(member: Member, found: look.State, component: str, report: Any) 
         yield result(f"runs {process.exe}", executable, converge)
     if report is None or not report.ready:
         problem = report.errors.get("ready", "no answer") if report else "not asked"
-        yield result(
-            f"not ready: {problem}", f"200 from {info.ready_path}", verify_view.journal(info.unit)
-        )
+        yield result(f"not ready: {problem}", f"200 from {info.ready_path}", verify_view.journal(info.unit))
     elif releases.reported(info.archive, report.version) != version:
         yield result(f"reports release {report.version}", version, converge)
 
@@ -259,9 +256,7 @@ def judge(view: View) -> list[Result]:
         except Exception as error:  # noqa: BLE001  (whatever a daemon of another release may say)
             found = f"{check.__name__.removeprefix('_check_')}: not judged: {error!r}"
             first = next(iter(view.seen), "")
-            results.append(
-                Result(first, "verify", found, "reports that are understood", "report it")
-            )
+            results.append(Result(first, "verify", found, "reports that are understood", "report it"))
     return sorted(causes.folded(results, view.broken), key=lambda result: result.severity != "fail")
 
 
@@ -287,9 +282,7 @@ def rows(view: View) -> list[Row]:
             continue
         for component in member.components:
             version, health = _state(view, name, component)
-            found.append(
-                Row(name, component, version, health, _address(view.site, member, component))
-            )
+            found.append(Row(name, component, version, health, _address(view.site, member, component)))
     return found
 
 
@@ -320,9 +313,7 @@ def table(view: View, results: Iterable[Result]) -> list[str]:
     """The site and its failed checks as lines of text."""
     head = Row("HOST", "ROLE", "VERSION", "HEALTH", "ADDRESS")
     listed = rows(view)
-    cells = [
-        (row.host, row.component, row.version, row.health, row.address) for row in [head, *listed]
-    ]
+    cells = [(row.host, row.component, row.version, row.health, row.address) for row in [head, *listed]]
     lines = aligned(cells)
     results = list(results)
     lines += listed_results(results)

@@ -16,14 +16,10 @@ from facts import http
 from facts.http import Call
 
 
-def of_host(
-    components: Sequence[str], calls: Sequence[Call], url: str | None, extra: Sequence[str]
-) -> str:
+def of_host(components: Sequence[str], calls: Sequence[Call], url: str | None, extra: Sequence[str]) -> str:
     """The command of a fact: `calls` to `url`, else to that one of `components` which its host runs, where the host's
     settings say that it listens, with their scheme and credentials."""
-    return (
-        of_current_host(components, calls, extra) if url is None else http.script(url, calls, extra)
-    )
+    return of_current_host(components, calls, extra) if url is None else http.script(url, calls, extra)
 
 
 def of_current_host(components: Sequence[str], calls: Sequence[Call], extra: Sequence[str]) -> str:

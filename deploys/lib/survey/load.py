@@ -200,8 +200,8 @@ def _read(host: InventoryHost) -> tuple[Settings, list[Finding]]:
             if item["type"] == "value_error":
                 allowed = str(item["ctx"]["error"])
             elif item["type"] == "extra_forbidden":
-                known = list(Settings.model_fields[key].annotation.model_fields)
-                near = nearest(item["loc"][-1], known)
+                known = list(getattr(Settings.model_fields[key].annotation, "model_fields", {}))
+                near = nearest(str(item["loc"][-1]), known)
                 allowed = ", ".join(known) + (f" (did you mean {near}?)" if near else "")
             else:
                 allowed = item["msg"].removeprefix("Input should be ")
@@ -220,9 +220,7 @@ _NAMES = ("name", "job_name", "alert", "record")
 """Keys by which people know an element of a list in upstream's files."""
 
 
-def _no_data(
-    value: Any, path: tuple[str, ...], names: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], str, str]]:
+def _no_data(value: Any, path: tuple[str, ...], names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """Each place that no file can hold as it is: its path, what is there, and the elements it is within, by name."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -290,22 +288,16 @@ def _shown(key: str, value: Any) -> str:
 # --- Limits ---------------------------------------------------------------------------------------
 
 
-def chosen(
-    hosts: Mapping[str, Iterable[str]], limit: Iterable[str], exclude: Iterable[str]
-) -> list[str]:
+def chosen(hosts: Mapping[str, Iterable[str]], limit: Iterable[str], exclude: Iterable[str]) -> list[str]:
     """The hosts that pyinfra connects to: all, or those of `--limit`, without those of `--exclude`."""
 
     def named(host: str, patterns: Iterable[str]) -> bool:
         return any(pattern in hosts[host] or fnmatch.fnmatch(host, pattern) for pattern in patterns)
 
-    return [
-        host for host in hosts if (not limit or named(host, limit)) and not named(host, exclude)
-    ]
+    return [host for host in hosts if (not limit or named(host, limit)) and not named(host, exclude)]
 
 
-def check_limit(
-    hosts: Mapping[str, Iterable[str]], patterns: Iterable[str], option: str = "--limit"
-) -> list[Finding]:
+def check_limit(hosts: Mapping[str, Iterable[str]], patterns: Iterable[str], option: str = "--limit") -> list[Finding]:
     """What is wrong with `--limit` or `--exclude`: patterns that match no host.
 
     `hosts` is host -> its groups. pyinfra itself only warns, runs nothing and reports success.

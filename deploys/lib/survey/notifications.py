@@ -99,14 +99,9 @@ def other_alerts(boxes: Iterable[Mailbox], drill: str) -> set[tuple[str, str]]:
 def _integrations(boxes: list[Mailbox], receivers: set[str]) -> int:
     """How many notifications one alert makes: one for each integration of its receivers."""
     for box in boxes:
-        defined = [
-            r for r in box.report.config.get("receivers") or [] if r.get("name") in receivers
-        ]
+        defined = [r for r in box.report.config.get("receivers") or [] if r.get("name") in receivers]
         if defined:
             return sum(
-                len(value or ())
-                for receiver in defined
-                for key, value in receiver.items()
-                if key.endswith("_configs")
+                len(value or ()) for receiver in defined for key, value in receiver.items() if key.endswith("_configs")
             )
     return 1

@@ -92,21 +92,21 @@ def _unsound(member: Member, name: str, look: State) -> tuple[str, str]:
             return f"{link}, which is inside {other}", move
     data = {path for component in member.components if (path := DAEMONS[component].data_dir)}
     data |= {str(PurePosixPath(path).parent) for path in data}
-    for place in (PurePosixPath(real), *PurePosixPath(real).parents):
-        way = look.ways.get(str(place))
+    for above in (PurePosixPath(real), *PurePosixPath(real).parents):
+        way = look.ways.get(str(above))
         if way is None:
             continue
         # Of a directory of ours, owner and mode are ours to set.
-        last = str(place) == real and name in own
-        ours = last or any(str(place) == look.links.get(path, path) for path in data)
+        last = str(above) == real and name in own
+        ours = last or any(str(above) == look.links.get(path, path) for path in data)
         if way.owner != "root" and not (ours and way.owner == topology.USER):
-            found = f"{link}, and {place} belongs to {way.owner}"
-            return found, f"chown root: {place}; or {move}"
+            found = f"{link}, and {above} belongs to {way.owner}"
+            return found, f"chown root: {above}; or {move}"
         mode = int(way.mode, 8)
         others = mode & 0o002 or (mode & 0o020 and way.group != "root")
         if others and not mode & 0o1000 and not ours:
-            found = f"{link}, and others may write to {place} (mode {way.mode}, group {way.group})"
-            return found, f"chmod go-w {place}; or {move}"
+            found = f"{link}, and others may write to {above} (mode {way.mode}, group {way.group})"
+            return found, f"chmod go-w {above}; or {move}"
     return "", ""
 
 
@@ -120,9 +120,7 @@ TAKEN = frozenset(
 )
 """What a drop-in cannot set without making the unit another one than ours: what runs, as whom, and whether the deploy
 can restart it."""
-KEPT = frozenset(
-    ("ExecStartPre", "ExecStartPost", "ExecReload", "SupplementaryGroups", "ReadWritePaths")
-)
+KEPT = frozenset(("ExecStartPre", "ExecStartPost", "ExecReload", "SupplementaryGroups", "ReadWritePaths"))
 """What it may add to, and not empty: records of what was read, reloads, the daemon's key and its data."""
 
 

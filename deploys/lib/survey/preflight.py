@@ -104,9 +104,7 @@ def questions(site: Site, member: Member) -> str:
 def default_script() -> str:
     """The survey of a host, whatever its part, with the ports as they are by default."""
     defaults = Settings()
-    ports = [
-        getattr(defaults, port.setting) for info in DAEMONS.values() for port in info.ports.values()
-    ]
+    ports = [getattr(defaults, port.setting) for info in DAEMONS.values() for port in info.ports.values()]
     return _questions(list(DAEMONS), ports)
 
 
@@ -184,9 +182,7 @@ def _machine(view: View) -> Iterator[Result]:
 
 def _kernel(view: View) -> Iterator[Result]:
     for name, look in view.looks.items():
-        if unknown := [
-            key for key in kernel.live(view.site.hosts[name], look) if key not in look.sysctl
-        ]:
+        if unknown := [key for key in kernel.live(view.site.hosts[name], look) if key not in look.sysctl]:
             found = f"its kernel has no {', '.join(unknown)}"
             advice = "leave it out of sysctl for this host; or load the module that has it"
             yield Result(name, "sysctl", found, "kernel values that there are", advice)
@@ -225,7 +221,7 @@ def _space(member: Member, host: Host, look: State | None) -> Iterator[Result]:
     for mount, places in needs.items():
         room = next(room for room in host.room.values() if room.mount == mount)
         need, names = sum(places.values()), ", ".join(places)
-        if room.free < need * MEGABYTE:
+        if room.free is not None and room.free < need * MEGABYTE:
             yield Result(
                 member.name,
                 "disk-space",
@@ -239,15 +235,15 @@ def _space(member: Member, host: Host, look: State | None) -> Iterator[Result]:
             yield Result(member.name, "disk-space", found, f"{INODES} for {names}", advice)
     running = {holder.unit for holder in host.holders if holder.ours}
     for path, services in _data_of(member).items():
-        room = host.room.get(path)
-        if not room or room.free is None or not room.size:
+        space = host.room.get(path)
+        if not space or space.free is None or not space.size:
             continue
         share, least = DATA_FREE
-        if room.free < share * room.size or room.free < least:
+        if space.free < share * space.size or space.free < least:
             yield Result(
                 member.name,
                 "disk-space",
-                f"{path}: {room.free / MEGABYTE:.0f} MB of {room.size / MEGABYTE:.0f} free on {room.mount}",
+                f"{path}: {space.free / MEGABYTE:.0f} MB of {space.size / MEGABYTE:.0f} free on {space.mount}",
                 f"{share:.0%} and 1 GB",
                 "a larger disk, or a file system of its own; where the site runs, a shorter retention",
                 # The run may be what mends it.
@@ -375,9 +371,7 @@ def _data(view: View) -> Iterator[Result]:
         for path in _data_of(member):
             parent = host.data.get(str(PurePosixPath(path).parent))
             found = host.data.get(path)
-            strange = sorted(
-                {o for o in (found.inside.values() if found else ()) if o != topology.USER}
-            )
+            strange = sorted({o for o in (found.inside.values() if found else ()) if o != topology.USER})
             if parent and parent.inside and parent.owner not in ("root", topology.USER):
                 text = f"{parent.path} belongs to {parent.owner}, and holds {some(parent.inside)}"
             elif found and strange:
@@ -386,9 +380,7 @@ def _data(view: View) -> Iterator[Result]:
                 text = f"{path} belongs to {found.owner}, and holds {some(found.inside)}"
             else:
                 continue
-            advice = (
-                f"move it away; or chown -R {topology.USER}: {path}, where it is this site's data"
-            )
+            advice = f"move it away; or chown -R {topology.USER}: {path}, where it is this site's data"
             yield Result(member.name, "data", text, f"empty, or {topology.USER}'s", advice)
 
 
@@ -401,9 +393,7 @@ def _dialled(site: Site, member: Member) -> str:
 
 def _open(member: Member, host: Host | None) -> bool:
     """Will this run let the members through this host's firewall?"""
-    return bool(
-        host and member.settings.firewall == "open" and host.firewall not in ("", "iptables")
-    )
+    return bool(host and member.settings.firewall == "open" and host.firewall not in ("", "iptables"))
 
 
 def _reach(view: View) -> Iterator[Result]:
@@ -422,30 +412,26 @@ def _reach(view: View) -> Iterator[Result]:
                 ports = silent.setdefault((endpoint.host_name, says), {})
                 ports.setdefault(endpoint.port, []).append(member.name)
     for (name, says), ports in silent.items():
-        member, host = view.site.hosts[name], view.seen.get(name)
+        member, there = view.site.hosts[name], view.seen.get(name)
         askers = list(dict.fromkeys(asker for names in ports.values() for asker in names))
         found = f"TCP {', '.join(map(str, sorted(ports)))} from {some(askers)}: {says}"
         severity = "fail"
-        if _open(member, host):
-            severity, advice = "note", f"its {host.firewall} is opened to them by this run"
+        if there and _open(member, there):
+            severity, advice = "note", f"its {there.firewall} is opened to them by this run"
             if named := [a for a in askers if not topology.ip(view.site.hosts[a].address)]:
                 severity, advice = (
                     "warn",
-                    f"its {host.firewall} is opened by this run, but to the ssh_hostname alone of {some(named)}: "
+                    f"its {there.firewall} is opened by this run, but to the ssh_hostname alone of {some(named)}: "
                     "service_address = its IP address opens to that",
                 )
-        elif host and host.firewall:
-            advice = (
-                f'its {host.firewall} lets them not in: firewall = "open" does, or your own rules'
-            )
-        elif host:
-            advice = (
-                "a firewall or a route between them; or its service_address is not the right one"
-            )
+        elif there and there.firewall:
+            advice = f'its {there.firewall} lets them not in: firewall = "open" does, or your own rules'
+        elif there:
+            advice = "a firewall or a route between them; or its service_address is not the right one"
         else:
             # Not in this run (--limit): perhaps it is down.
             severity, advice = "warn", "is it up? It is not in this run"
-        if host and severity == "fail" and any(h.ours and h.port in ports for h in host.holders):
+        if there and severity == "fail" and any(h.ours and h.port in ports for h in there.holders):
             # An outage of a running site must not keep the run from the living.
             severity, advice = "warn", f"an outage: the site runs there; {advice}"
         yield Result(name, "reach", found, "open or refused", advice, severity)
@@ -463,9 +449,7 @@ def _firewalls(view: View) -> Iterator[Result]:
         dialled = view.site.dialled(member)
         if not dialled:
             continue
-        if tried.get(member.name, {""}) <= {"open", "refused"} and all(
-            p == "tcp" for p, _ in dialled
-        ):
+        if tried.get(member.name, {""}) <= {"open", "refused"} and all(p == "tcp" for p, _ in dialled):
             continue  # it lets them in, as was tried
         yield Result(
             member.name,
@@ -490,10 +474,7 @@ _TIERS = ("alertmanager", "querier", "query_frontend", "store", "rule", "receive
 
 
 def _zones(view: View) -> Iterator[Result]:
-    tiers = {
-        f"cluster {m.settings.cluster}": view.site.replicas(m)
-        for m in view.site.members("prometheus")
-    }
+    tiers = {f"cluster {m.settings.cluster}": view.site.replicas(m) for m in view.site.members("prometheus")}
     tiers |= {group: view.site.members(group) for group in _TIERS}
     for name, members in tiers.items():
         zones = {member.settings.zone for member in members}
@@ -553,7 +534,5 @@ def table(site: Site, results: Iterable[Result]) -> list[str]:
     gossip = {m.settings.alertmanager_cluster_port for m in site.members("alertmanager")}
     if len(site.members("alertmanager")) > 1:
         ports = ", ".join(map(str, sorted(gossip)))
-        lines.append(
-            f"UDP {ports} (gossip) cannot be tried: a firewall between Alertmanagers must let it through, too"
-        )
+        lines.append(f"UDP {ports} (gossip) cannot be tried: a firewall between Alertmanagers must let it through, too")
     return lines

@@ -79,8 +79,8 @@ def check_protocol(site: Site, member: Member) -> Iterator[Finding]:
                 f"prometheus.WriteRequest, which is upstream's default: {archive} before "
                 f"{since.removesuffix('-0')} answers that all is well, and stores nothing of it"
             )
-            found = f"{VERSION_2} to {other.name}, which has {archive} {version}"
-            yield host_finding(member, place, found, allowed)
+            says = f"{VERSION_2} to {other.name}, which has {archive} {version}"
+            yield host_finding(member, place, says, allowed)
         elif component == "prometheus-upper":
             accepted = other.settings.prometheus_flags.get(_ACCEPTED, VERSION_2)
             if VERSION_2 not in (accepted if isinstance(accepted, list) else [accepted]):

@@ -62,8 +62,8 @@ def service_address_of(host: InventoryHost, settings: Settings) -> tuple[str, li
         if not isinstance(address, str):
             found = f"a {type(address).__name__}"
             return host.name, [host_finding(host, key, found, "an IP address or DNS name")]
-        found = topology.ip(address)
-        if found is None:
+        number = topology.ip(address)
+        if number is None:
             allowed = "service_address: the IP address at which other hosts reach its services"
             return address, [host_finding(host, key, f"the name {address!r}", allowed)]
         try:
@@ -176,9 +176,7 @@ def _check_firewall(site: Site, member: Member) -> Iterator[Finding]:
         "on this host, and rules of your own"
     )
     if unknown := [m.name for m in dialling if not m.sources_of_dials]:
-        found = (
-            f"open to hosts known by DNS names only ({some(unknown)}): no rule would let them in"
-        )
+        found = f"open to hosts known by DNS names only ({some(unknown)}): no rule would let them in"
         yield host_finding(member, "firewall", found, way_out)
     if half := [m.name for m in dialling if m.sources_of_dials]:
         found = (

@@ -92,9 +92,7 @@ def questions(member: Member) -> str:
             directory = f"{topology.INSTALL_DIR}/{archive.directory}"
             urls = [] if pin else [archive.sums_url(settings.base_url)]
             urls.append(archive.url(settings.base_url))
-            lines.append(
-                f"lacks {pin or '-'} {directory} {' '.join(archive.binaries)} && try {shlex.join(urls)}"
-            )
+            lines.append(f"lacks {pin or '-'} {directory} {' '.join(archive.binaries)} && try {shlex.join(urls)}")
         cases.append("\n".join([f"{machine})", *lines, ";;"]))
     # As the look has it: uname is one more process.
     machine = "{ read -r m </proc/sys/kernel/arch; } || m=$(uname -m)"

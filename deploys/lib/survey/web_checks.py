@@ -78,7 +78,9 @@ def _unknown(member: Member, setting: str, keys: Keys) -> Iterator[Finding]:
             yield host_finding(member, f"{setting}.{part}", "an unknown key", allowed)
             continue
         known = keys[part]
-        for key, inner in () if known is None else content.items():
+        if known is None:
+            continue
+        for key, inner in content.items():
             if key in known:
                 if type(inner) is not known[key]:
                     found = f"a {type(inner).__name__}"
@@ -93,9 +95,7 @@ def _files(member: Member, setting: str, part: str) -> Iterator[Finding]:
     for key, name in ((getattr(member.settings, setting) or {}).get(part) or {}).items():
         if not key.endswith("_file"):
             continue
-        if not isinstance(name, str) or not (
-            name.startswith("/") or name in member.settings.web_files
-        ):
+        if not isinstance(name, str) or not (name.startswith("/") or name in member.settings.web_files):
             allowed = "a name in web_files, or the absolute path of a file on the host"
             yield host_finding(member, f"{setting}.{part}.{key}", repr(name), allowed)
 
@@ -115,16 +115,12 @@ def check_server(site: Site, member: Member) -> Iterator[Finding]:
     if policy not in CLIENT_AUTH:
         yield finding(key, repr(policy), ", ".join(CLIENT_AUTH))
     elif ("client_ca_file" in given) != ("Verify" in policy):
-        allowed = (
-            "a policy that verifies (RequireAndVerifyClientCert) and client_ca_file, or neither"
-        )
+        allowed = "a policy that verifies (RequireAndVerifyClientCert) and client_ca_file, or neither"
         yield finding(key, policy, allowed)
     for user, digest in config.get("basic_auth_users", {}).items():
         if not is_secret(digest) and not _HASH.fullmatch(str(digest)):
             allowed = "a bcrypt hash, as htpasswd -nBC 10 prints it, or a secret reference to one"
-            yield finding(
-                f"web_config.basic_auth_users.{user}", "no bcrypt hash (not shown)", allowed
-            )
+            yield finding(f"web_config.basic_auth_users.{user}", "no bcrypt hash (not shown)", allowed)
     for dotted, since in SINCE.items():
         part, _, key = dotted.partition(".")
         if part not in config or (key and key not in config[part]):
@@ -137,9 +133,7 @@ def check_server(site: Site, member: Member) -> Iterator[Finding]:
                 continue  # reported as a wrong version
             if not releases.at_least(version, since[project]):
                 found = f"a key that {project} {version} does not know"
-                yield finding(
-                    f"web_config.{dotted}", found, f"{project} {since[project]} and newer"
-                )
+                yield finding(f"web_config.{dotted}", found, f"{project} {since[project]} and newer")
 
 
 def check_clients(site: Site) -> Iterator[Finding]:
@@ -155,16 +149,12 @@ def check_clients(site: Site) -> Iterator[Finding]:
             yield finding("web_client", f"another than on {first.name}", allowed)
         given, user = client.get("tls_config", {}), client.get("basic_auth", {})
         if "basic_auth" in client and set(user) != {"username", "password"}:
-            yield finding(
-                "web_client.basic_auth", ", ".join(user) or "nothing", "username, password"
-            )
+            yield finding("web_client.basic_auth", ", ".join(user) or "nothing", "username, password")
         if ("cert_file" in given) != ("key_file" in given):
             yield finding("web_client.tls_config", "one of them", "both cert_file and key_file")
         if web.tls(settings) and not ("ca_file" in given or given.get("insecure_skip_verify")):
             allowed = "the CA by which our own clients know the site's certificates"
-            yield finding(
-                "web_client.tls_config.ca_file", "nothing, while web_config has TLS", allowed
-            )
+            yield finding("web_client.tls_config.ca_file", "nothing, while web_config has TLS", allowed)
         if web.asks_certificate(settings) and "cert_file" not in given:
             allowed = "the certificate of our own clients, for which web_config asks"
             yield finding("web_client.tls_config.cert_file", "nothing", allowed)
@@ -198,9 +188,7 @@ def check_password(site: Site, member: Member) -> Iterator[Finding]:
     except SecretError:
         return  # reported as one that cannot be read
     if isinstance(password, str) and isinstance(digest, str) and not _fits(password, digest):
-        found = (
-            f"another password than the hash of {name} in web_config.basic_auth_users is made of"
-        )
+        found = f"another password than the hash of {name} in web_config.basic_auth_users is made of"
         allowed = "the password of that hash: the site would not answer to its own clients"
         yield host_finding(member, "web_client.basic_auth.password", found, allowed)
 
@@ -229,9 +217,7 @@ def check_certificate(site: Site, member: Member) -> Iterator[Finding]:
         return
     try:
         chain = x509.load_pem_x509_certificates(texts["cert_file"].encode())
-        cas = (
-            x509.load_pem_x509_certificates(texts["ca_file"].encode()) if "ca_file" in texts else []
-        )
+        cas = x509.load_pem_x509_certificates(texts["ca_file"].encode()) if "ca_file" in texts else []
         private = re.search(
             r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----",
             texts.get("key_file", ""),
@@ -244,12 +230,8 @@ def check_certificate(site: Site, member: Member) -> Iterator[Finding]:
         yield finding(key, f"a certificate, key or CA that cannot be read ({kind})", "PEM")
         return
     leaf = chain[0]
-    if "key_file" in texts and (
-        loaded is None or _public(loaded.public_key()) != _public(leaf.public_key())
-    ):
-        yield finding(
-            "web_config.tls_server_config.key_file", "another key", "the certificate's own"
-        )
+    if "key_file" in texts and (loaded is None or _public(loaded.public_key()) != _public(leaf.public_key())):
+        yield finding("web_config.tls_server_config.key_file", "another key", "the certificate's own")
     now = datetime.now(UTC)
     ends = leaf.not_valid_after_utc
     if not leaf.not_valid_before_utc <= now <= ends:
@@ -264,9 +246,7 @@ def check_certificate(site: Site, member: Member) -> Iterator[Finding]:
         allowed = f"one whose subject alternative names hold {address}, as clients ask for it"
         yield finding(key, "a certificate for other names", allowed)
     if cas and not _issued(chain, cas):
-        yield finding(
-            key, "a certificate of another CA", "one that web_client.tls_config.ca_file issued"
-        )
+        yield finding(key, "a certificate of another CA", "one that web_client.tls_config.ca_file issued")
 
 
 def _public(key: Any) -> bytes:

@@ -43,9 +43,7 @@ each notification reads them again."""
 def _header(member: Member, secrets: dict[str, File]) -> str:
     """A file that is read with the configuration is a part of it: another content is to be a reload."""
     named = leaves(member.settings.alertmanager_config, ())
-    paths = sorted(
-        {path for keys, path in named if keys and keys[-1] in READ_AT_RELOAD} & set(secrets)
-    )
+    paths = sorted({path for keys, path in named if keys and keys[-1] in READ_AT_RELOAD} & set(secrets))
     tokens = "".join(secrets[path].content for path in paths)
     # Of one that this machine lacks there is no digest: with its stand-in, the whole file is not compared.
     digest = tokens if lacking(tokens) else hashlib.sha256(tokens.encode()).hexdigest()
@@ -54,9 +52,7 @@ def _header(member: Member, secrets: dict[str, File]) -> str:
 
 def component(site: Site, member: Member, found: State) -> Component:
     secrets = member.settings.alertmanager_secret_files
-    files = documents.secret_files(
-        topology.ALERTMANAGER_SECRETS_DIR, secrets, "alertmanager_secret_files"
-    )
+    files = documents.secret_files(topology.ALERTMANAGER_SECRETS_DIR, secrets, "alertmanager_secret_files")
     files[topology.ALERTMANAGER_CONFIG] = documents.file(
         configuration.alertmanager_yml(site, member),
         "alertmanager_config",
@@ -137,12 +133,8 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
         if missing:
             return Progress(False, f"gossip without {', '.join(missing)}", ("peers", len(missing)))
         if report.cluster_status not in ("ready", "disabled"):
-            return Progress(
-                False, f"gossip {report.cluster_status}", ("gossip", report.cluster_status)
-            )
-        return Progress(
-            True, f"ready, gossip {report.cluster_status} with {len(peers)} peers", "ok"
-        )
+            return Progress(False, f"gossip {report.cluster_status}", ("gossip", report.cluster_status))
+        return Progress(True, f"ready, gossip {report.cluster_status} with {len(peers)} peers", "ok")
 
     return Gate(questions, judge)
 
@@ -188,8 +180,7 @@ def _failing(site: Site, member: Member, for_: str) -> list[Data]:
     failed = f'rate({metric}_failed_total{{{ours}, reason!="contextCanceled"}}[{window}])'
     by = "sum by ({}integration, receiver_name)"
     receiver = (
-        "{{ with $labels.receiver_name }}the receiver {{ . }}{{ else }}receivers{{ end }} "
-        "({{ $labels.integration }})"
+        "{{ with $labels.receiver_name }}the receiver {{ . }}{{ else }}receivers{{ end }} ({{ $labels.integration }})"
     )
     way = (
         "This alert goes past a receiver that fails where there is another, from Alertmanager 0.27 on; "
@@ -229,8 +220,7 @@ def _missing(site: Site, member: Member, for_: str) -> list[Data]:
             # From the inventory: what is scraped could be missing a member as well.
             f"alertmanager_cluster_members{{{starter.ours(site, member, 'alertmanager')}}} < {wanted}",
             "critical",
-            "Alertmanager on {{ or $labels.host $labels.instance }} sees {{ $value }} of "
-            f"{wanted} members",
+            f"Alertmanager on {{{{ or $labels.host $labels.instance }}}} sees {{{{ $value }}}} of {wanted} members",
             "Members that do not see each other each send every notification. See whether all of "
             f"them run, and whether port {port} is open between them, TCP and UDP.",
             for_,
@@ -260,16 +250,10 @@ def _check_gossip(view: View) -> Iterator[Result]:
         if failed:
             yield verify_view.unanswered(member, "A17", "alertmanager", failed, report)
             continue
-        advice = "is the gossip port open between them, TCP and UDP? " + verify_view.journal(
-            "alertmanager"
-        )
+        advice = "is the gossip port open between them, TCP and UDP? " + verify_view.journal("alertmanager")
         if gossip:
             peers = {peer.address for peer in report.peers}
-            missing = {
-                name: (name, "alertmanager")
-                for target, name in members.items()
-                if target not in peers
-            }
+            missing = {name: (name, "alertmanager") for target, name in members.items() if target not in peers}
             for names, about in view.by_cause(missing):
                 found, wanted = f"does not see {', '.join(names)}", f"all {len(members)} as peers"
                 yield Result(member.name, "A17", found, wanted, advice, about=about)
@@ -309,11 +293,7 @@ def _check_notifications(view: View) -> Iterator[Result]:
         for one in report.sent if report.ready else ():
             if not one.failed:
                 continue
-            to = (
-                f"the receiver {one.receiver} ({one.integration})"
-                if one.receiver
-                else one.integration
-            )
+            to = f"the receiver {one.receiver} ({one.integration})" if one.receiver else one.integration
             found = f"{one.failed} of {one.tried} notifications to {to} failed since its start or reload"
             if said := _failure(view.seen[member.name].failures, one):
                 found += f"; last: {said}"
@@ -327,9 +307,7 @@ def _failure(lines: Iterable[str], sent: reports_alertmanager.Sent) -> str:
     Upstream writes RECEIVER/INTEGRATION[NUMBER] before the error, or both as fields of their own.
     """
     place = rf"{re.escape(sent.receiver)}/" if sent.receiver else "/"
-    named = re.compile(
-        rf"{place}{re.escape(sent.integration)}\[|integration={re.escape(sent.integration)}\["
-    )
+    named = re.compile(rf"{place}{re.escape(sent.integration)}\[|integration={re.escape(sent.integration)}\[")
     for line in reversed(list(lines)):
         if not named.search(line) or sent.receiver not in line:
             continue

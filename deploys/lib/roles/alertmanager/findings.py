@@ -38,9 +38,7 @@ def _check_alertmanagers(site: Site) -> Iterator[Finding]:
         key = "alertmanager_secret_files"
         if secret_names(member.settings, key) != secret_names(first.settings, key):
             found = f"other names than on {first.name}"
-            yield host_finding(
-                member, key, found, "the same names on all, as they are configured alike"
-            )
+            yield host_finding(member, key, found, "the same names on all, as they are configured alike")
     for member in members:
         yield from _check_routes(member, len(members))
     yield from _check_watchdog(site, first)
@@ -55,9 +53,7 @@ def _check_watchdog(site: Site, member: Member) -> Iterator[Finding]:
     if settings.deadman_url is None:
         fired = any(m.settings.starter_rules for m in site.members("prometheus"))
         if fired and not routed and not named:
-            allowed = (
-                "the URL of a dead man's switch: nobody outside notices when the platform dies"
-            )
+            allowed = "the URL of a dead man's switch: nobody outside notices when the platform dies"
             yield finding("nothing", allowed, "warn")
     elif routed or named:
         found = "a route for the Watchdog" if routed else f"a receiver named {WATCHDOG}"
@@ -78,12 +74,10 @@ def _check_routes(member: Member, count: int) -> Iterator[Finding]:
     routes = list(_routes(config))
     try:
         interval = min(
-            [seconds(r["group_interval"]) for r in routes if "group_interval" in r]
-            or [seconds(timing.group_interval)]
+            [seconds(r["group_interval"]) for r in routes if "group_interval" in r] or [seconds(timing.group_interval)]
         )
         repeat = max(
-            [r["repeat_interval"] for r in routes if "repeat_interval" in r]
-            or [timing.repeat_interval],
+            [r["repeat_interval"] for r in routes if "repeat_interval" in r] or [timing.repeat_interval],
             key=seconds,
         )
     except ValueError as error:

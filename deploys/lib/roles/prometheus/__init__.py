@@ -47,9 +47,7 @@ DIRECTORIES = {
 }
 
 
-def files(
-    member: Member, found: State, prometheus_yml: Data, rules: Mapping[str, Data]
-) -> dict[str, File]:
+def files(member: Member, found: State, prometheus_yml: Data, rules: Mapping[str, Data]) -> dict[str, File]:
     """What a Prometheus reads, with the secrets in it."""
     settings = member.settings
     prometheus_yml = configuration.with_retention(prometheus_yml, member, found)
@@ -151,21 +149,15 @@ def scraping(
         ready = answers.get("ready", NO_ANSWER)
         if not ready.ok:
             # In mebibytes: what questions like this one make it read is not progress.
-            read = next(
-                (int(line[6:] or 0) >> 20 for line in lines if line.startswith("rchar ")), 0
-            )
+            read = next((int(line[6:] or 0) >> 20 for line in lines if line.startswith("rchar ")), 0)
             replay = read_wal_replay(answers, {})
             if replay and not replay.done:
                 says = f"write-ahead log replayed to segment {replay.current} of {replay.last}"
                 return Progress(False, says, (replay.current, read))
             return Progress(False, f"not ready: {ready.problem}", ready.status or None)
         samples = metrics(answers.get("metrics", NO_ANSWER).body)
-        targets = sum(
-            s.value for s in samples if s.name == _TARGETS and s.labels.get("scrape_job") in jobs
-        )
-        counts = {
-            seconds(s.labels.get("interval", "0")): s.value for s in samples if s.name == _INTERVALS
-        }
+        targets = sum(s.value for s in samples if s.name == _TARGETS and s.labels.get("scrape_job") in jobs)
+        counts = {seconds(s.labels.get("interval", "0")): s.value for s in samples if s.name == _INTERVALS}
         # One that waits for its turn may still scrape at the interval of before.
         waits = member.name != asked_by.name
         scraped = max(counts.values(), default=0) if waits else counts.get(seconds(interval), 0)

@@ -24,9 +24,7 @@ def rules(site: Site, member: Member) -> dict[str, Data]:
 def with_users(member: Member, groups: list[Data]) -> dict[str, Data]:
     """The same: these starter rules, and then the user's."""
     wanted = groups and member.settings.starter_rules
-    return (
-        {STARTER_RULES: {"groups": groups}} if wanted else {}
-    ) | member.settings.prometheus_rules
+    return ({STARTER_RULES: {"groups": groups}} if wanted else {}) | member.settings.prometheus_rules
 
 
 def starter_rules(site: Site, member: Member) -> list[Data]:
@@ -73,9 +71,7 @@ def _targets(site: Site, member: Member, for_: str) -> list[Data]:
     prometheus = DAEMONS["prometheus"]
     ours = elsewhere = starter.ours(site, member, "prometheus")
     if watched := site.watched(member):
-        theirs = {
-            relations.WATCHED_JOB: [site.endpoint("prometheus", one).target for one in watched]
-        }
+        theirs = {relations.WATCHED_JOB: [site.endpoint("prometheus", one).target for one in watched]}
         replicas = [site.endpoint("prometheus", one).target for one in site.replicas(member)]
         elsewhere = starter.selected({prometheus.job_name: replicas} | theirs)
     rules = [
@@ -127,8 +123,7 @@ def _rule_failures(site: Site, member: Member, for_: str) -> list[Data]:
             "PrometheusRuleFailures",
             f"increase(prometheus_rule_evaluation_failures_total{{{ours}}}[{window}]) > 0",
             "critical",
-            "Prometheus on {{ or $labels.host $labels.instance }} cannot evaluate "
-            "{{ $labels.rule_group }}",
+            "Prometheus on {{ or $labels.host $labels.instance }} cannot evaluate {{ $labels.rule_group }}",
             "What the group watches over is not watched, and what it records has gaps. The page "
             "Status > Rule health of Prometheus shows the error.",
             for_,
@@ -174,10 +169,7 @@ def _remote_write(site: Site, member: Member, for_: str) -> list[Data]:
     storage = "prometheus_remote_storage"
     newest = f"{storage}_queue_highest_timestamp_seconds{{{job}}} -"
     if not releases.at_least(member.settings.version("prometheus"), QUEUE_HIGHEST_SINCE):
-        newest = (
-            f"{storage}_highest_timestamp_in_seconds{{{job}}}\n"
-            "- ignoring(remote_name, url) group_right"
-        )
+        newest = f"{storage}_highest_timestamp_in_seconds{{{job}}}\n- ignoring(remote_name, url) group_right"
     # As short as a rate can be: the alert ends soon after its cause did.
     window = starter.milliseconds(4 * seconds(member.settings.scrape_interval))
     return [
@@ -212,9 +204,7 @@ UPLOAD_HOURS = 4
 
 def _uploads(site: Site, member: Member, for_: str) -> list[Data]:
     rules = []
-    uploading = [
-        name for name in relations.SIDECARS if any(map(derived.uploads, site.scraped(member, name)))
-    ]
+    uploading = [name for name in relations.SIDECARS if any(map(derived.uploads, site.scraped(member, name)))]
     if uploading:
         job = starter.ours(site, member, *uploading)
         rules.append(

@@ -110,9 +110,7 @@ def _scrape_configs(member: Member, ours: list[Data], user: list[Data]) -> list[
     return [*ours, *watched, *user]
 
 
-def _ways(
-    site: Site, component: str, members: list[Member]
-) -> list[tuple[Data, list[topology.Endpoint]]]:
+def _ways(site: Site, component: str, members: list[Member]) -> list[tuple[Data, list[topology.Endpoint]]]:
     """The endpoints of `members` by how they are asked, in upstream's keys. Prometheus knows one way for a scrape job
     or an entry of Alertmanagers, and would show a password of one target to all the others."""
     ways: list[tuple[Data, list[topology.Endpoint]]] = []
@@ -130,7 +128,8 @@ def _ways(
 
 def jobs(site: Site, component: str, members: list[Member], name: str) -> list[Data]:
     """The job `name` for `component` on `members`; one more for each further way of asking, with the same label."""
-    info, jobs = DAEMONS[component], []
+    info = DAEMONS[component]
+    jobs: list[Data] = []
     for how, endpoints in _ways(site, component, members):
         job: Data = {"job_name": name}
         if jobs:
@@ -141,8 +140,7 @@ def jobs(site: Site, component: str, members: list[Member], name: str) -> list[D
             job["metrics_path"] = info.metrics_path
         # `host` is the name in the inventory: who is paged knows the host by it, not by its address.
         job["static_configs"] = [
-            {"targets": [endpoint.target], "labels": {"host": endpoint.host_name}}
-            for endpoint in endpoints
+            {"targets": [endpoint.target], "labels": {"host": endpoint.host_name}} for endpoint in endpoints
         ]
         jobs.append(job | how)
     return jobs
@@ -177,9 +175,7 @@ def federation_jobs(site: Site, member: Member) -> list[Data]:
             "honor_labels": True,
             "params": {"match[]": settings.federation_match},
             # No label of ours: what the origin lacks (`job:.*` has no host) would get it.
-            "static_configs": [
-                {"targets": [t for group in job["static_configs"] for t in group["targets"]]}
-            ],
+            "static_configs": [{"targets": [t for group in job["static_configs"] for t in group["targets"]]}],
         }
         for cluster, replicas in site.clusters.items()
         for job in jobs(site, "prometheus", replicas, f"federate-{cluster}")

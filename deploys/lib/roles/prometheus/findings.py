@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,11 +55,7 @@ def _check_prometheus(site: Site, member: Member) -> Iterator[Finding]:
         if any(_uses_replica(rule) for rule in as_list(rules)):
             allowed = "rules without it: alerts lose it, or every alert would be sent twice"
             yield finding(key, f"a rule with the label {REPLICA_LABEL}", allowed)
-    federated = (
-        [str(job["job_name"]) for job in configuration.federation_jobs(site, member)]
-        if upper
-        else []
-    )
+    federated = [str(job["job_name"]) for job in configuration.federation_jobs(site, member)] if upper else []
     yield from _check_jobs(finding, settings, federated)
     yield from _check_said_twice(finding, settings)
     if replica:
@@ -71,9 +67,7 @@ def _check_said_twice(finding: Callable[..., Finding], settings: Settings) -> It
     """What upstream lets one say by a flag and in the file: the file wins, and what goes by the flag is wrong."""
     config = settings.prometheus_config
     if as_dict(as_dict(config.get("storage")).get("tsdb")).get("retention") is not None:
-        allowed = (
-            "the settings prometheus_retention_time and prometheus_retention_size: a retention "
-        )
+        allowed = "the settings prometheus_retention_time and prometheus_retention_size: a retention "
         allowed += "here would take their place, and have no limit for what it leaves out"
         yield finding("prometheus_config.storage.tsdb.retention", "a retention", allowed)
     if "log_level" in as_dict(config.get("runtime")) and "log.level" in settings.prometheus_flags:
@@ -106,12 +100,10 @@ def _alert_relabelling(config: dict) -> Iterator[tuple[str, Any]]:
         yield f"prometheus_config.alerting.alertmanagers[{index}].{part}", as_dict(entry).get(part)
 
 
-def _check_jobs(
-    finding: Callable[..., Finding], settings: Settings, more: list[str]
-) -> Iterator[Finding]:
+def _check_jobs(finding: Callable[..., Finding], settings: Settings, more: list[str]) -> Iterator[Finding]:
     own = {*more, relations.WATCHED_JOB, *(info.job_name for info in DAEMONS.values())}
     seen: set[str] = set()
-    jobs = [("prometheus_targets", name, {}) for name in settings.prometheus_targets]
+    jobs: list[tuple[str, Any, Mapping]] = [("prometheus_targets", name, {}) for name in settings.prometheus_targets]
     jobs += [
         (f"prometheus_config.scrape_configs[{index}]", str(job["job_name"]), job)
         for index, job in enumerate(settings.prometheus_config.get("scrape_configs", []))
@@ -148,9 +140,7 @@ def _check_remote_write(finding: Callable[..., Finding], settings: Settings) -> 
         rules = [as_dict(rule) for rule in as_list(entry.get("write_relabel_configs"))]
         store = settings.remote_write_deduplicates.get(str(entry.get("name")))
         if store in ("mimir", "cortex") and not _copied(rules, REPLICA_LABEL, "__replica__"):
-            allowed = (
-                f"a rule that copies {REPLICA_LABEL} to __replica__: its HA tracker goes by it"
-            )
+            allowed = f"a rule that copies {REPLICA_LABEL} to __replica__: its HA tracker goes by it"
             yield finding(f"{key}.write_relabel_configs", f"none for {store}", allowed)
         for number, rule in enumerate(rules):
             for label in (CLUSTER_LABEL, REPLICA_LABEL):
@@ -166,9 +156,7 @@ def _check_remote_write(finding: Callable[..., Finding], settings: Settings) -> 
                     allowed = "rules that keep it, or copy it to another label before: the same "
                     allowed += "series of two replicas would be one, with twice the samples"
                     if label == REPLICA_LABEL:
-                        allowed += (
-                            "; a store that deduplicates is named in remote_write_deduplicates"
-                        )
+                        allowed += "; a store that deduplicates is named in remote_write_deduplicates"
                     yield finding(place, found, allowed)
         url = entry.get("url")
         if isinstance(url, str) and url.startswith("http://") and "basic_auth" in entry:
@@ -199,16 +187,12 @@ def _is_constant(rule: Mapping) -> bool:
     return action == "replace" and "$" not in text and text != "" and everything
 
 
-def _copied(rules: list[Mapping], label: str, to: str = "") -> bool:
+def _copied(rules: Sequence[Mapping], label: str, to: str = "") -> bool:
     """Whether rules that come before have the value of `label` in another label (in `to`), as `__replica__`, which none
     of them loses again."""
     return any(
         rule.get("source_labels") == [label]
-        and (
-            rule.get("target_label") == to
-            if to
-            else rule.get("target_label") not in (None, "", label)
-        )
+        and (rule.get("target_label") == to if to else rule.get("target_label") not in (None, "", label))
         and str(rule.get("action", "replace")).lower() == "replace"
         # Upstream's defaults may be written out.
         and str(rule.get("regex", "(.*)")) in ("(.*)", "(.+)")
@@ -238,14 +222,10 @@ def _check_out_of_order(site: Site, member: Member) -> Iterator[Finding]:
         if key.startswith("prometheus") and not derived.delayed_compaction(member):
             since = f"Prometheus {daemons.prometheus.DELAY_SINCE} with Thanos {daemons.thanos.DELAY_SINCE}"
             allowed = f"0, or {since}, or newer: "
-            allowed += (
-                "older ones merge such blocks before they are uploaded, and what is merged is not"
-            )
+            allowed += "older ones merge such blocks before they are uploaded, and what is merged is not"
             yield finding(key, repr(window), allowed)
         elif any(not m.settings.compactor_vertical for m in compactors):
-            allowed = (
-                "0, or compactor_vertical = True: blocks that overlap halt the compactor otherwise"
-            )
+            allowed = "0, or compactor_vertical = True: blocks that overlap halt the compactor otherwise"
             yield finding(key, repr(window), f"{allowed} (docs/storage.md)")
         elif not compactors:
             allowed = "--compact.enable-vertical-compaction on whatever compacts the bucket: it halts otherwise"

@@ -95,10 +95,7 @@ def size(text: str) -> int:
 def _wanted_flags(site: Site, member: Member, found: look.State) -> dict[str, str]:
     """The flags of A4 as Prometheus should report them; absent ones are free."""
     component = next(name for name in verify_view.PROMETHEUS if name in member.components)
-    pairs = (
-        word.removeprefix("--").partition("=")
-        for word in flags.argv(component, site, member, found)[1:]
-    )
+    pairs = (word.removeprefix("--").partition("=") for word in flags.argv(component, site, member, found)[1:])
     given = {name: value if equals else "true" for name, equals, value in pairs}
     wanted = {name: given[name] for name in _A4 if name in given}
     return dict.fromkeys(_SWITCHES, "false") | wanted
@@ -126,9 +123,7 @@ def _check_flags(view: View) -> Iterator[Result]:
         if host:
             yield from _check_retention(member, report, host)
         open_ = [name for name in _SWITCHES if report.flags.get(name) == "true"]
-        if open_ and not (
-            web.asks_password(member.settings) or web.asks_certificate(member.settings)
-        ):
+        if open_ and not (web.asks_password(member.settings) or web.asks_certificate(member.settings)):
             found = ", ".join(f"--{name}" for name in open_)
             settings = " and ".join(_SWITCHES[name] for name in open_)
             yield Result(
@@ -141,9 +136,7 @@ def _check_flags(view: View) -> Iterator[Result]:
             )
 
 
-def _check_retention(
-    member: Member, report: prometheus.Report, host: look.State
-) -> Iterator[Result]:
+def _check_retention(member: Member, report: prometheus.Report, host: look.State) -> Iterator[Result]:
     """The limits that are in force, and not what the flags say: a file goes before them (3.8 and newer)."""
     settings = member.settings
     limits = derived.retention(member, host)
@@ -203,11 +196,7 @@ def _check_targets(view: View) -> Iterator[Result]:
 def check_up(view: View, member: Member, report: prometheus.Report) -> Iterator[Result]:
     """What the site itself consists of is scraped."""
     ours = [(t, daemon) for t in report.targets if (daemon := verify_view.our_target(view, t))]
-    down = {
-        f"{t.job} {t.instance} ({t.last_error or 'no reason'})": daemon
-        for t, daemon in ours
-        if t.health == "down"
-    }
+    down = {f"{t.job} {t.instance} ({t.last_error or 'no reason'})": daemon for t, daemon in ours if t.health == "down"}
     for names, about in view.by_cause(down):
         found = f"{len(names)} of {len(ours)} targets of the site down: {some(names)}"
         advice = "on that host: does the service run, and can its port be reached?"
@@ -227,7 +216,7 @@ def _check_own_targets(view: View) -> Iterator[Result]:
             if not verify_view.our_target(view, target):
                 job = jobs.setdefault((member.settings.cluster, target.job), {})
                 job.setdefault((target.instance, target.scrape_url), {})[member.name] = target
-    for (_, job), targets in jobs.items():
+    for (_, name), targets in jobs.items():
         for health, says in (("down", "down"), ("unknown", "not scraped yet")):
             ill = {
                 instance: {name: t for name, t in seen.items() if t.health == health}
@@ -237,12 +226,10 @@ def _check_own_targets(view: View) -> Iterator[Result]:
             if not ill:
                 continue
             names = [
-                f"{instance} ({next(iter(seen.values())).last_error or 'no reason'})"
-                if health == "down"
-                else instance
+                f"{instance} ({next(iter(seen.values())).last_error or 'no reason'})" if health == "down" else instance
                 for instance, seen in sorted(ill.items())
             ]
-            found = f"job {job}: {len(ill)} of {len(targets)} targets {says}: {some(names)}"
+            found = f"job {name}: {len(ill)} of {len(targets)} targets {says}: {some(names)}"
             asked = {name for seen in targets.values() for name in seen}
             see = {name for seen in ill.values() for name in seen}
             found += f"; as {', '.join(sorted(see))} alone sees it" if len(see) < len(asked) else ""
@@ -281,8 +268,7 @@ def _check_remote_write(view: View) -> Iterator[Result]:
 def _check_discovered(view: View) -> Iterator[Result]:
     """A18: every Prometheus sends to every Alertmanager."""
     wanted = {
-        view.site.endpoint("alertmanager", member).target: member.name
-        for member in view.site.members("alertmanager")
+        view.site.endpoint("alertmanager", member).target: member.name for member in view.site.members("alertmanager")
     }
     for member, report in view.prometheus():
         if not report.ready:
@@ -291,9 +277,7 @@ def _check_discovered(view: View) -> Iterator[Result]:
             yield verify_view.unanswered(member, "A18", "prometheus", "alertmanagers", report)
             continue
         known = {urlsplit(url).netloc for url in report.alertmanagers}
-        missing = {
-            name: (name, "alertmanager") for target, name in wanted.items() if target not in known
-        }
+        missing = {name: (name, "alertmanager") for target, name in wanted.items() if target not in known}
         for names, about in view.by_cause(missing):
             yield Result(
                 member.name,

@@ -34,9 +34,7 @@ def main(component: str, version: str, binary: str) -> None:
     wanted = [flag.name for flag in DAEMONS[component].flags if flags.applies(flag, version)]
     # The parser stops at the first flag it does not know, before it looks at any value.
     hidden = [
-        name
-        for name in wanted
-        if name not in shown and "the-end" in said(f"{dashes}{name}=1", f"{dashes}the-end=1")
+        name for name in wanted if name not in shown and "the-end" in said(f"{dashes}{name}=1", f"{dashes}the-end=1")
     ]
     lines = [f"# {component} {version}: flags in --help", *shown, "# hidden", *hidden]
     Path(__file__).with_name(f"{component}-{version}.txt").write_text("\n".join(lines) + "\n")
