@@ -16,7 +16,7 @@ from deploys.lib.ground import topology
 from deploys.lib.site import derived
 from deploys.lib.site.members import Member, Site
 from facts.http import metrics
-from tests.drills.site import ask, get, on_all, shell, wait_for
+from tests.drills.site import RUN_SECONDS, ask, get, on_all, shell, wait_for
 from tests.lab import hosts as lab_hosts
 from tests.lab import plan
 
@@ -78,7 +78,7 @@ def exposition(
 def send(host: str, text: str, path: str) -> None:
     root = "" if plan.ALL[host].user == "root" else "sudo -n "
     command = [*lab_hosts.ssh_command(plan.LAB, host), f"{root}sh -c {shlex.quote(f'cat >{path}')}"]
-    subprocess.run(command, input=text, text=True, check=True, timeout=60)
+    subprocess.run(command, input=text, text=True, check=True, timeout=RUN_SECONDS)
 
 
 def make(host: str, lines: Iterable[str], hours: int = 2) -> str:

@@ -206,7 +206,7 @@ def load(env: Mapping[str, str] | None = None, inventory: str = "inventory.py") 
 def shell(host: str, script: str, check: bool = True) -> str:
     """What `script` prints on `host`, run as root."""
     root = "" if plan.ALL[host].user == "root" else "sudo -n "
-    done = lab_hosts.ssh(plan.LAB, host, f"{root}sh -c {shlex.quote(script)}", timeout=60)
+    done = lab_hosts.ssh(plan.LAB, host, f"{root}sh -c {shlex.quote(script)}", timeout=RUN_SECONDS)
     assert not check or done.returncode == 0, f"{host}: {script!r} ended with {done.returncode}: {done.stderr}"
     return done.stdout
 
