@@ -273,7 +273,7 @@ FRONTEND = Daemon(
     samples=500,
     calls=thanos.FRONTEND_CALLS,
     parse=thanos.parse,
-    # It is never ready where its querier asks for a password (facts/thanos.py).
+    # It is never ready where its querier asks for a password (facts/reports/thanos.py).
     ready_path="/-/healthy",
     ports={"http": Port("frontend_port", "http-address")},
     config_dir=topology.FRONTEND_DIR,

@@ -89,5 +89,5 @@ def at_once(scripts: Sequence[str]) -> str:
 
 
 def side_by_side(scripts: Mapping[str, str]) -> str:
-    """The same, with a mark before the output of each, by which `facts.look.sections` takes it apart."""
+    """The same, with a mark before the output of each, by which `facts.reports.look.sections` takes it apart."""
     return at_once([f"echo {shlex.quote(MARK + name)}\n{one}" for name, one in scripts.items()])

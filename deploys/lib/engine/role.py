@@ -71,38 +71,40 @@ def nobody(other: Member, member: Member) -> bool:
 
 @dataclass(frozen=True)
 class Role:
-    """A tier of the site, and what the rollout needs to know of it.
-
-    `component(site, member, state)` is what the role wants on a member; `gate(site, member, asked_by)` is how
-    `asked_by` sees whether `member` does its job (a member asks itself after its own restart, and another one before);
-    `reloaded(site, member)` how the member itself sees that it loaded what is on its disk. `needs` are the roles
-    whose failure stops this one. A role without a gate gates nobody. `stands_in(other, member)` says whether `other`
-    has the series, rules or ring that `member` has, and so does its job while that one is down; where nobody does, it
-    is a tier of one, restarted with its outage said beforehand. `enough(site, member)` is how many others have to do
-    their job while `member` is down. `values` are the flags of its daemons that need a site.
-    `together(site, member, state)` is why all members have to be restarted in one
-    step, as they would not know each other in turns; empty where nothing is. `alerts(site, prometheus)` are the starter
-    rules about it, for a Prometheus that scrapes it. `findings` and `site_findings` are what its
-    settings may not be, of one host and of all. `verdicts` are what `verify` says of it.
-    `means(member, state, change)` are more
-    lines for the operator on what a change means.
-    """
+    """A tier of the site: what it wants on a member, how a member is seen to do its job, and what is said of it."""
 
     name: str
     group: str | None
+    """Group of the inventory whose hosts are its members; None for every host."""
     component: Callable[[Site, Member, State], Component]
+    """What it wants on a member: files, directories, units, and the checks before they go live."""
     gate: Callable[[Site, Member, Member], Gate] | None = None
+    """How the second member sees whether the first one does its job: a member asks itself after its own restart, and
+    another one before. A role without it gates nobody."""
     reloaded: Callable[[Site, Member], Gate] | None = None
+    """How a member sees that it loaded what is on its disk."""
     needs: tuple[Role, ...] = ()
+    """The roles whose failure stops this one."""
     stands_in: Callable[[Member, Member], bool] = lambda other, member: True
+    """Whether the first one has the series, rules or ring that the second one has, and so does its job while that one
+    is down. Where nobody does, a member is a tier of one, restarted with its outage said beforehand."""
     enough: Callable[[Site, Member], int] = lambda site, member: 1
+    """How many others have to do their job while a member is down."""
     values: Mapping[Daemon, Mapping[str, flags.Here]] = field(default_factory=dict)
+    """Its daemons, and their flags that need a site (`HERE` in the declaration)."""
     together: Callable[[Site, Member, State], str] | None = None
+    """Why all members have to be restarted in one step, as they would not know each other in turns; empty where nothing
+    is to."""
     alerts: Callable[[Site, Member], Iterable[dict[str, Any]]] = lambda site, member: ()
+    """The starter alerts about it, for a Prometheus that scrapes it."""
     findings: tuple[Callable[[Site, Member], Iterable[Finding]], ...] = ()
+    """What settings of one host may not be."""
     site_findings: tuple[Callable[[Site], Iterable[Finding]], ...] = ()
+    """The same of all hosts together."""
     verdicts: tuple[Callable[[View], Iterable[Result]], ...] = ()
+    """What `verify` says of it."""
     means: Callable[[Member, State, Change], Iterable[str]] = lambda member, state, change: ()
+    """More lines for the operator on what a change means."""
 
     def __post_init__(self) -> None:
         if self.group is not None and self.group not in GROUPS:

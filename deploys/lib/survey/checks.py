@@ -44,7 +44,7 @@ CLOCK_OFFSET = 0.05
 
 
 def sectioned(scripts: Mapping[str, str]) -> str:
-    """Several scripts as one, whose output `facts.look.sections` takes apart again."""
+    """Several scripts as one, whose output `facts.reports.look.sections` takes apart again."""
     lines = [f"echo {shlex.quote(MARK + name)}\n{one}" for name, one in scripts.items()]
     return "\n".join([*lines, "true"])
 
