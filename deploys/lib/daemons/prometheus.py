@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from deploys.lib.daemons.declare import (
     EXTERNAL_URL,
     HERE,
@@ -160,31 +162,14 @@ PROMETHEUS = Daemon(
     durations=_DURATIONS,
 )
 
-UPPER = Daemon(
+# The same program in the same places: a host is a replica or above them, not both.
+UPPER = replace(
+    PROMETHEUS,
     name="prometheus-upper",
     group="upper",
-    product=PROMETHEUS_PRODUCT,
-    binary="prometheus",
-    distribution="prometheus",
     job_name="prometheus-upper",
-    samples=1300,
     estimated=True,
-    calls=prometheus.CALLS,
-    parse=prometheus.parse,
-    ports={"http": Port("prometheus_port", "web.listen-address")},
-    listen_address="prometheus_listen_address",
-    config_dir=topology.PROMETHEUS_DIR,
-    data_dir=topology.PROMETHEUS_DATA,
-    rights=(),
-    # The same program in the same places: a host is a replica or above them, not both.
-    unit="prometheus",
-    description="Prometheus",
-    documentation="https://prometheus.io/docs/",
-    # Flushing a large head takes minutes; a kill in between means replaying all of it.
-    stop_seconds=600,
-    # Files of targets are not among them: Prometheus watches those itself. Nor are secrets: it
-    # reads a password at each request, a CA likewise, a client's certificate at each handshake.
-    reload_paths=(topology.PROMETHEUS_CONFIG, topology.RULES_DIR),
+    # Without a sidecar nothing is uploaded, and blocks are compacted as upstream does it.
     flags=(
         *_STORED,
         *_SERVED,
@@ -194,7 +179,4 @@ UPPER = Daemon(
             setting="prometheus_remote_write_receiver",
         ),
     ),
-    extra="prometheus_flags",
-    refused=_REFUSED,
-    durations=_DURATIONS,
 )

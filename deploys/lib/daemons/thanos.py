@@ -167,6 +167,7 @@ ATTACHED = Daemon(
     account="attached_user",
     stop_seconds=_STOP,
     subcommand=("sidecar",),
+    # Somebody else's Prometheus may ask for a password or not: prometheus.http-client-file is the user's.
     flags=(
         *_sidecar(
             Flag("tsdb.path", Setting("attached_data_dir"), setting="attached_data_dir"),
