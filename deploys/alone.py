@@ -1,10 +1,11 @@
 """One role as a run of its own: `pyinfra inventory.py deploys/ROLE.py`."""
 
 from deploys import base, preflight, software, web
+from deploys.lib.engine.role import Role
 from deploys.lib.run import rollout
 
 
-def deploy(role: rollout.Role) -> None:
+def deploy(role: Role) -> None:
     """The role, after all that its daemons are started with; it goes from the hosts that are no members any more."""
     preflight.deploy()
     base.deploy()

@@ -13,8 +13,7 @@ from deploys.lib.daemons.declare import Daemon
 from deploys.lib.ground.durations import seconds
 from deploys.lib.site.members import Member, Site
 from deploys.lib.site.settings import Settings
-
-Data = dict[str, Any]
+from deploys.lib.site.web import Data
 
 
 def selected(targets: Mapping[str, Iterable[str]]) -> str:

@@ -1,4 +1,4 @@
-"""What an inventory and its settings may not be: each check yields findings, and `site.load_site` runs them all."""
+"""What an inventory and its settings may not be. `load.load_site` runs these checks, and those that the roles bring."""
 
 from __future__ import annotations
 
