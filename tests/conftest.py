@@ -1,4 +1,4 @@
-"""Where the time of the tests went: by module, and how much of it somebody worked."""
+"""Where the time of the tests went: by module, and how much of it somebody worked. And which of them failed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import pytest
 
 ROWS = 25
 """Modules that are listed, the dearest first."""
+
+REASON = 1500
+"""The last characters of a failure that are printed again at the end of a run."""
 
 _spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0])
 
@@ -36,6 +39,9 @@ def pytest_runtest_protocol(item):
 def pytest_runtest_logreport(report):
     if report.when == "setup":  # one that another process has claimed has no report
         _spent[report.nodeid.partition("::")[0]][2] += 1
+    if report.failed and (path := os.environ.get("RED")):  # .ci/run prints these last, where they are found
+        with Path(path).open("a") as file:
+            file.write(f"== {report.nodeid} ({report.when})\n{report.longreprtext[-REASON:]}\n")
 
 
 def pytest_terminal_summary(terminalreporter):

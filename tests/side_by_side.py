@@ -3,6 +3,7 @@
     tests/side_by_side.py NAME=COMMAND...
 
 Every line has the name of its command before it. All run to their end; the exit status is 0 where that of each is.
+The last lines of one that failed go to the file `RED` of the environment too, where no test has said there why.
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
+from pathlib import Path
 
 QUIET = 120.0
 """Seconds of silence after which a command that is still at work is told of."""
+
+LAST = 40
+"""Lines of a command that failed which are kept for the end."""
 
 _STOP = (signal.SIGINT, signal.SIGTERM)
 
@@ -25,6 +31,7 @@ class _Work:
 
     def __init__(self, name: str, command: str) -> None:
         self.name, self._began, self.spoke = name, time.monotonic(), time.monotonic()
+        self.last: deque[str] = deque(maxlen=LAST)
         self.process = subprocess.Popen(
             command,
             shell=True,
@@ -39,7 +46,8 @@ class _Work:
     def _read(self) -> None:
         assert self.process.stdout
         for line in self.process.stdout:
-            self.say(line.decode(errors="replace").rstrip())
+            self.last.append(line.decode(errors="replace").rstrip())
+            self.say(self.last[-1])
 
     def say(self, line: str) -> None:
         self.spoke = time.monotonic()
@@ -63,6 +71,8 @@ class _Work:
             return False
         self._reader.join(5)  # what it left running may hold its output open
         self.say(f"ended with {status} after {self.seconds:.0f} s")
+        if status and (red := os.environ.get("RED")) and not Path(red).stat().st_size:
+            Path(red).write_text("".join(f"{self.name:>6} | {line}\n" for line in self.last))
         return True
 
 

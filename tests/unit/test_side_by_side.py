@@ -7,7 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[1] / "side_by_side.py"
+
+
+@pytest.fixture(autouse=True)
+def _not_of_the_run_that_tests_this(monkeypatch):
+    monkeypatch.delenv("RED", raising=False)
 
 
 def start(**commands: str) -> subprocess.Popen[str]:
@@ -23,6 +30,17 @@ def test_all_run_to_their_ends_and_one_that_fails_fails_all():
     assert any(line.startswith("other | ended with 0 after") for line in lines)
     assert lines[-1] == "failed: one (3)" and both.returncode == 1
     assert start(one="true").wait(30) == 0
+
+
+def test_the_end_of_one_that_failed_is_kept_unless_a_test_said_why(tmp_path, monkeypatch):
+    red = tmp_path / "red"
+    red.touch()
+    monkeypatch.setenv("RED", str(red))
+    start(one="seq 99; exit 3", other="echo well").wait(30)
+    assert red.read_text().split() == [word for number in range(60, 100) for word in ("one", "|", str(number))]
+    red.write_text("a test\n")
+    start(one="exit 3").wait(30)
+    assert red.read_text() == "a test\n"
 
 
 def test_what_stops_it_stops_all_that_they_started():
