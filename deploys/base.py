@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from deploys import preflight
 from deploys.lib.daemons import BUCKET_GROUPS, logs
+from deploys.lib.daemons.declare import EVERY_HOST
 from deploys.lib.engine.component import Component, Directory, File
 from deploys.lib.engine.role import Role
 from deploys.lib.ground import topology
@@ -73,7 +74,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-BASE = Role("base", None, component)
+BASE = Role("base", EVERY_HOST, component)
 
 
 def deploy() -> None:

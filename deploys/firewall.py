@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator
 
 from deploys import preflight
+from deploys.lib.daemons.declare import EVERY_HOST
 from deploys.lib.engine.component import Component, File, Service
 from deploys.lib.engine.role import Role
 from deploys.lib.ground import topology
@@ -59,7 +60,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-FIREWALL = Role("firewall", None, component)
+FIREWALL = Role("firewall", EVERY_HOST, component)
 
 
 def live(found: State) -> Iterator:

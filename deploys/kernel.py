@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from deploys import preflight
 from deploys.lib.common import kernel
+from deploys.lib.daemons.declare import EVERY_HOST
 from deploys.lib.engine.component import Component, File
 from deploys.lib.engine.role import Role
 from deploys.lib.ground.templates import template
@@ -21,7 +22,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     return Component("kernel", files=files)
 
 
-KERNEL = Role("kernel", None, component)
+KERNEL = Role("kernel", EVERY_HOST, component)
 
 
 def live(found: State) -> Iterator:

@@ -6,6 +6,7 @@ rsyslog is not ours, but gets the same stamp from a drop-in, so that a run kille
 
 from deploys import preflight
 from deploys.lib.daemons import UNITS, logs, of_groups
+from deploys.lib.daemons.declare import EVERY_HOST
 from deploys.lib.engine.component import Component, File, Service
 from deploys.lib.engine.role import Role
 from deploys.lib.ground import topology
@@ -44,7 +45,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-LOGROTATE = Role("logrotate", None, component)
+LOGROTATE = Role("logrotate", EVERY_HOST, component)
 
 
 def deploy() -> None:

@@ -5,6 +5,7 @@ another one, its own turns do that, host by host, and what the running ones stil
 """
 
 from deploys import preflight, software
+from deploys.lib.daemons.declare import EVERY_HOST
 from deploys.lib.engine import documents
 from deploys.lib.engine.component import Component, Directory, File
 from deploys.lib.engine.role import Role
@@ -44,7 +45,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
 
 
-WEB = Role("web", None, component)
+WEB = Role("web", EVERY_HOST, component)
 
 
 def deploy() -> None:

@@ -96,7 +96,8 @@ def reload_failed(site: Site, member: Member, daemon: Daemon, *more: Daemon) -> 
     """That a daemon, or one of `more` that are the same program, goes on with the configuration of before."""
     if not site.scraped(member, daemon.name):
         return []
-    metric, title = f"{daemon.name}_config_last_reload_successful", daemon.name.capitalize()
+    metric = f"{daemon.name}_config_last_reload_successful"
+    title = "".join(part.capitalize() for part in daemon.name.split("_"))
     targets = ours(site, member, daemon.name, *(one.name for one in more))
     return [
         alert(

@@ -100,9 +100,11 @@ class View:
 
 
 def our_target(view: View, target: prometheus.Target) -> Daemon | None:
-    """The daemon of the site that a target is; None for the user's own ones."""
+    """The daemon of the site that a target is, or that is asked about it (a probe); None for the user's own ones."""
     daemon = view.addresses.get(target.instance)
-    name = DAEMONS[daemon[1]].job_name if daemon else ""
+    if daemon is None:
+        return view.addresses.get(urlsplit(target.scrape_url).netloc)
+    name = DAEMONS[daemon[1]].job_name
     ours = target.job == name or (target.job.startswith("federate-") and name == "prometheus")
     return daemon if ours else None
 

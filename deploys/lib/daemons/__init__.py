@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
+from deploys.lib.daemons import exporters
 from deploys.lib.daemons.alertmanager import ALERTMANAGER, ALERTMANAGER_PRODUCT
-from deploys.lib.daemons.declare import Daemon
-from deploys.lib.daemons.exporters import (
-    BLACKBOX_EXPORTER_PRODUCT,
-    NODE_EXPORTER,
-    NODE_EXPORTER_PRODUCT,
-)
+from deploys.lib.daemons.declare import EVERY_HOST, Daemon, Group
 from deploys.lib.daemons.objectstores import MC, MINIO, MINIO_PRODUCT, SEAWEEDFS, SEAWEEDFS_PRODUCT
 from deploys.lib.daemons.prometheus import PROMETHEUS, PROMETHEUS_PRODUCT, UPPER
 from deploys.lib.daemons.thanos import (
@@ -28,39 +24,28 @@ from deploys.lib.daemons.thanos import (
 )
 from deploys.lib.ground import topology
 
-GROUPS: dict[str, str] = {
-    "prometheus": "a Prometheus replica and its Thanos sidecar",
-    "sidecar": "a Prometheus that somebody else runs, and a Thanos sidecar of ours beside it",
-    "alertmanager": "a member of the Alertmanager cluster",
-    "querier": "a Thanos querier",
-    "upper": "a Prometheus above the clusters, which federates them or takes their remote write",
-    "query_frontend": "a Thanos query frontend, before the queriers: it splits and caches",
-    "store": "a Thanos store gateway: what is in the bucket and on no local disk any more",
-    "compactor": "the Thanos compactor; one for a bucket",
-    "rule": "a Thanos ruler: rules over what several Prometheus have",
-    "receive": "a member of the Thanos receive hashring: it takes remote write",
-    "bucket_web": "Thanos' view of the bucket and its blocks, for people",
-    "seaweedfs": "SeaweedFS, an S3 server for the bucket: one host, no redundancy",
-    "minio": "MinIO, an S3 server for the bucket, which its upstream has ended: one host, no redundancy",
-    "node_exporter": "a host that is watched and has no other part",
-}
-"""Groups of the inventory and the part their hosts play. Every host runs node_exporter."""
-
-
 DAEMONS: dict[str, Daemon] = {
     daemon.name: daemon
     for daemon in (
         *(PROMETHEUS, SIDECAR, ATTACHED, ALERTMANAGER, QUERIER, FRONTEND, STORE, COMPACTOR),
-        *(RULE, RECEIVE, BUCKET_WEB, SEAWEEDFS, MINIO, UPPER, NODE_EXPORTER),
+        *(RULE, RECEIVE, BUCKET_WEB, SEAWEEDFS, MINIO, UPPER),
+        *exporters.EXPORTERS,
     )
 }
-"""Every daemon of the site. A host runs those of its groups, and those of group `all`."""
+"""Every daemon of the site. A host runs those of its groups, and those of every host."""
+
+GROUPS: dict[str, Group] = {
+    group: group
+    for group in (*(daemon.group for daemon in DAEMONS.values()), exporters.WATCHED)
+    if group is not EVERY_HOST
+}
+"""Groups of the inventory."""
 
 PRODUCTS = {
     product.name: product
     for product in (
-        *(PROMETHEUS_PRODUCT, THANOS, ALERTMANAGER_PRODUCT, NODE_EXPORTER_PRODUCT),
-        *(BLACKBOX_EXPORTER_PRODUCT, SEAWEEDFS_PRODUCT, MINIO_PRODUCT, MC),
+        *(PROMETHEUS_PRODUCT, THANOS, ALERTMANAGER_PRODUCT, *exporters.PRODUCTS),
+        *(SEAWEEDFS_PRODUCT, MINIO_PRODUCT, MC),
     )
 }
 """What is released, by name."""
@@ -80,23 +65,10 @@ RIGHTS = {name: daemon.rights for name, daemon in DAEMONS.items() if daemon.righ
 ADMIN = "admin"
 """Name in `bucket_keys` of the key that makes the bucket. It stays on the control machine."""
 
-_INNER = (
-    *(
-        topology.RULES_DIR,
-        topology.TARGETS_DIR,
-        topology.SECRETS_DIR,
-        topology.TEMPLATES_DIR,
-        topology.ALERTMANAGER_SECRETS_DIR,
-    ),
-    *(topology.RULE_RULES_DIR, topology.RULE_SECRETS_DIR),
-    *(topology.MINIO_KEYS_DIR, topology.MINIO_CERTS, f"{topology.MINIO_CERTS}/CAs"),
-)
-"""Directories of ours inside those of a component's configuration."""
-
 
 def of_groups(groups: tuple[str, ...]) -> list[Daemon]:
     """The daemons that a host in `groups` runs, in the order of `DAEMONS`."""
-    return [d for d in DAEMONS.values() if d.group == "all" or d.group in groups]
+    return [d for d in DAEMONS.values() if d.group is EVERY_HOST or d.group in groups]
 
 
 def logs(components: Collection[str]) -> tuple[str, str]:
@@ -120,7 +92,7 @@ def directories(components: Collection[str]) -> tuple[str, ...]:
         if info.config_dir:
             found.add(info.config_dir)
             found |= {topology.THANOS_DIR} if info.config_dir.startswith(f"{topology.THANOS_DIR}/") else set()
-            found |= {inner for inner in _INNER if inner.startswith(f"{info.config_dir}/")}
+            found |= set(info.inner_dirs)
         if info.data_dir:
             found |= {info.data_dir, str(PurePosixPath(info.data_dir).parent)}
     return tuple(sorted(found))

@@ -11,6 +11,7 @@ from deploys.lib.daemons.declare import (
     WEB_CONFIG,
     Daemon,
     Flag,
+    Group,
     Listen,
     Port,
     Product,
@@ -29,7 +30,7 @@ ALERTMANAGER_PRODUCT = Product(
 
 ALERTMANAGER = Daemon(
     name="alertmanager",
-    group="alertmanager",
+    group=Group("alertmanager", "a member of the Alertmanager cluster"),
     product=ALERTMANAGER_PRODUCT,
     binary="alertmanager",
     distribution="prometheus-alertmanager",
@@ -43,6 +44,7 @@ ALERTMANAGER = Daemon(
     },
     listen_address="alertmanager_listen_address",
     config_dir=topology.ALERTMANAGER_DIR,
+    inner_dirs=(topology.TEMPLATES_DIR, topology.ALERTMANAGER_SECRETS_DIR),
     data_dir=topology.ALERTMANAGER_DATA,
     rights=(),
     unit="alertmanager",

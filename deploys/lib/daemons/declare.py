@@ -151,6 +151,24 @@ def read_as(prometheus: str = "", go: str = "") -> dict[str, Grammar]:
     }
 
 
+# --- Where it belongs -----------------------------------------------------------------------------
+
+
+class Group(str):
+    """A group of the inventory, by its name."""
+
+    says: str
+    """The part that its hosts play."""
+
+    def __new__(cls, name: str, says: str) -> Group:
+        group = super().__new__(cls, name)
+        group.says = says
+        return group
+
+
+EVERY_HOST = Group("all", "every host")
+
+
 # --- What it may do in the bucket -----------------------------------------------------------------
 
 LIST, READ, WRITE, DELETE = "list", "read", "write", "delete"
@@ -193,8 +211,8 @@ class Daemon:
     """A program with a unit: where it belongs, where it listens, what it is told, and how it is asked."""
 
     name: str
-    group: str
-    """Group of the inventory whose hosts run it; `all` for every host."""
+    group: Group
+    """Group of the inventory whose hosts run it."""
     product: Product
     binary: str
     """Name of the executable below `BIN_DIR`."""
@@ -219,6 +237,8 @@ class Daemon:
     metrics_path: str = "/metrics"
     build_info: str = ""
     """Metric with its version; where empty, `<product>_build_info`."""
+    watches: bool = False
+    """Whether it asks every HTTP port that the Prometheus of its cluster scrapes."""
     stands_on: Daemon | None = None
     """The one on the same host without which it does not do its job."""
     faults: tuple[Fault, ...] = ()
@@ -236,6 +256,8 @@ class Daemon:
 
     # Its files.
     config_dir: str | None = None
+    inner_dirs: tuple[str, ...] = ()
+    """Directories of ours inside that one."""
     data_dir: str | None = None
     data_setting: str | None = None
     """Setting with the directory that it writes to, where that is somebody else's."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from deploys.lib.daemons.declare import (
+    EVERY_HOST,
     LOG_LEVEL,
     WEB,
     WEB_CONFIG,
     Daemon,
     Flag,
+    Group,
     Listen,
     Port,
     Product,
@@ -31,9 +33,12 @@ BLACKBOX_EXPORTER_PRODUCT = Product(
     unpacked=60,
 )
 
+WATCHED = Group("node_exporter", "a host that is watched and has no other part")
+"""Every host runs node_exporter."""
+
 NODE_EXPORTER = Daemon(
     name="node_exporter",
-    group="all",
+    group=EVERY_HOST,
     product=NODE_EXPORTER_PRODUCT,
     binary="node_exporter",
     distribution="prometheus-node-exporter",
@@ -77,3 +82,6 @@ NODE_EXPORTER = Daemon(
         go="collector.filesystem.mount-timeout collector.ntp.local-offset-tolerance",
     ),
 )
+
+EXPORTERS = (NODE_EXPORTER,)
+PRODUCTS = (NODE_EXPORTER_PRODUCT, BLACKBOX_EXPORTER_PRODUCT)

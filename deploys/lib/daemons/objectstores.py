@@ -5,6 +5,7 @@ from __future__ import annotations
 from deploys.lib.daemons.declare import (
     Daemon,
     Flag,
+    Group,
     Number,
     Port,
     Product,
@@ -53,7 +54,7 @@ LOOPBACK = "127.0.0.1"
 
 SEAWEEDFS = Daemon(
     name="seaweedfs",
-    group="seaweedfs",
+    group=Group("seaweedfs", "SeaweedFS, an S3 server for the bucket: one host, no redundancy"),
     product=SEAWEEDFS_PRODUCT,
     binary="weed",
     distribution=None,
@@ -124,7 +125,7 @@ SEAWEEDFS = Daemon(
 
 MINIO = Daemon(
     name="minio",
-    group="minio",
+    group=Group("minio", "MinIO, an S3 server for the bucket, which its upstream has ended: one host, no redundancy"),
     product=MINIO_PRODUCT,
     binary="minio",
     tools=(MC,),
@@ -144,6 +145,7 @@ MINIO = Daemon(
     },
     web=False,
     config_dir=topology.MINIO_DIR,
+    inner_dirs=(topology.MINIO_KEYS_DIR, topology.MINIO_CERTS, f"{topology.MINIO_CERTS}/CAs"),
     data_dir=topology.MINIO_DATA,
     rights=(),
     keys=topology.MINIO_ENV,

@@ -13,6 +13,7 @@ from deploys.lib.daemons.declare import (
     WEB_CONFIG,
     Daemon,
     Flag,
+    Group,
     Listen,
     Port,
     Product,
@@ -113,7 +114,7 @@ _DURATIONS = read_as(
 
 PROMETHEUS = Daemon(
     name="prometheus",
-    group="prometheus",
+    group=Group("prometheus", "a Prometheus replica and its Thanos sidecar"),
     product=PROMETHEUS_PRODUCT,
     binary="prometheus",
     distribution="prometheus",
@@ -121,9 +122,11 @@ PROMETHEUS = Daemon(
     samples=1300,
     calls=prometheus.CALLS,
     parse=prometheus.parse,
+    watches=True,
     ports={"http": Port("prometheus_port", "web.listen-address")},
     listen_address="prometheus_listen_address",
     config_dir=topology.PROMETHEUS_DIR,
+    inner_dirs=(topology.RULES_DIR, topology.TARGETS_DIR, topology.SECRETS_DIR),
     data_dir=topology.PROMETHEUS_DATA,
     rights=(),
     unit="prometheus",
@@ -166,8 +169,9 @@ PROMETHEUS = Daemon(
 UPPER = replace(
     PROMETHEUS,
     name="prometheus-upper",
-    group="upper",
+    group=Group("upper", "a Prometheus above the clusters, which federates them or takes their remote write"),
     job_name="prometheus-upper",
+    watches=False,
     estimated=True,
     # Without a sidecar nothing is uploaded, and blocks are compacted as upstream does it.
     flags=(

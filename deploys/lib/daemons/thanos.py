@@ -15,6 +15,7 @@ from deploys.lib.daemons.declare import (
     Daemon,
     Fault,
     Flag,
+    Group,
     Listen,
     Port,
     Product,
@@ -102,7 +103,7 @@ def _sidecar(data: Flag, url: Flag) -> tuple[Flag, ...]:
 
 SIDECAR = Daemon(
     name="thanos-sidecar",
-    group="prometheus",
+    group=PROMETHEUS.group,
     product=THANOS,
     binary="thanos",
     distribution=None,
@@ -143,7 +144,7 @@ SIDECAR = Daemon(
 
 ATTACHED = Daemon(
     name="thanos-sidecar-attached",
-    group="sidecar",
+    group=Group("sidecar", "a Prometheus that somebody else runs, and a Thanos sidecar of ours beside it"),
     product=THANOS,
     binary="thanos",
     distribution=None,
@@ -186,7 +187,7 @@ ATTACHED = Daemon(
 
 QUERIER = Daemon(
     name="thanos-querier",
-    group="querier",
+    group=Group("querier", "a Thanos querier"),
     product=THANOS,
     binary="thanos",
     distribution=None,
@@ -266,7 +267,7 @@ QUERIER = Daemon(
 
 FRONTEND = Daemon(
     name="thanos-query-frontend",
-    group="query_frontend",
+    group=Group("query_frontend", "a Thanos query frontend, before the queriers: it splits and caches"),
     product=THANOS,
     binary="thanos",
     distribution=None,
@@ -337,7 +338,7 @@ FRONTEND = Daemon(
 
 STORE = Daemon(
     name="thanos-store",
-    group="store",
+    group=Group("store", "a Thanos store gateway: what is in the bucket and on no local disk any more"),
     product=THANOS,
     binary="thanos",
     distribution=None,
@@ -400,7 +401,7 @@ STORE = Daemon(
 
 COMPACTOR = Daemon(
     name="thanos-compactor",
-    group="compactor",
+    group=Group("compactor", "the Thanos compactor; one for a bucket"),
     product=THANOS,
     binary="thanos",
     distribution=None,
@@ -476,7 +477,7 @@ COMPACTOR = Daemon(
 
 RULE = Daemon(
     name="thanos-rule",
-    group="rule",
+    group=Group("rule", "a Thanos ruler: rules over what several Prometheus have"),
     product=THANOS,
     binary="thanos",
     distribution=None,
@@ -489,6 +490,7 @@ RULE = Daemon(
         "grpc": Port("rule_grpc_port", "grpc-address"),
     },
     config_dir=topology.RULE_DIR,
+    inner_dirs=(topology.RULE_RULES_DIR, topology.RULE_SECRETS_DIR),
     data_dir=topology.RULE_DATA,
     bucket=f"{topology.RULE_DIR}/bucket.yml",
     rights=(LIST, READ, WRITE),
@@ -562,7 +564,7 @@ RULE = Daemon(
 
 RECEIVE = Daemon(
     name="thanos-receive",
-    group="receive",
+    group=Group("receive", "a member of the Thanos receive hashring: it takes remote write"),
     product=THANOS,
     binary="thanos",
     distribution=None,
@@ -667,7 +669,7 @@ RECEIVE = Daemon(
 
 BUCKET_WEB = Daemon(
     name="thanos-bucket-web",
-    group="bucket_web",
+    group=Group("bucket_web", "Thanos' view of the bucket and its blocks, for people"),
     product=THANOS,
     binary="thanos",
     distribution=None,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from deploys.lib.daemons import DAEMONS
 from deploys.lib.ground.topology import Endpoint
 from deploys.lib.site import web
 from deploys.lib.site.members import Member, Site
@@ -73,6 +75,22 @@ def _as_it_speaks(endpoint: Endpoint, member: Member, calls: Sequence[Call], ext
 def _or_else(script: str, pattern: str, other: str) -> str:
     """What `script` prints; where that is like `pattern`, what `other` does."""
     return f"answers=$(\n{script}\n)\ncase $answers in\n*{pattern}*) {other};;\n*) printf '%s\\n' \"$answers\";;\nesac"
+
+
+def ways(site: Site, component: str, members: list[Member]) -> list[tuple[dict[str, Any], list[Endpoint]]]:
+    """The endpoints of `members` by how they are asked, in upstream's keys. Prometheus knows one way for a scrape job
+    or an entry of Alertmanagers, and would show a password of one target to all the others."""
+    ways: list[tuple[dict[str, Any], list[Endpoint]]] = []
+    for member in members:
+        endpoint = site.endpoint(component, member)
+        how = {"scheme": endpoint.scheme} if endpoint.scheme != "http" else {}
+        how |= web.http_config([member.settings] if DAEMONS[component].web else [])
+        known = next((endpoints for other, endpoints in ways if other == how), None)
+        if known is None:
+            ways.append((how, [endpoint]))
+        else:
+            known.append(endpoint)
+    return ways
 
 
 def at_once(scripts: Sequence[str]) -> str:

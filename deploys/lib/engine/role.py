@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from deploys.lib.common.verify_view import View
-from deploys.lib.daemons import DAEMONS, GROUPS
-from deploys.lib.daemons.declare import Daemon
+from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons.declare import Daemon, Group
 from deploys.lib.engine import flags
 from deploys.lib.engine.component import Change, Component
+from deploys.lib.engine.documents import Data
 from deploys.lib.ground.findings import Finding
 from deploys.lib.ground.results import Result
 from deploys.lib.site.members import Member, Site
@@ -55,6 +56,25 @@ class Gate:
     patience: float = PATIENCE
 
 
+@dataclass(frozen=True)
+class Scrape:
+    """A scrape job beside those of the daemons: what one of them is asked about (a probe). That its targets are up is
+    for alerts of the role to watch, and not for that of all targets."""
+
+    job: Data
+    """In upstream's keys, with its job_name, and without its targets."""
+    targets: list[Data]
+    """Targets and labels, in a file that Prometheus watches: a change needs no reload."""
+    samples: int
+    """Samples of one target, at most."""
+    files: tuple[str, ...] = ()
+    """Patterns of more such files, which are somebody else's."""
+
+    @property
+    def name(self) -> str:
+        return self.job["job_name"]
+
+
 ROLES: dict[str, Role] = {}
 """Every role that was imported, by name."""
 
@@ -74,8 +94,8 @@ class Role:
     """A tier of the site: what it wants on a member, how a member is seen to do its job, and what is said of it."""
 
     name: str
-    group: str | None
-    """Group of the inventory whose hosts are its members; None for every host."""
+    group: Group
+    """Group of the inventory whose hosts are its members."""
     component: Callable[[Site, Member, State], Component]
     """What it wants on a member: files, directories, units, and the checks before they go live."""
     gate: Callable[[Site, Member, Member], Gate] | None = None
@@ -97,6 +117,8 @@ class Role:
     is to."""
     alerts: Callable[[Site, Member], Iterable[dict[str, Any]]] = lambda site, member: ()
     """The starter alerts about it, for a Prometheus that scrapes it."""
+    scrapes: Callable[[Site, Member], Iterable[Scrape]] = lambda site, member: ()
+    """Scrape jobs beside those of its daemons, for a Prometheus."""
     findings: tuple[Callable[[Site, Member], Iterable[Finding]], ...] = ()
     """What settings of one host may not be."""
     site_findings: tuple[Callable[[Site], Iterable[Finding]], ...] = ()
@@ -107,8 +129,8 @@ class Role:
     """More lines for the operator on what a change means."""
 
     def __post_init__(self) -> None:
-        if self.group is not None and self.group not in GROUPS:
-            raise ValueError(f"role {self.name}: no group {self.group}")
+        if not isinstance(self.group, Group):
+            raise TypeError(f"role {self.name}: {self.group!r} is no group")
         if wrong := [need for need in self.needs if not isinstance(need, Role)]:
             raise TypeError(f"role {self.name} needs {wrong[0]!r}, which is no role")
         for daemon, values in self.values.items():
@@ -121,7 +143,7 @@ class Role:
         return min((list(DAEMONS.values()).index(one) for one in self.values), default=len(DAEMONS))
 
     def members(self, site: Site) -> list[Member]:
-        return site.members(self.group) if self.group else list(site.hosts.values())
+        return site.members(self.group)
 
     def others(self, site: Site, member: Member) -> list[Member]:
         """The members that do its job while `member` is down, from the one after it on: the one before it may have been
@@ -135,3 +157,8 @@ class Role:
 def in_order() -> list[Role]:
     """All roles, in the order of their daemons."""
     return sorted(ROLES.values(), key=lambda role: role.place)
+
+
+def scrapes(site: Site, member: Member) -> list[Scrape]:
+    """Those of all roles, for the Prometheus of `member`."""
+    return [scrape for role in in_order() for scrape in role.scrapes(site, member)]

@@ -1,35 +1,7 @@
-"""One file a role: its files and unit, how it is checked, what "back up" means, who stands in for it."""
+"""One file or folder a role: its files and unit, how it is checked, what "back up" means, who stands in for it."""
 
-from deploys.lib.roles import (
-    alertmanager,
-    bucket_web,
-    compactor,
-    minio,
-    node_exporter,
-    prometheus,
-    querier,
-    query_frontend,
-    receive,
-    rule,
-    seaweedfs,
-    sidecar,
-    store,
-    upper,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "alertmanager",
-    "bucket_web",
-    "compactor",
-    "minio",
-    "node_exporter",
-    "prometheus",
-    "querier",
-    "query_frontend",
-    "receive",
-    "rule",
-    "seaweedfs",
-    "sidecar",
-    "store",
-    "upper",
-]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -34,7 +34,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
 
 BUCKET_WEB = Role(
     "bucket-web",
-    "bucket_web",
+    daemons.BUCKET_WEB.group,
     component,
     gate,
     needs=(SEAWEEDFS, MINIO),

@@ -93,7 +93,7 @@ def _check_compactor(view: View) -> Iterator[Result]:
 
 COMPACTOR = Role(
     "compactor",
-    "compactor",
+    daemons.COMPACTOR.group,
     component,
     gate,
     needs=(SEAWEEDFS, MINIO),

@@ -116,7 +116,7 @@ def alerts(site: Site, member: Member) -> list[Data]:
 
 MINIO = Role(
     COMPONENT,
-    COMPONENT,
+    daemons.MINIO.group,
     component,
     gate,
     stands_in=nobody,

@@ -5,8 +5,7 @@ A new flag or release goes to one living host first, and stops there where it do
 
 from __future__ import annotations
 
-from deploys.lib import daemons
-from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons import exporters
 from deploys.lib.engine import service
 from deploys.lib.engine.ask import script
 from deploys.lib.engine.role import Gate, Progress, Role, nobody
@@ -21,22 +20,21 @@ def component(site: Site, member: Member, found: State):
 
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """It answers with its metrics."""
-    name = "node_exporter"
-    info = DAEMONS[name]
+    info = exporters.NODE_EXPORTER
     calls = [Call("ready", info.ready_path, only_metrics(info.version_metric))]
 
     def judge(lines: list[str]) -> Progress:
         answer = split(lines).get("ready", NO_ANSWER)
         return Progress(answer.ok, answer.problem or "answers with its metrics", answer.status or None)
 
-    return Gate(script(site, member, name, calls), judge)
+    return Gate(script(site, member, info.name, calls), judge)
 
 
 NODE_EXPORTER = Role(
     "node_exporter",
-    None,
+    exporters.NODE_EXPORTER.group,
     component,
     gate,
     stands_in=nobody,
-    values={daemons.NODE_EXPORTER: {}},
+    values={exporters.NODE_EXPORTER: {}},
 )

@@ -258,7 +258,7 @@ def _counted(query: promql.Query) -> dict[tuple[str, str], float]:
 
 QUERIER = Role(
     "querier",
-    "querier",
+    daemons.QUERIER.group,
     component,
     gate,
     needs=(PROMETHEUS,),

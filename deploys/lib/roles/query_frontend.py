@@ -89,7 +89,7 @@ def _check_frontends(view: View) -> Iterator[Result]:
 
 FRONTEND = Role(
     "query-frontend",
-    "query_frontend",
+    daemons.FRONTEND.group,
     component,
     gate,
     needs=(QUERIER,),

@@ -209,7 +209,7 @@ def _check_ring(site: Site) -> Iterator[Finding]:
 
 RECEIVE = Role(
     "receive",
-    "receive",
+    daemons.RECEIVE.group,
     component,
     gate,
     needs=(SEAWEEDFS, MINIO),

@@ -281,7 +281,7 @@ def _check_alike(site: Site) -> Iterator[Finding]:
 
 RULE = Role(
     "rule",
-    "rule",
+    daemons.RULE.group,
     component,
     gate,
     reloaded,

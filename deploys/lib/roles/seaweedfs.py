@@ -138,7 +138,7 @@ def alerts(site: Site, member: Member) -> list[Data]:
 
 SEAWEEDFS = Role(
     COMPONENT,
-    COMPONENT,
+    daemons.SEAWEEDFS.group,
     component,
     gate,
     stands_in=nobody,

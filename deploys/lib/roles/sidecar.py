@@ -59,7 +59,7 @@ def _check_attached(site: Site, member: Member) -> Iterator[Finding]:
 
 SIDECAR = Role(
     "sidecar",
-    "sidecar",
+    daemons.ATTACHED.group,
     component,
     gate,
     stands_in=nobody,

@@ -97,7 +97,7 @@ def _check_index_cache(site: Site, member: Member) -> Iterator[Finding]:
 
 STORE = Role(
     "store",
-    "store",
+    daemons.STORE.group,
     component,
     gate,
     needs=(SEAWEEDFS, MINIO),

@@ -30,7 +30,9 @@ def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "prometheus-upper",
         *(site, member, found, "prometheus-upper"),
-        files=prometheus.files(member, found, upper_yml(site, member), rules(site, member)),
+        files=prometheus.files(
+            member, found, upper_yml(site, member), rules(site, member), member.settings.prometheus_targets
+        ),
         directories=prometheus.DIRECTORIES,
         checks=prometheus.checks(member, found),
     )
@@ -127,7 +129,7 @@ def _check_federation(site: Site, member: Member, report: reports_prometheus.Rep
 
 UPPER = Role(
     "prometheus-upper",
-    "upper",
+    daemons.UPPER.group,
     component,
     gate,
     reloaded,

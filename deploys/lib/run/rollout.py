@@ -25,6 +25,7 @@ from pyinfra.context import ctx_state
 
 from deploys.lib.common import faults
 from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons.declare import EVERY_HOST
 from deploys.lib.engine.ask import AT_ONCE, at_once, script, side_by_side
 from deploys.lib.engine.component import (
     Change,
@@ -606,7 +607,7 @@ def announcements(site: Site) -> list[str]:
     from then on until the first new one has it."""
     found = []
     for role in ROLES.values():
-        if not (role.gate and role.group):
+        if not role.gate or role.group is EVERY_HOST:
             continue
         members = role.members(site)
         has = [name for name, names in site.live.parts.items() if role.name in names]

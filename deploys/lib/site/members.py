@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from deploys.lib.daemons import DAEMONS, GROUPS, of_groups
+from deploys.lib.daemons.declare import EVERY_HOST
 from deploys.lib.ground import topology
 from deploys.lib.ground.findings import Finding
 from deploys.lib.ground.topology import Endpoint
@@ -68,10 +69,10 @@ class Site:
     def members(self, group: str) -> list[Member]:
         """The hosts of `group`, in the order in which the inventory first names them.
 
-        `all` and `node_exporter` are every host; a group without hosts is an empty list. Raises KeyError where there
-        is no such group: taken for one without hosts, whoever needs it would be stopped by nothing.
+        A group without hosts is an empty list. Raises KeyError where there is no such group: taken for one without
+        hosts, whoever needs it would be stopped by nothing.
         """
-        everyone = group in ("all", "node_exporter")
+        everyone = group == EVERY_HOST
         if not everyone and group not in GROUPS:
             raise KeyError(group)
         return [m for m in self.hosts.values() if everyone or group in m.groups]
@@ -151,9 +152,12 @@ class Site:
     def _dialled_by(self, member: Member) -> Iterator[tuple[str, str, list[Member]]]:
         """Component, kind of port, and the hosts on which `member` dials it."""
         for name in member.components:
-            if name == "prometheus":
+            if DAEMONS[name].watches:
+                cluster = self.scraped_by(member)
                 for component in DAEMONS:
-                    yield component, "http", self.scraped(member, component)
+                    scraped = [m for m in self.running(component) if self.scraped_by(m) == cluster]
+                    yield component, "http", scraped
+            if name == "prometheus":
                 yield name, "http", self.watched(member)
             for component, kind in relations.DIALS.get(name, ()):
                 yield component, kind, self.running(component)

@@ -67,7 +67,8 @@ def read_at_start(settings: Settings) -> str:
     return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
 
 
-def _path(name: str) -> str:
+def path(name: str) -> str:
+    """Where a file that a web configuration names is on a host."""
     return name if name.startswith("/") else f"{WEB_DIR}/{name}"
 
 
@@ -83,7 +84,7 @@ def http_config(asked: Iterable[Settings]) -> Data:
             config["basic_auth"] = dict(client["basic_auth"])
         if tls(settings) and client.get("tls_config"):
             config["tls_config"] = {
-                key: _path(value) if key.endswith("_file") else value for key, value in client["tls_config"].items()
+                key: path(value) if key.endswith("_file") else value for key, value in client["tls_config"].items()
             }
     return config
 
@@ -116,7 +117,7 @@ def curl_files(client: Data) -> dict[str, str]:
     if client.get("tls_config"):
         names = {"ca_file": "cacert", "cert_file": "cert", "key_file": "key"}
         given = client["tls_config"]
-        lines = [f"{names[k]} = {_quoted(_path(v))}" for k, v in given.items() if k in names]
+        lines = [f"{names[k]} = {_quoted(path(v))}" for k, v in given.items() if k in names]
         lines += ["insecure"] if given.get("insecure_skip_verify") else []
         files[CURL_TLS] = "".join(f"{line}\n" for line in lines)
     if client.get("basic_auth"):

@@ -17,6 +17,7 @@ from pyinfra.api.exceptions import FactProcessError
 from deploys.lib.common.promql import query_call, read_query
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.engine.ask import script
+from deploys.lib.engine.role import scrapes
 from deploys.lib.ground import topology
 from deploys.lib.ground.durations import seconds
 from deploys.lib.ground.results import Result, aligned, listed_results, some
@@ -116,23 +117,25 @@ def jobs(site: Site, member: Member) -> tuple[Job, ...]:
     """The scrape jobs of a Prometheus, with the targets that its settings list and those that `capacity` adds."""
     settings, reckoned = member.settings, member.settings.capacity
     found = []
-    names = set()
+    names, targets = set(), configuration.targets(site, member)
+    samples = SAMPLES | {scrape.name: scrape.samples for scrape in scrapes(site, member)} | reckoned.samples_per_target
+    unknown = samples.get("default", SAMPLES_UNKNOWN)
     for job in configuration.prometheus_yml(site, member)["scrape_configs"]:
         name = str(job["job_name"])
         listed = [group for group in _list(job.get("static_configs")) if isinstance(group, dict)]
-        listed += settings.prometheus_targets.get(name, [])
+        listed += targets.get(name, [])
         # Of our own files of targets every one is listed; other discovery is anyone's guess.
         guess = not listed and any(key.endswith("_sd_configs") for key in job)
         count = sum(len(_list(group.get("targets"))) for group in listed)
         if name in reckoned.targets:
             count, guess = count + reckoned.targets[name], False
         interval = _interval(job.get("scrape_interval", settings.scrape_interval))
-        found.append(Job(name, None if guess else count, _samples(reckoned, name), interval))
+        found.append(Job(name, None if guess else count, samples.get(name, unknown), interval))
         names.add(name)
     interval = _interval(settings.scrape_interval)
     for name, count in reckoned.targets.items():
         if name not in names:
-            found.append(Job(name, count, _samples(reckoned, name), interval))
+            found.append(Job(name, count, samples.get(name, unknown), interval))
     return tuple(found)
 
 
@@ -142,11 +145,6 @@ def _interval(duration: Any) -> float:
         return seconds(duration) or 60.0
     except ValueError:
         return 60.0
-
-
-def _samples(reckoned: Capacity, name: str) -> int:
-    given = reckoned.samples_per_target
-    return given.get(name, SAMPLES.get(name, given.get("default", SAMPLES_UNKNOWN)))
 
 
 def estimate(site: Site, member: Member) -> Estimate:

@@ -319,7 +319,7 @@ def _failure(lines: Iterable[str], sent: reports_alertmanager.Sent) -> str:
 
 ALERTMANAGER = Role(
     "alertmanager",
-    "alertmanager",
+    daemons.ALERTMANAGER.group,
     component,
     gate,
     reloaded,

@@ -47,15 +47,20 @@ DIRECTORIES = {
 }
 
 
-def files(member: Member, found: State, prometheus_yml: Data, rules: Mapping[str, Data]) -> dict[str, File]:
+def files(
+    member: Member,
+    found: State,
+    prometheus_yml: Data,
+    rules: Mapping[str, Data],
+    targets: Mapping[str, list[Data]],
+) -> dict[str, File]:
     """What a Prometheus reads, with the secrets in it."""
     settings = member.settings
     prometheus_yml = configuration.with_retention(prometheus_yml, member, found)
     tree = {topology.PROMETHEUS_CONFIG: documents.file(prometheus_yml, "prometheus_config")}
     for name, groups in rules.items():
         tree[f"{topology.RULES_DIR}/{name}"] = documents.file(groups)
-    for job, groups in settings.prometheus_targets.items():
-        tree[f"{topology.TARGETS_DIR}/{job}.yml"] = documents.file(groups)
+    tree |= configuration.target_files(targets)
     secrets = settings.prometheus_secret_files
     return tree | documents.secret_files(topology.SECRETS_DIR, secrets, "prometheus_secret_files")
 
@@ -68,7 +73,10 @@ def checks(member: Member, found: State) -> tuple[str, ...]:
 
 def component(site: Site, member: Member, found: State) -> Component:
     prometheus_yml = configuration.prometheus_yml(site, member)
-    tree = files(member, found, prometheus_yml, alerts.rules(site, member))
+    tree = files(
+        *(member, found, prometheus_yml, alerts.rules(site, member)),
+        configuration.targets(site, member),
+    )
     if client := configuration.sidecar_client_yml(site, member):
         tree[topology.SIDECAR_CLIENT] = documents.file(client, "web_client")
     return service.component(
@@ -201,7 +209,7 @@ def sidecar_client(site: Site, member: Member, found: State) -> Value:
 
 PROMETHEUS = Role(
     "prometheus",
-    "prometheus",
+    daemons.PROMETHEUS.group,
     component,
     gate,
     reloaded,

@@ -8,7 +8,7 @@ from deploys.lib.common import starter
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.prometheus import PROMETHEUS, UPPER
 from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import in_order
+from deploys.lib.engine.role import in_order, scrapes
 from deploys.lib.ground.durations import seconds
 from deploys.lib.site import derived, relations, releases
 from deploys.lib.site.members import Member, Site
@@ -74,10 +74,13 @@ def _targets(site: Site, member: Member, for_: str) -> list[Data]:
         theirs = {relations.WATCHED_JOB: [site.endpoint("prometheus", one).target for one in watched]}
         replicas = [site.endpoint("prometheus", one).target for one in site.replicas(member)]
         elsewhere = starter.selected({prometheus.job_name: replicas} | theirs)
+    unless = f"unless up{{{elsewhere}}}"
+    if probes := [scrape.name for scrape in scrapes(site, member)]:
+        unless += f'\nunless up{{job=~"{starter.any_of(probes)}"}}'
     rules = [
         starter.alert(
             "TargetDown",
-            f"up == 0 unless up{{{elsewhere}}}",
+            f"up == 0 {unless}",
             "warning",
             "{{ $labels.job }} on {{ or $labels.host $labels.instance }} does not answer",
             "{{ $labels.instance }} could not be scraped. See on the host whether the service runs "

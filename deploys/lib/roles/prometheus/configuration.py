@@ -6,8 +6,13 @@ process the same `instance`, and deduplication would melt the two into one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from deploys.lib.daemons import DAEMONS
+from deploys.lib.engine import ask, documents
+from deploys.lib.engine.component import File
 from deploys.lib.engine.documents import Data
+from deploys.lib.engine.role import scrapes
 from deploys.lib.ground import topology
 from deploys.lib.site import derived, relations, web
 from deploys.lib.site.members import Member, Site
@@ -29,8 +34,25 @@ def prometheus_yml(site: Site, member: Member) -> Data:
         for job in jobs(site, component, site.scraped(member, component), info.job_name)
     ]
     ours += _watched_jobs(site, member)
+    ours += [
+        scrape.job | {"file_sd_configs": [{"files": [_targets_file(scrape.name), *scrape.files]}]}
+        for scrape in scrapes(site, member)
+    ]
     labels = {CLUSTER_LABEL: member.settings.cluster, REPLICA_LABEL: member.settings.replica}
     return merged(site, member, ours, labels)
+
+
+def targets(site: Site, member: Member) -> dict[str, list[Data]]:
+    """Job -> what its file of targets lists, which Prometheus watches."""
+    return {scrape.name: scrape.targets for scrape in scrapes(site, member)} | member.settings.prometheus_targets
+
+
+def target_files(targets: Mapping[str, list[Data]]) -> dict[str, File]:
+    return {_targets_file(job): documents.file(groups) for job, groups in targets.items()}
+
+
+def _targets_file(job: str) -> str:
+    return f"{topology.TARGETS_DIR}/{job}.yml"
 
 
 def merged(site: Site, member: Member, jobs: list[Data], labels: Data) -> Data:
@@ -81,7 +103,7 @@ def _alerting(site: Site, user: Data) -> Data:
             **how,
             "static_configs": [{"targets": [endpoint.target for endpoint in endpoints]}],
         }
-        for how, endpoints in _ways(site, "alertmanager", members)
+        for how, endpoints in ask.ways(site, "alertmanager", members)
     ]
     ours: Data = {
         # Two replicas send every alert. Without their label it is one and the same.
@@ -100,7 +122,7 @@ def _alerting(site: Site, user: Data) -> Data:
 
 def _scrape_configs(member: Member, ours: list[Data], user: list[Data]) -> list[Data]:
     watched = [
-        {"job_name": name, "file_sd_configs": [{"files": [f"{topology.TARGETS_DIR}/{name}.yml"]}]}
+        {"job_name": name, "file_sd_configs": [{"files": [_targets_file(name)]}]}
         for name in member.settings.prometheus_targets
     ]
     names = [job.get("job_name") for job in [*ours, *watched, *user]]
@@ -110,27 +132,11 @@ def _scrape_configs(member: Member, ours: list[Data], user: list[Data]) -> list[
     return [*ours, *watched, *user]
 
 
-def _ways(site: Site, component: str, members: list[Member]) -> list[tuple[Data, list[topology.Endpoint]]]:
-    """The endpoints of `members` by how they are asked, in upstream's keys. Prometheus knows one way for a scrape job
-    or an entry of Alertmanagers, and would show a password of one target to all the others."""
-    ways: list[tuple[Data, list[topology.Endpoint]]] = []
-    for member in members:
-        endpoint = site.endpoint(component, member)
-        how = {"scheme": endpoint.scheme} if endpoint.scheme != "http" else {}
-        how |= web.http_config([member.settings] if DAEMONS[component].web else [])
-        known = next((endpoints for other, endpoints in ways if other == how), None)
-        if known is None:
-            ways.append((how, [endpoint]))
-        else:
-            known.append(endpoint)
-    return ways
-
-
 def jobs(site: Site, component: str, members: list[Member], name: str) -> list[Data]:
     """The job `name` for `component` on `members`; one more for each further way of asking, with the same label."""
     info = DAEMONS[component]
     jobs: list[Data] = []
-    for how, endpoints in _ways(site, component, members):
+    for how, endpoints in ask.ways(site, component, members):
         job: Data = {"job_name": name}
         if jobs:
             asked = [endpoints[0].scheme, *(["password"] if "basic_auth" in how else [])]
