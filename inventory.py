@@ -12,6 +12,7 @@ It names the lab's hosts (tests/lab). For your own, write them here instead:
         ("mon-c", {"ssh_hostname": "mgmt.example.org", "service_address": "10.0.0.13"}),
     ]
     querier = [("mon-c", {})]
+    blackbox_exporter = [("mon-a", {}), ("mon-c", {})]
     store = [("mon-c", {})]
     compactor = [("mon-c", {})]
     upper = [("global-1", {"ssh_hostname": "10.0.9.11", "cluster": "global"})]
@@ -19,7 +20,7 @@ It names the lab's hosts (tests/lab). For your own, write them here instead:
 
 A host may be in several groups; its data is given once. `ssh_hostname`, `ssh_user`, `ssh_key` and
 `_sudo` say how pyinfra reaches it; `service_address` says where the other hosts reach its services,
-where that is not `ssh_hostname`. Every further setting (deploys/lib/site/settings.py has them all) may
+where that is not `ssh_hostname`. Every further setting (docs/settings.md has them all) may
 stand here for one host, or in group_data/ for all hosts or one group. Hosts are changed one after
 another in the order in which they are first named here. A group of your own begins with `x_`.
 """
@@ -44,6 +45,13 @@ alertmanager = [
 querier = [
     plan.host("query-1"),
     plan.host("query-2"),
+]
+
+# From here others are probed: URLs, ports, hosts. A Prometheus asks an exporter of another host than the
+# target's where there is one.
+blackbox_exporter = [
+    plan.host("query-1"),
+    plan.host("ring-3"),
 ]
 
 # A hashring that takes remote write, and keeps each sample on `receive_replication` of its members.

@@ -5,6 +5,7 @@ each is also a deploy file of its own, and `--limit` renders the same files as a
 from deploys import (
     alertmanager,
     base,
+    blackbox_exporter,
     bucket_web,
     compactor,
     firewall,
@@ -41,6 +42,7 @@ rollout.leave()  # what a host has no part in any more
 # One explicit line a role: each is staged and checked on all its hosts, then goes live host by host.
 logrotate.deploy()  # before the daemons, whose first lines it keeps
 node_exporter.deploy()
+blackbox_exporter.deploy()  # asked by Prometheus, about others
 alertmanager.deploy()
 seaweedfs.deploy()
 minio.deploy()

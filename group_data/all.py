@@ -1,4 +1,4 @@
-"""Settings of every host. deploys/lib/site/settings.py describes each one and its default.
+"""Settings of every host. docs/settings.md has each one and its default.
 
 A name given again in another file of this directory, for a host in inventory.py, or as
 `--data name=value` replaces the one here as a whole. Secrets are never written here, only referred

@@ -21,6 +21,14 @@ prometheus_retention_time = "15d"
 #       ],
 #   }
 #
+# What is probed from hosts of the group blackbox_exporter: HTTP, TCP, ICMP, DNS, gRPC. The platform's own ports are
+# anyway (probe_platform). A change of targets is read at once, that of a job a reload.
+#
+#   probes = {
+#       "shop": {"module": "http_2xx", "targets": ["https://shop.example.org/"], "labels": {"team": "shop"}},
+#       "gateways": {"module": "icmp", "targets": ["10.0.0.1", "10.0.1.1"], "interval": "1m"},
+#   }
+#
 # Files that those name (password_file, ca_file, cert_file, key_file), below /etc/prometheus/secrets.
 # They are read whenever they are needed: a change of content takes neither reload nor restart.
 #
@@ -60,3 +68,6 @@ prometheus_config = {
         },
     ]
 }
+
+# The sink, some hosts, and a querier's StoreAPI are probed.
+probes = plan.PROBES

@@ -12,7 +12,7 @@ import pytest
 
 from deploys.lib.common import faults
 from deploys.lib.common.look_script import default_script
-from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons import DAEMONS, declare
 from deploys.lib.daemons.thanos import CAPNPROTO_PORT
 from deploys.lib.engine import flags
 from deploys.lib.ground import topology
@@ -29,6 +29,8 @@ PROPERTIES = (
 )
 SYS_RESOURCE = 1 << 24
 """The capability to give more than one has."""
+CAPABILITIES = {"CAP_NET_RAW": 1 << 13}
+"""Those that some daemon is given (capability.h)."""
 
 # Everything about a process at once: a command each would take as long as all of it.
 _PROCESS = r"""
@@ -96,6 +98,11 @@ def look(member: Member, component: str) -> Process:
     parts = {name: lines for name, *lines in (part.split("\n") for part in rest)}
     parts["sockets"] = [line for line in parts["sockets"] if line]
     return Process(properties, parts)
+
+
+def granted(info: declare.Daemon) -> list[str]:
+    """The capabilities that a daemon is given: most have none."""
+    return (info.hardening.get("CapabilityBoundingSet") or "").split()
 
 
 def unit_properties(member: Member, unit: str, *names: str) -> dict[str, str]:
@@ -187,12 +194,13 @@ class Daemon:
         found = [releases.reported(info.archive, labels["version"]) for labels, _ in built]
         assert found == [member.settings.version(component)]
 
-    def test_runs_as_the_service_user_without_privileges(self, host, process):
+    def test_runs_as_the_service_user_without_privileges(self, host, info, process):
         uid, gid = host.check_output(f"id -u {topology.USER}; id -g {topology.USER}").split()
         status = process.status()
         assert status["Uid"] == [uid] * 4
         assert status["Gid"] == [gid] * 4
-        assert (status["CapEff"], status["CapBnd"]) == (["0" * 16], ["0" * 16])
+        capabilities = [f"{sum(CAPABILITIES[name] for name in granted(info)):016x}"]
+        assert (status["CapEff"], status["CapBnd"]) == (capabilities, capabilities)
         assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
 
     def test_has_the_wanted_limits(self, member, process):

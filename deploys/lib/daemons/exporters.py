@@ -83,5 +83,56 @@ NODE_EXPORTER = Daemon(
     ),
 )
 
-EXPORTERS = (NODE_EXPORTER,)
+BLACKBOX_DIR = "/etc/blackbox_exporter"
+BLACKBOX_CONFIG = f"{BLACKBOX_DIR}/blackbox.yml"
+BLACKBOX_SECRETS = f"{BLACKBOX_DIR}/secrets"
+"""Files that modules name; each probe reads them again."""
+
+CONFIG_LOADED = "blackbox_exporter_config_last_reload_successful"
+MODULE_UNKNOWN = "blackbox_module_unknown_total"
+
+BLACKBOX_EXPORTER = Daemon(
+    name="blackbox_exporter",
+    group=Group("blackbox_exporter", "a host from which others are probed: HTTP, TCP, ICMP, DNS, gRPC"),
+    product=BLACKBOX_EXPORTER_PRODUCT,
+    binary="blackbox_exporter",
+    distribution="prometheus-blackbox-exporter",
+    job_name="blackbox_exporter",
+    samples=100,
+    calls=plain_calls("/metrics", "blackbox_exporter_build_info", CONFIG_LOADED, MODULE_UNKNOWN),
+    parse=read_plain,
+    watches=True,
+    ready_path="/-/healthy",
+    ports={"http": Port("blackbox_exporter_port", "web.listen-address")},
+    config_dir=BLACKBOX_DIR,
+    inner_dirs=(BLACKBOX_SECRETS,),
+    rights=(),
+    unit="blackbox_exporter",
+    description="Prometheus blackbox exporter",
+    documentation="https://github.com/prometheus/blackbox_exporter",
+    stop_seconds=30,
+    reload_paths=(BLACKBOX_CONFIG,),
+    # Raw sockets for ICMP. In a user namespace of its own the capability would be none of the host's.
+    hardening={
+        "AmbientCapabilities": "CAP_NET_RAW",
+        "CapabilityBoundingSet": "CAP_NET_RAW",
+        "PrivateUsers": None,
+    },
+    flags=(
+        Flag("config.file", BLACKBOX_CONFIG),
+        Flag("web.listen-address", Listen(), setting="blackbox_exporter_port"),
+        Flag("web.config.file", WEB_CONFIG, setting=WEB),
+        LOG_LEVEL,
+    ),
+    extra="blackbox_exporter_flags",
+    refused={
+        "config.check": "it would end once it has read its configuration",
+        "config.*auto-reload*": "the deploy reloads, after the checks",
+        "web.external-url": "probes and metrics have to stay where they are looked for",
+        "web.route-prefix": "probes and metrics have to stay where they are looked for",
+    },
+    durations={},
+)
+
+EXPORTERS = (NODE_EXPORTER, BLACKBOX_EXPORTER)
 PRODUCTS = (NODE_EXPORTER_PRODUCT, BLACKBOX_EXPORTER_PRODUCT)

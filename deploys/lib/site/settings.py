@@ -51,6 +51,8 @@ class Timing:
     scrape_timeout: str
     federation_interval: str
     """How often an upper Prometheus federates the clusters, and how long it waits for one."""
+    platform_interval: str
+    """How often the health of the platform's own ports is probed."""
     evaluation_interval: str
     for_: str
     """`for` of the starter rules."""
@@ -99,6 +101,7 @@ PROFILES: dict[str, Timing] = {
         scrape_interval="15s",
         scrape_timeout="10s",
         federation_interval="1m",
+        platform_interval="1m",
         evaluation_interval="15s",
         for_="5m",
         resend_delay="1m",
@@ -129,6 +132,7 @@ PROFILES: dict[str, Timing] = {
         scrape_interval="5s",
         scrape_timeout="2s",
         federation_interval="15s",
+        platform_interval="10s",
         evaluation_interval="5s",
         for_="10s",
         resend_delay="5s",
@@ -580,6 +584,29 @@ class Capacity(BaseModel):
     )
 
 
+class Probe(BaseModel):
+    """What is probed, and how: one job of Prometheus, which asks a blackbox exporter of another host than the target's
+    where there is one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    module: str = Field(description="Name of a module: one of `blackbox_modules`, or a starter module.")
+    targets: list[str] = _setting(
+        [],
+        "URLs, `host:port` (TCP, gRPC, DNS servers) or hosts (ICMP), as the module has it. A change needs no reload.",
+    )
+    labels: dict[str, str] = _setting({}, "Labels of their series.")
+    files: list[str] = _setting(
+        [], "Patterns of more files of targets on the Prometheus hosts (file_sd), which somebody else writes."
+    )
+    interval: Duration | None = _setting(None, "How often; default: the scrape interval.")
+    timeout: Duration | None = _setting(
+        None,
+        "How long Prometheus waits; the probe itself ends half a second earlier, or at its module's timeout. "
+        "Default: the scrape timeout.",
+    )
+
+
 class Settings(BaseModel):
     """What one host is told: every setting with its meaning, unit and source.
 
@@ -608,7 +635,7 @@ class Settings(BaseModel):
         "a password as the reference of a secret. Nothing else goes by it.",
     )
     profile: Annotated[str, AfterValidator(_one_of(PROFILES))] = _setting(
-        "production", "Timing: production (the documents' figures) or drill (seconds)."
+        "production", "Timing: production (for real sites), or drill (seconds, for tests)."
     )
 
     # Identity
@@ -909,6 +936,36 @@ class Settings(BaseModel):
     # Every host
     node_exporter_port: Port = _setting(9100, "HTTP port (spec/000 5.2).")
     node_exporter_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+
+    # blackbox_exporter (group blackbox_exporter) and what it is asked about
+    blackbox_exporter_port: Port = _setting(9115, "HTTP port, upstream's.")
+    blackbox_modules: Annotated[
+        dict[str, UpstreamKeys], AfterValidator(_names(r"\w[\w.-]*", "names of letters, digits and ._-"))
+    ] = _setting(
+        {},
+        "Name -> module in upstream's keys (prober, timeout, http, tcp, ...), beside or instead of the starter "
+        "modules: http_2xx, http_2xx_ca (the CA of web_client), http_401, tcp_connect, tcp_tls, icmp, dns_udp, "
+        "grpc_plain. Equal on all exporters. A change reloads.",
+    )
+    blackbox_secret_files: SecretFiles = _setting(
+        {},
+        "File name -> secret reference: files in /etc/blackbox_exporter/secrets, which modules name in "
+        "password_file, ca_file, ... by their whole path. A change of content needs nothing: each probe reads them.",
+    )
+    blackbox_exporter_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+    probes: Annotated[
+        dict[str, Probe], AfterValidator(_names(r"\w[\w.-]*", "job names of letters, digits and ._-"))
+    ] = _setting(
+        {},
+        "Job -> what is probed and how (module, targets, labels, interval; see the class Probe): the job "
+        "probe-JOB of the Prometheus of the cluster. `instance` is the target.",
+    )
+    probe_platform: bool = _setting(
+        True,
+        "Probe the health of every HTTP port of the platform, and with it when its certificate expires: the "
+        "job probe-platform. Where the cluster has a blackbox exporter.",
+    )
+
     sysctl: Annotated[
         dict[str, str | int],
         AfterValidator(_names(r"[a-z0-9_]+([./-][\w-]+)+", "kernel names like vm.swappiness")),

@@ -1,0 +1,77 @@
+"""Probes go on while an exporter is away, and a new module or probe restarts nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploys.lib.site.members import Site
+from tests.drills.site import alerts, live_files, moved, notifications, query, run_site, stopped, units, wait_for
+from tests.lab import plan
+
+pytestmark = pytest.mark.usefixtures("restored")
+
+NAME = "blackbox_exporter"
+
+
+def _probes(site: Site, job: str, **how: bool) -> dict[str, float]:
+    """Target -> what its probe said lately."""
+    answer = query(site, f'probe_success{{job="probe-{job}"}}', **how)
+    return {one["metric"]["instance"]: float(one["value"][1]) for one in answer["result"]}
+
+
+def test_an_exporter_is_away(site: Site) -> None:
+    """Its replica has no probes, and says so; the other one has them, and queries lack nothing."""
+    am = site.running("alertmanager")[0]
+    first = site.running(NAME)[0]
+    own = f"{site.endpoint(NAME, first).url}/"
+    before = _probes(site, "platform")
+    assert set(before.values()) == {1.0}
+    with stopped(first.name, NAME):
+        wait_for("the alert about missing probes", lambda: alerts(site, am, "ProbesMissing"), 60)
+        wait_for("the alert about the exporter", lambda: alerts(site, am, "TargetDown"), 60)
+        after = wait_for(
+            "the probe of the exporter itself to fail",
+            lambda: (found := _probes(site, "platform"))[f"{own}-/healthy"] == 0 and found,
+            60,
+        )
+        assert set(after) == set(before)
+        assert {target for target, value in after.items() if value != 1} == {f"{own}-/healthy"}
+        assert not alerts(site, am, "PlatformProbeFailed"), "one that is down says so as a target"
+    wait_for("the alert to end", lambda: not alerts(site, am, "ProbesMissing"), 60)
+
+
+def test_a_new_module_and_a_probe_that_fails(site: Site) -> None:
+    running = units()
+    nobody = f"{plan.SINK_URL}/nothing"  # it answers 404
+    data = {
+        "blackbox_modules": {"http_404": {"prober": "http", "http": {"valid_status_codes": [404]}}},
+        "probes": {
+            **plan.PROBES,
+            "found": {"module": "http_404", "targets": [nobody]},
+            "broken": {"module": "http_2xx", "targets": [nobody], "labels": {"team": "drill"}},
+        },
+    }
+    run = run_site(data=data)
+    assert run.status == 0, str(run)
+    assert moved(running) == set(), "a module, a job and its targets restart nothing"
+    wait_for("the probe by the new module", lambda: _probes(site, "found") == {nobody: 1}, 60)
+    am = site.running("alertmanager")[0]
+    (alert,) = wait_for("the alert", lambda: alerts(site, am, "ProbeFailed"), 60)
+    assert (alert["labels"]["instance"], alert["labels"]["team"]) == (nobody, "drill")
+    wait_for("its notification", lambda: notifications("ProbeFailed")["firing"] == 1, 60)
+
+
+def test_a_module_that_is_wrong_is_refused(site: Site) -> None:
+    running, files = units(), live_files()
+    run = run_site(data={"blackbox_modules": {"wrong": {"prober": "http", "http": {"valid_status_code": [404]}}}})
+    assert run.status != 0
+    assert "field valid_status_code not found" in run.log, str(run)
+    assert next(iter(run.failed)) == f"{NAME}: stage and check", str(run)
+    assert moved(running) == set() and live_files() == files
+
+
+def test_a_probe_without_a_module_is_refused(site: Site) -> None:
+    run = run_site(data={"probes": {"shop": {"module": "http_3xx", "targets": ["https://shop.example.org/"]}}})
+    assert run.status != 0
+    assert "probes.shop.module: found 'http_3xx'; allowed: one of dns_udp, " in run.log, str(run)
+    assert "did you mean http_2xx?" in run.log, str(run)
