@@ -6,22 +6,14 @@ run prints goes through a stream that hides its secrets.
 """
 
 import gc
-import inspect
 import re
 import sys
 from configparser import ConfigParser
-from functools import cache, wraps
-from getpass import getpass
 from pathlib import Path
-from traceback import walk_stack
 
 import click
-import pyinfra.api.arguments
-import pyinfra.api.util
-import pyinfra_cli.cli
 from pyinfra import config, logger, state
 from pyinfra.api.exceptions import PyinfraError
-from pyinfra.connectors import util as connectors
 from pyinfra_cli.exceptions import CliError
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import parse_cli_arg
@@ -31,41 +23,21 @@ from deploys.lib.ground import secrets
 from deploys.lib.ground.findings import SettingsErrors, describe, python_error, refusal
 from deploys.lib.ground.open_files import make_room
 from deploys.lib.ground.secrets import Redacting
-from deploys.lib.run import ends, plan
+from deploys.lib.run import ends, pyinfra_patches
 from deploys.lib.survey.load import check_limit, chosen, load_site
-from facts.probe import between, piped
 
 _setup = ConfigParser()
 _setup.read(ROOT / "setup.cfg")
 config.REQUIRE_PYINFRA_VERSION = re.search(r"^pyinfra(\S+)", _setup["options"]["install_requires"], re.M)[1]  # type: ignore[index]
 
-# Before a run without -y, and with --dry, pyinfra prints operations and counts of hosts; an operator
-# wants to know files, restarts and their order. The function is private, and there is no hook in its
-# place: the version above is bound, and a test sees that the plan is printed.
-pyinfra_cli.cli.print_meta = plan.print_with(pyinfra_cli.cli.print_meta)
-# As private: what is refused, interrupted or not confirmed would exit with 0. Tests see that it does not.
-pyinfra_cli.cli._do_confirm = ends.confirm_with(pyinfra_cli.cli._do_confirm)
-pyinfra_cli.cli._exit = ends.exit_with(pyinfra_cli.cli._exit)
-pyinfra_cli.cli.disconnect_all = ends.before_disconnecting(pyinfra_cli.cli.disconnect_all)
-
+pyinfra_patches.install()
 
 # Each step is one of the hosts that it names, or of a role's members: what every other host does not do is no news.
 logger.addFilter(lambda record: not re.search(r"Skipped(\x1b\[0m)?$", str(record.msg)))
 
 
-# To know the line that calls an operation, pyinfra reads the source of every frame on the way, and looks
-# for its file: most of the time of a run with nothing to change. File and number are all it uses.
-def _frame(frame):
-    return inspect.Traceback(frame.f_code.co_filename, frame.f_lineno, "", None, None)
-
-
-setattr(pyinfra.api.util, "stack", lambda: list(walk_stack(sys._getframe(1))))  # noqa: B010
-setattr(pyinfra.api.util, "getframeinfo", _frame)  # noqa: B010
 # What a run makes it mostly keeps until its end: looking for garbage as often as Python does costs it a tenth.
 gc.set_threshold(50_000, 20, 20)
-# For every operation and fact it also evaluates the annotations of its arguments anew.
-_arguments = inspect.unwrap(pyinfra.api.arguments.all_global_arguments)
-pyinfra.api.arguments.all_global_arguments = cache(_arguments)
 
 
 LOOKS = ("capacity", "preflight", "verify")
@@ -125,52 +97,6 @@ def _check(options):
     for line in describe(site.findings):
         click.echo(f"    {line}", err=True)
 
-
-_unanswered: set[str] = set()
-
-
-def _ask(prompt):
-    """pyinfra's question where sudo wants a password. Where nobody is there to answer it, its own one ends the run of
-    all hosts in a traceback; so the host alone fails, and says what to do."""
-    if prompt in _unanswered:
-        return ""
-    try:
-        return getpass(prompt)
-    except EOFError:
-        _unanswered.add(prompt)
-        click.echo(
-            f"{prompt}none given. Run with --same-sudo-password (asks once, on the terminal or stdin), "
-            "or let this user use sudo without one (NOPASSWD)",
-            err=True,
-        )
-        return ""
-
-
-setattr(connectors, "getpass", _ask)  # noqa: B010
-
-
-class _Marked:
-    """A host, for a command of pyinfra's own, whose answer is read between marks."""
-
-    def __init__(self, host):
-        self._host = host
-
-    def __getattr__(self, name):
-        return getattr(self._host, name)
-
-    def run_shell_command(self, command, **arguments):
-        done, said = self._host.run_shell_command(piped(command), **arguments)
-        if not done:
-            return done, said
-        lines = [connectors.OutputLine("stdout", line) for line in between(said.stdout_lines)]
-        return done, connectors.CommandOutput(lines)
-
-
-# What a host prints first is taken for the file that hands sudo its password: it may be what its login says.
-_askpass = inspect.unwrap(connectors._ensure_askpass_set_for_host)
-connectors._ensure_askpass_set_for_host = wraps(_askpass)(
-    lambda host, *args, **options: _askpass(_Marked(host), *args, **options)
-)
 
 _context = click.get_current_context(silent=True)
 if _context is not None:

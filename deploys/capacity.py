@@ -10,18 +10,17 @@ as pyinfra's messages are. A host that has less than the estimate is a warning, 
 from pyinfra import host, inventory, logger, state
 from pyinfra.api import operation
 from pyinfra.api.output import format_text
-from pyinfra.context import ctx_state
 
 from deploys import preflight
 from deploys.lib.run import rollout
 from deploys.lib.run.look import look_at_host
+from deploys.lib.run.memory import kept
 from deploys.lib.survey import capacity
 from facts.probe import probe
 
 
-def _seen() -> dict[str, capacity.Seen]:
-    """What this run has seen of each host, kept on pyinfra's state so that it ends with the run."""
-    return ctx_state.get().__dict__.setdefault("_monitoring_capacity", {})
+class _Seen(dict[str, capacity.Seen]):
+    """What this run has seen, by host."""
 
 
 @operation()
@@ -31,7 +30,7 @@ def _ask():
     if state.is_executing and rollout.member() in rollout.site().members("prometheus"):
         script = capacity.questions(rollout.site(), rollout.member())
         answer = probe(host, script)
-        _seen()[host.name] = capacity.Seen(look_at_host(), capacity.read(answer))
+        kept(_Seen)[host.name] = capacity.Seen(look_at_host(), capacity.read(answer))
 
 
 @operation()
@@ -40,8 +39,8 @@ def _report():
     yield from ()
     living = {one.name for one in inventory.get_active_hosts()}
     if state.is_executing and host.name == next(n for n in rollout.site().hosts if n in living):
-        results = capacity.findings(rollout.site(), _seen())
-        for line in capacity.table(rollout.site(), _seen(), results):
+        results = capacity.findings(rollout.site(), kept(_Seen))
+        for line in capacity.table(rollout.site(), kept(_Seen), results):
             style = {"fg": "yellow"} if line.startswith("warn") else {}
             logger.info(format_text(line, **style))
 

@@ -32,13 +32,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import click
 from pyinfra import host, inventory, state
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.exceptions import FactProcessError
-from pyinfra.context import ctx_state
 
 from deploys import preflight
 from deploys.lib.common import promql
@@ -47,6 +47,7 @@ from deploys.lib.engine.ask import script
 from deploys.lib.ground.durations import go_seconds, seconds
 from deploys.lib.roles import prometheus as prometheus_role
 from deploys.lib.run import rollout
+from deploys.lib.run.memory import kept
 from deploys.lib.run.rollout import Gate, Progress
 from deploys.lib.site.members import Member, Site
 from deploys.lib.survey import checks, notifications
@@ -99,9 +100,12 @@ def _go_on() -> None:
 # --- Who, and whether -----------------------------------------------------------------------------
 
 
-def _memory() -> dict:
+@dataclass
+class _Memory:
     """What the turns of this run tell each other."""
-    return ctx_state.get().__dict__.setdefault("_monitoring_drill", {"chosen": None, "unfit": []})
+
+    chosen: str | None = None
+    unfit: list[str] = field(default_factory=list)
 
 
 def _unfit(site: Site, me: Member) -> str:
@@ -126,15 +130,15 @@ def _does_its_job(site: Site, member: Member, asked_by: Member) -> bool:
 @operation()
 def _turn():
     """The drill, on the first Prometheus host that is fit for it."""
-    memory = _memory()
-    if memory["chosen"]:
+    memory = kept(_Memory)
+    if memory.chosen:
         return
     if state.is_executing:
         unfit = _unfit(rollout.site(), rollout.member())
         if unfit:
-            memory["unfit"].append(unfit)
+            memory.unfit.append(unfit)
             return
-        memory["chosen"] = host.name
+        memory.chosen = host.name
     yield FunctionCommand(_confirm, [], {})
     yield FunctionCommand(_drill, [], {})
 
@@ -142,12 +146,12 @@ def _turn():
 @operation()
 def _verdict():
     """No Prometheus could be stopped: that is a failure, told by the first living host."""
-    if not state.is_executing or _memory()["chosen"]:
+    if not state.is_executing or kept(_Memory).chosen:
         return
     living = {one.name for one in inventory.get_active_hosts()}
     first = next((name for name in rollout.site().hosts if name in living), host.name)
     if host.name == first:
-        why = "; ".join(_memory()["unfit"]) or "no Prometheus host is in this run"
+        why = "; ".join(kept(_Memory).unfit) or "no Prometheus host is in this run"
         yield rollout.refuse(f"no drill: {why}. Nothing was touched.")
 
 

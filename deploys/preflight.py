@@ -8,18 +8,20 @@ every host of the run is asked, in the run's own look, and what all said is judg
 """
 
 from copy import deepcopy
+from dataclasses import dataclass, field
 
 from pyinfra import host, inventory, logger, state
 from pyinfra.api import operation
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.api.output import format_text
-from pyinfra.context import ctx_state
 
 from deploys.lib.ground.findings import SettingsErrors, refusal
 from deploys.lib.ground.results import Result
 from deploys.lib.run import rollout
+from deploys.lib.run.memory import kept
 from deploys.lib.survey import preflight
 from facts.reports import survey
+from facts.reports.look import State
 
 COLOURS = {"fail": "red", "warn": "yellow"}
 
@@ -32,27 +34,39 @@ def settings() -> None:
         raise PyinfraError(refusal(error)) from None
 
 
-def _memory() -> dict:
-    """What this stage of the run has seen, kept on pyinfra's state so that it ends with the run."""
-    kept = ctx_state.get().__dict__.setdefault("_monitoring_preflight", {})
-    return kept.setdefault(state.is_executing, {"seen": {}, "looks": {}, "failed": {}})
+@dataclass
+class _Memory:
+    """What a stage of the run has seen, by host."""
+
+    seen: dict[str, survey.Survey] = field(default_factory=dict)
+    looks: dict[str, State] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    results: list[Result] | None = None
+
+
+class _Stages(dict[bool, _Memory]):
+    """The plan's (False), and the run's own (True)."""
+
+
+def _memory() -> _Memory:
+    return kept(_Stages).setdefault(state.is_executing, _Memory())
 
 
 def _results() -> list[Result]:
     memory = _memory()
     site = rollout.site()
-    seen = {name: memory["seen"][name] for name in site.hosts if name in memory["seen"]}
-    return preflight.judge(preflight.View(site, seen, memory["looks"], rollout.dead()))
+    seen = {name: memory.seen[name] for name in site.hosts if name in memory.seen}
+    return preflight.judge(preflight.View(site, seen, memory.looks, rollout.dead()))
 
 
 def _failures() -> list[Result]:
     """What ends the run. Judged, and printed with all other findings, by the first in this stage who asks."""
     memory = _memory()
-    if "results" not in memory:
-        memory["results"] = results = _results()
-        for line in preflight.table(rollout.site(), results):
+    if memory.results is None:
+        memory.results = _results()
+        for line in preflight.table(rollout.site(), memory.results):
             logger.info(format_text(line, fg=COLOURS.get(line[:4])))
-    return [one for one in memory["results"] if one.severity == "fail"]
+    return [one for one in memory.results if one.severity == "fail"]
 
 
 @operation()
@@ -62,18 +76,18 @@ def _survey():
     try:
         found = rollout.first_look({"survey": preflight.questions(rollout.site(), member)})
         if found is None:
-            memory["failed"][host.name] = "the look at this host failed"
+            memory.failed[host.name] = "the look at this host failed"
         else:
             # While the run is planned, this host goes on at once, and foresees in its look what the run will do.
-            memory["looks"][host.name] = found if state.is_executing else deepcopy(found)
-            memory["seen"][host.name] = survey.parse(found.extra["survey"]).by_our_names(found)
+            memory.looks[host.name] = found if state.is_executing else deepcopy(found)
+            memory.seen[host.name] = survey.parse(found.extra["survey"]).by_our_names(found)
     except FactProcessError as error:
-        memory["failed"][host.name] = str(error)
-    if host.name in memory["failed"]:
-        yield rollout.refuse(memory["failed"][host.name])
+        memory.failed[host.name] = str(error)
+    if host.name in memory.failed:
+        yield rollout.refuse(memory.failed[host.name])
     if not state.is_executing:
         # While the run is planned, hosts pass by at their own pace: whoever is last speaks for all.
-        asked = {*memory["seen"], *memory["failed"]}
+        asked = {*memory.seen, *memory.failed}
         everyone = {one.name for one in inventory.get_active_hosts()}
         if asked >= everyone and (failed := _failures()):
             raise PyinfraError(_refusal(failed))

@@ -14,7 +14,6 @@ import time
 from pyinfra import host, inventory, logger, state
 from pyinfra.api import operation
 from pyinfra.api.output import format_text
-from pyinfra.context import ctx_state
 
 from deploys import preflight
 from deploys.lib.common import verify_view
@@ -23,14 +22,14 @@ from deploys.lib.ground.durations import seconds
 from deploys.lib.ground.results import some
 from deploys.lib.run import rollout
 from deploys.lib.run.look import look_at_host
+from deploys.lib.run.memory import kept
 from deploys.lib.run.rollout import Gate, Progress
 from deploys.lib.survey import checks
 from facts.probe import probe
 
 
-def _seen() -> dict[str, checks.Seen]:
-    """What this run has seen of each host, kept on pyinfra's state so that it ends with the run."""
-    return ctx_state.get().__dict__.setdefault("_monitoring_seen", {})
+class _Seen(dict[str, checks.Seen]):
+    """What this run has seen, by host."""
 
 
 @operation()
@@ -50,9 +49,9 @@ def _ask():
     patience = 2 * seconds(member.settings.scrape_interval) + 5
 
     def judge(lines: list[str]) -> Progress:
-        seen = _seen()[host.name] = checks.read(member, found, lines)
+        seen = kept(_Seen)[host.name] = checks.read(member, found, lines)
         # What others have said by now counts: whoever is known to be down is not waited for.
-        so_far = checks.View(rollout.site(), {**_seen(), host.name: seen}, rollout.dead())
+        so_far = checks.View(rollout.site(), {**kept(_Seen), host.name: seen}, rollout.dead())
         wrong = verify_view.targets_not_up(so_far, host.name)
         waited = time.monotonic() - begun
         says = f"not up: {some(wrong)}" if wrong else "all up"
@@ -72,7 +71,7 @@ def _report():
     order = [name for name in rollout.site().hosts if name in living]
     first = order[0] if order else host.name
     asked = {one.name for one in inventory if state.is_host_in_limit(one)}
-    seen = {name: _seen()[name] for name in rollout.site().hosts if name in _seen()}
+    seen = {name: kept(_Seen)[name] for name in rollout.site().hosts if name in kept(_Seen)}
     view = checks.View(rollout.site(), seen, rollout.dead() | (asked - set(seen)))
     results = checks.judge(view)
     if host.name == first:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import click
+from pyinfra import logger
+from pyinfra.api.output import format_text
 from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_state
 
 from deploys.lib.ground import topology
-from deploys.lib.run import plan
+from deploys.lib.run import plan, runs
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KILLING = 5
@@ -47,7 +49,7 @@ def tell() -> None:
     if not _caught:
         return
     state = ctx_state.get() if ctx_state.isset() else None
-    run = state.__dict__.get("_monitoring_run") if state else None
+    run = runs.current(state) if state else None
     if run and run.changing:
         says = (
             f"{', '.join(sorted(run.changing))} changed so far, maybe in part: {topology.LAST_RUN} there says what, "
@@ -69,7 +71,7 @@ def before_disconnecting(disconnect: Callable) -> Callable:
         if _caught and current.pool:
             # Otherwise they would take their next step while the hosts are told that there is none.
             current.pool.kill(timeout=KILLING)
-        if run := current.__dict__.get("_monitoring_run"):
+        if run := runs.current(current):
             run.leave(bool(_caught))
         disconnect(state)
 
@@ -116,3 +118,21 @@ def exit_with(leave: Callable[[], None]) -> Callable[[], None]:
         leave()
 
     return exit_
+
+
+def print_with(pyinfras_table: Callable) -> Callable:
+    """pyinfra's table of operations, which knows names of operations and counts of hosts only: the plan instead."""
+
+    def print_plan(state) -> None:
+        run = runs.current(state)
+        lines = plan.of_run(state, run.announcements if run else list)
+        if not lines:
+            pyinfras_table(state)
+        for line in plan.refusals(state):
+            logger.info(format_text(f"{plan.REFUSED}{line}", fg="red", bold=True))
+        for line in lines:
+            colour = {"fg": "yellow"} if "outage" in line else {}
+            colour = {"fg": "red"} if plan.REFUSED in line else colour
+            logger.info(format_text(line, bold=not line.startswith(" "), **colour))
+
+    return print_plan

@@ -5,28 +5,37 @@ pyinfra itself remembers no fact, and runs the facts of an operation again when 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from pyinfra import host, state
-from pyinfra.context import ctx_host, ctx_state
 
 from deploys.lib.common.look_script import default_script
+from deploys.lib.run.memory import kept
 from facts.look import Look
 from facts.probe import piped
 from facts.reports.look import State
 
 
-def _memory() -> dict[bool, State]:
-    """What this run saw of the current host, kept on pyinfra's own host object so that it ends with the run."""
-    return ctx_host.get().__dict__.setdefault("_monitoring_look", {})
+@dataclass
+class Looks:
+    """What this run saw of its hosts."""
+
+    last: dict[str, State] = field(default_factory=dict)
+    """Host -> the last look at it, forgotten or not: what the others have to know of it."""
+    parts: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Host -> the roles that have something there, as the last look found it: not what a plan foresees."""
+    valid: dict[str, dict[bool, State]] = field(default_factory=dict)
+    """Host -> stage of the run -> a look since which nothing was changed there."""
 
 
 def looks() -> dict[str, State]:
-    """Host -> the last look at it in this run, forgotten or not: what the others have to know of it."""
-    return ctx_state.get().__dict__.setdefault("_monitoring_looks", {})
+    """`Looks.last` of this run."""
+    return kept(Looks).last
 
 
 def parts() -> dict[str, frozenset[str]]:
-    """Host -> the roles that have something there, as the last look found it: not what a plan foresees."""
-    return ctx_state.get().__dict__.setdefault("_monitoring_parts", {})
+    """`Looks.parts` of this run."""
+    return kept(Looks).parts
 
 
 def look_at_host(extra: dict[str, str] | None = None) -> State | None:
@@ -35,7 +44,7 @@ def look_at_host(extra: dict[str, str] | None = None) -> State | None:
     `extra` (name -> script) has it look again, with more sections in the same command. What was seen before a
     confirmation prompt may be hours old when the run goes on: stages do not share a look.
     """
-    memory = _memory()
+    memory = kept(Looks).valid.setdefault(host.name, {})
     if extra or state.is_executing not in memory:
         script = default_script(sysctls=host.data.get("sysctl"), extra=extra)
         # Not failed by pyinfra itself, which ends in a traceback where no other host is left.
@@ -49,4 +58,4 @@ def look_at_host(extra: dict[str, str] | None = None) -> State | None:
 
 def forget() -> None:
     """Something on the current host was changed: look again before the next comparison."""
-    _memory().clear()
+    kept(Looks).valid.pop(host.name, None)

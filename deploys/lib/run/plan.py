@@ -10,11 +10,10 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from pyinfra import logger
-from pyinfra.api.output import format_text
 from pyinfra.context import ctx_state
 
 from deploys.lib.run.look import parts
+from deploys.lib.run.memory import kept
 
 
 def as_one(role: str) -> str:
@@ -88,9 +87,14 @@ class Book:
         return [f"{role_of(step)}: {line}" for step, said in self.lines.items() for line in said.get(host, [])]
 
 
+class _Books(dict[bool, Book]):
+    def __init__(self) -> None:
+        super().__init__({False: Book(), True: Book()})
+
+
 def books(state) -> dict[bool, Book]:
-    """The plan (False) and the run's own words (True), kept on pyinfra's state so that they end with the run."""
-    return state.__dict__.setdefault("_monitoring_books", {False: Book(), True: Book()})
+    """The plan (False) and the run's own words (True)."""
+    return kept(_Books, state)
 
 
 def book() -> Book:
@@ -145,17 +149,16 @@ def _turns(turns: list[dict[str, list[str]]]) -> list[str]:
     return found
 
 
-def of_run(state) -> list[str]:
-    """The plan of the run that pyinfra is about to make, as lines; empty where it has no step of ours."""
+def of_run(state, announced: Callable[[], list[str]]) -> list[str]:
+    """The plan of the run that pyinfra is about to make, as lines, after what is `announced`; empty where it has no
+    step of ours."""
     plan = books(state)[False]
     if not plan.steps:
         return []
     plan.settle(parts())
     titles = [name for op in state.get_op_order() for name in sorted(state.op_meta[op].names)]
     living = [host.name for host in state.inventory if host in state.active_hosts]
-    run = state.__dict__.get("_monitoring_run")
-    said = run.announcements() if run else []
-    return said + table(plan, titles, living, [host.name for host in state.failed_hosts])
+    return announced() + table(plan, titles, living, [host.name for host in state.failed_hosts])
 
 
 REFUSED = "refused: "
@@ -177,20 +180,3 @@ def refusal(state) -> str:
     """Why the run must not begin, in one sentence; empty where it may."""
     found = "; ".join(refusals(state))
     return f"refused, so that nothing can be changed: {found}" if found else ""
-
-
-def print_with(pyinfras_table: Callable) -> Callable:
-    """A stand-in for pyinfra's table of operations, which knows names of operations and counts of hosts only."""
-
-    def print_plan(state) -> None:
-        lines = of_run(state)
-        if not lines:
-            pyinfras_table(state)
-        for line in refusals(state):
-            logger.info(format_text(f"{REFUSED}{line}", fg="red", bold=True))
-        for line in lines:
-            colour = {"fg": "yellow"} if "outage" in line else {}
-            colour = {"fg": "red"} if REFUSED in line else colour
-            logger.info(format_text(line, bold=not line.startswith(" "), **colour))
-
-    return print_plan

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 
@@ -41,6 +41,7 @@ from deploys.lib.ground import alive, topology
 from deploys.lib.ground.findings import printable
 from deploys.lib.run import plan, runs
 from deploys.lib.run.look import forget, look_at_host, looks, parts
+from deploys.lib.run.memory import kept
 from deploys.lib.site import live, relations
 from deploys.lib.site.members import Member, Site
 from deploys.lib.survey.load import load_site
@@ -62,14 +63,25 @@ STEADY = 10.0
 between two crashes, and the next member follows."""
 
 
+@dataclass
+class _Known:
+    """What the steps of a run know of its tiers."""
+
+    site: Site | None = None
+    new: dict[str, bool] = field(default_factory=dict)
+    """Role -> whether no member had anything of it as the run came to it."""
+    canaries: dict[str, str | None] = field(default_factory=dict)
+    """Role -> the host that goes first."""
+
+
 def site() -> Site:
     """The site as the inventory and its data describe it, read once a run."""
-    memory = ctx_state.get().__dict__
-    if "_monitoring_site" not in memory:
+    known = kept(_Known)
+    if known.site is None:
         # Who cannot be reached is known before the first operation, and must not stop the reloads of the living.
         seen = live.Live({failed.name for failed in state.failed_hosts}, looks(), parts())
-        memory["_monitoring_site"] = replace(load_site(inventory), live=seen)
-    return memory["_monitoring_site"]
+        known.site = replace(load_site(inventory), live=seen)
+    return known.site
 
 
 def member() -> Member:
@@ -280,9 +292,7 @@ def _ask_others(
 def begin() -> None:
     """This run changes hosts: the first look at each takes its lock, and what is done is recorded."""
     current = ctx_state.get()
-    if "_monitoring_run" not in current.__dict__:
-        current._monitoring_run = runs.Run(current, site(), partial(announcements, site()))
-        current.add_callback_handler(current._monitoring_run)
+    if runs.begin(current, site(), partial(announcements, site())):
         # pyinfra's own order lets a host that has fewer steps run ahead of the others; ours is that of the files.
         current.get_op_order = lambda: sorted(current.op_meta, key=lambda step: current.op_meta[step].op_order)
 
@@ -290,7 +300,7 @@ def begin() -> None:
 def first_look(extra: dict[str, str] | None = None) -> State | None:
     """The run's first look at this host, with `extra` sections. Where the run changes things, it takes the host's lock
     by the same command; once all hosts were looked at, the run ends where another one holds one of them."""
-    current = ctx_state.get().__dict__.get("_monitoring_run")
+    current = runs.current()
     extra = {**_asks_outside(), **(extra or {})}
     if not current or planning() or host.name in current.answers:
         return _heard(look_at_host(extra))
@@ -325,7 +335,7 @@ def _heard(found: State | None) -> State | None:
 
 
 def _first_change() -> Iterator:
-    current = ctx_state.get().__dict__.get("_monitoring_run")
+    current = runs.current()
     if current and not planning() and (script := current.changing_script(host.name)):
         yield run(script)
 
@@ -544,7 +554,7 @@ def _is_idle(role: Role, found: State) -> bool:
 
 def _is_new(role: Role) -> bool:
     """Had no member anything of the role as this step began?"""
-    memory = ctx_state.get().__dict__.setdefault("_monitoring_new", {})
+    memory = kept(_Known).new
     if role.name not in memory:
         members = [one.name for one in role.members(site())]
         memory[role.name] = plan.nobody_has(role.name, members, parts())
@@ -567,7 +577,7 @@ def _rest(role: Role, found: State) -> Iterator:
 
 def _canary(role: Role) -> str | None:
     """The first host of the run on which a daemon of this role is to be started, as far as they were looked at."""
-    memory = ctx_state.get().__dict__.setdefault("_monitoring_canaries", {})
+    memory = kept(_Known).canaries
     if role.name not in memory:
         failed = {one.name for one in state.failed_hosts}
         memory[role.name] = next(
@@ -647,7 +657,7 @@ def _activate(role: Role, component: Component, change: Change, alone: bool = Tr
             script += f"{alive.before(action, ordered)}systemctl {action} {' '.join(ordered)}\n"
     yield run(script)
     if started := {*starts, *restarts}:
-        current = ctx_state.get().__dict__.get("_monitoring_run")
+        current = runs.current()
         if current and not planning():
             current.started.setdefault(me.name, set()).update(started)
         gate = role.gate(site(), me, me) if role.gate else ACTIVE

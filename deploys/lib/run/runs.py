@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +33,7 @@ from deploys.lib.engine.service import running_version
 from deploys.lib.ground import lock, topology
 from deploys.lib.ground.secrets import redact
 from deploys.lib.run import plan
+from deploys.lib.run.memory import kept
 from deploys.lib.site.members import Site
 from facts.probe import probe
 from facts.reports.look import State
@@ -359,3 +361,22 @@ class Run(BaseStateCallback):
             except OSError as error:
                 logger.warning(f"the record of this run cannot be written: {error}")
                 self.path = None
+
+
+@dataclass
+class _Current:
+    run: Run | None = None
+
+
+def current(state=None) -> Run | None:
+    """The run at work (that of `state`), where it changes hosts."""
+    return kept(_Current, state).run
+
+
+def begin(state, site: Site, announcements: Callable[[], list[str]]) -> bool:
+    """Record the run of `state` from here on. False where that was begun before."""
+    if current(state):
+        return False
+    kept(_Current, state).run = run = Run(state, site, announcements)
+    state.add_callback_handler(run)
+    return True

@@ -1,0 +1,19 @@
+"""What a run remembers of itself: on pyinfra's own state, so that it ends with the run, and by one name there."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pyinfra.context import ctx_state
+
+T = TypeVar("T")
+
+_NAME = "_monitoring"
+
+
+def kept(kind: type[T], state: Any = None) -> T:
+    """The one `kind` of this run (of that of `state`), made by `kind()` where there is none yet."""
+    memory = (ctx_state.get() if state is None else state).__dict__.setdefault(_NAME, {})
+    if kind not in memory:
+        memory[kind] = kind()
+    return memory[kind]

@@ -1,0 +1,50 @@
+"""What of pyinfra is replaced is what it was when that was written."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from types import ModuleType
+
+import pytest
+from pyinfra.api.exceptions import PyinfraError
+
+from deploys.lib.run import pyinfra_patches
+
+
+@pytest.fixture
+def module(monkeypatch):
+    made = ModuleType("a_module_of_pyinfra")
+    made.function = lambda first, second=None: "theirs"
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    return made
+
+
+def test_it_is_replaced_by_what_is_made_of_it(module):
+    pyinfra_patches.replace(
+        f"{module.__name__}:function", "first second", lambda original: lambda first: f"ours for {original(first)}"
+    )
+    assert module.function(1) == "ours for theirs"
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "says"),
+    [
+        ("a_module_of_pyinfra:function", "first", r"function takes \(first second\), and not \(first\): use the"),
+        ("a_module_of_pyinfra:gone", "first", "has no a_module_of_pyinfra:gone: use the version that setup.cfg names"),
+    ],
+)
+def test_another_than_was_known_is_refused(module, path, arguments, says):
+    before = module.function
+    with pytest.raises(PyinfraError, match=says):
+        pyinfra_patches.replace(path, arguments, lambda original: original)
+    assert module.function is before
+
+
+@pytest.mark.parametrize("path", pyinfra_patches.REPLACED)
+def test_this_pyinfra_has_them(path, monkeypatch):
+    arguments, make = pyinfra_patches.REPLACED[path]
+    module, name = path.split(":")
+    original = inspect.unwrap(getattr(__import__(module, fromlist=[name]), name))
+    monkeypatch.setattr(path.replace(":", "."), original)  # put back as it is now
+    pyinfra_patches.replace(path, arguments, make)
