@@ -6,7 +6,7 @@ PYINFRA := $(VENV)/bin/pyinfra
 PYTEST := $(VENV)/bin/python -m pytest
 LAB := tests/lab/lab
 RUFF := $(VENV)/bin/ruff
-SOURCES := deploys facts tests inventory.py config.py group_data
+SOURCES := deploys facts tests docs inventory.py config.py group_data
 
 # A copy of this checkout, and so a lab of its own: drills mostly wait, and those of two labs never meet.
 BESIDE := .beside

@@ -47,13 +47,6 @@ querier = [
     plan.host("query-2"),
 ]
 
-# From here others are probed: URLs, ports, hosts. A Prometheus asks an exporter of another host than the
-# target's where there is one.
-blackbox_exporter = [
-    plan.host("query-1"),
-    plan.host("ring-3"),
-]
-
 # A hashring that takes remote write, and keeps each sample on `receive_replication` of its members.
 receive = [
     plan.host("ring-1"),
@@ -111,4 +104,11 @@ upper = [
             },
         },
     ),
+]
+
+# From here others are probed: URLs, ports, hosts. A Prometheus asks an exporter of another host than the
+# target's where there is one.
+blackbox_exporter = [
+    plan.host("query-1"),
+    plan.host("ring-3"),
 ]

@@ -12,6 +12,7 @@ from pyinfra.api import operation
 from pyinfra.api.output import format_text
 
 from deploys import preflight
+from deploys.lib import daemons
 from deploys.lib.run import rollout
 from deploys.lib.run.look import look_at_host
 from deploys.lib.run.memory import kept
@@ -19,7 +20,7 @@ from deploys.lib.survey import capacity
 from facts.probe import probe
 
 
-class _Seen(dict[str, capacity.Seen]):
+class _Reckoned(dict[str, capacity.Seen]):
     """What this run has seen, by host."""
 
 
@@ -27,10 +28,10 @@ class _Seen(dict[str, capacity.Seen]):
 def _ask():
     """Look at a Prometheus host and ask its Prometheus. Nothing is changed, so nothing is yielded."""
     yield from ()
-    if state.is_executing and rollout.member() in rollout.site().members("prometheus"):
+    if state.is_executing and rollout.member() in rollout.site().running(daemons.PROMETHEUS):
         script = capacity.questions(rollout.site(), rollout.member())
         answer = probe(host, script)
-        kept(_Seen)[host.name] = capacity.Seen(look_at_host(), capacity.read(answer))
+        kept(_Reckoned)[host.name] = capacity.Seen(look_at_host(), capacity.read(answer))
 
 
 @operation()
@@ -39,8 +40,8 @@ def _report():
     yield from ()
     living = {one.name for one in inventory.get_active_hosts()}
     if state.is_executing and host.name == next(n for n in rollout.site().hosts if n in living):
-        results = capacity.findings(rollout.site(), kept(_Seen))
-        for line in capacity.table(rollout.site(), kept(_Seen), results):
+        results = capacity.findings(rollout.site(), kept(_Reckoned))
+        for line in capacity.table(rollout.site(), kept(_Reckoned), results):
             style = {"fg": "yellow"} if line.startswith("warn") else {}
             logger.info(format_text(line, **style))
 

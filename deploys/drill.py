@@ -41,8 +41,8 @@ from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.exceptions import FactProcessError
 
 from deploys import preflight
+from deploys.lib import daemons
 from deploys.lib.common import promql
-from deploys.lib.daemons import DAEMONS
 from deploys.lib.engine.ask import script
 from deploys.lib.ground.durations import go_seconds, seconds
 from deploys.lib.roles import prometheus as prometheus_role
@@ -56,7 +56,7 @@ from facts.probe import probe
 from facts.reports import alertmanager
 from facts.reports.look import sections
 
-UNIT = DAEMONS["prometheus"].unit
+UNIT = daemons.PROMETHEUS.unit
 SAFETY_NET = "monitoring-drill"
 SAFETY_MINUTES = 15
 """After this the host starts Prometheus by itself, if the run that stopped it is no more."""
@@ -101,7 +101,7 @@ def _go_on() -> None:
 
 
 @dataclass
-class _Memory:
+class _Drill:
     """What the turns of this run tell each other."""
 
     chosen: str | None = None
@@ -130,7 +130,7 @@ def _does_its_job(site: Site, member: Member, asked_by: Member) -> bool:
 @operation()
 def _turn():
     """The drill, on the first Prometheus host that is fit for it."""
-    memory = kept(_Memory)
+    memory = kept(_Drill)
     if memory.chosen:
         return
     if state.is_executing:
@@ -146,12 +146,12 @@ def _turn():
 @operation()
 def _verdict():
     """No Prometheus could be stopped: that is a failure, told by the first living host."""
-    if not state.is_executing or kept(_Memory).chosen:
+    if not state.is_executing or kept(_Drill).chosen:
         return
     living = {one.name for one in inventory.get_active_hosts()}
     first = next((name for name in rollout.site().hosts if name in living), host.name)
     if host.name == first:
-        why = "; ".join(kept(_Memory).unfit) or "no Prometheus host is in this run"
+        why = "; ".join(kept(_Drill).unfit) or "no Prometheus host is in this run"
         yield rollout.refuse(f"no drill: {why}. Nothing was touched.")
 
 
@@ -223,8 +223,8 @@ class Alert:
     def questions(self) -> dict[str, str]:
         """What every Alertmanager is asked, by its host."""
         return {
-            m.name: script(self.site, m, "alertmanager", (*alertmanager.CALLS, notifications.SENT))
-            for m in self.site.members("alertmanager")
+            m.name: script(self.site, m, daemons.ALERTMANAGER, (*alertmanager.CALLS, notifications.SENT))
+            for m in self.site.running(daemons.ALERTMANAGER)
         }
 
     def post(self, lives: float) -> dict[str, str]:
@@ -242,8 +242,8 @@ class Alert:
         }
         options = ("-H", "Content-Type: application/json", "-d", json.dumps([body]))
         return {
-            f"post {m.name}": script(*(self.site, m, "alertmanager"), [Call("post", "/api/v2/alerts")], options)
-            for m in self.site.members("alertmanager")
+            f"post {m.name}": script(*(self.site, m, daemons.ALERTMANAGER), [Call("post", "/api/v2/alerts")], options)
+            for m in self.site.running(daemons.ALERTMANAGER)
         }
 
     @property
@@ -300,7 +300,7 @@ def _waits(site: Site, boxes: dict[str, notifications.Mailbox]) -> tuple[float, 
 
     A group that still stands from a drill before waits for the next group_interval, not group_wait.
     """
-    members = site.members("alertmanager")
+    members = site.running(daemons.ALERTMANAGER)
     route = next((box.report.config.get("route") or {} for box in boxes.values()), {})
     group = max(seconds(route.get("group_wait", "30s")), seconds(route.get("group_interval", "5m")))
     settings = members[0].settings
@@ -311,7 +311,7 @@ def _waits(site: Site, boxes: dict[str, notifications.Mailbox]) -> tuple[float, 
 
 def _alert(state, host, site: Site, me: Member) -> bool:
     """Send the test alert, and see one on each Alertmanager and one notification in all."""
-    names = [member.name for member in site.members("alertmanager")]
+    names = [member.name for member in site.running(daemons.ALERTMANAGER)]
     if not names:
         host.log("no Alertmanager in the inventory: no test alert")
         return True
@@ -363,13 +363,13 @@ class Queries:
     patience = rollout.PATIENCE
 
     def __init__(self, site: Site, interval: float):
-        self.queriers = {m.name: m for m in site.members("querier")}
+        self.queriers = {m.name: m for m in site.running(daemons.QUERIER)}
         self.queries = promql.queries(site)
         self.script = checks.sectioned(
             {
                 "unit": f"systemctl is-active {UNIT} || true",
                 **{
-                    name: script(site, querier, "thanos-querier", self.queries)
+                    name: script(site, querier, daemons.QUERIER, self.queries)
                     for name, querier in self.queriers.items()
                 },
             }
@@ -494,7 +494,7 @@ def _start(state, host) -> bool:
 
 def deploy() -> None:
     """The drill, on the first Prometheus host that is fit for it."""
-    names = [member.name for member in rollout.site().members("prometheus")]
+    names = [member.name for member in rollout.site().running(daemons.PROMETHEUS)]
     if host.name in names:
         for name in host.loop(names):  # host.loop gives each turn an identity of its own
             if name == host.name:

@@ -15,8 +15,7 @@ from pyinfra.api import operation
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.api.output import format_text
 
-from deploys.lib.ground.findings import SettingsErrors, refusal
-from deploys.lib.ground.results import Result
+from deploys.lib.ground.findings import Finding, SettingsErrors, refusal
 from deploys.lib.run import rollout
 from deploys.lib.run.memory import kept
 from deploys.lib.survey import preflight
@@ -38,28 +37,28 @@ def settings() -> None:
 class _Memory:
     """What a stage of the run has seen, by host."""
 
-    seen: dict[str, survey.Survey] = field(default_factory=dict)
+    seen: dict[str, survey.Host] = field(default_factory=dict)
     looks: dict[str, State] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    results: list[Result] | None = None
+    results: list[Finding] | None = None
 
 
-class _Stages(dict[bool, _Memory]):
+class _Surveyed(dict[bool, _Memory]):
     """The plan's (False), and the run's own (True)."""
 
 
 def _memory() -> _Memory:
-    return kept(_Stages).setdefault(state.is_executing, _Memory())
+    return kept(_Surveyed).setdefault(state.is_executing, _Memory())
 
 
-def _results() -> list[Result]:
+def _results() -> list[Finding]:
     memory = _memory()
     site = rollout.site()
     seen = {name: memory.seen[name] for name in site.hosts if name in memory.seen}
     return preflight.judge(preflight.View(site, seen, memory.looks, rollout.dead()))
 
 
-def _failures() -> list[Result]:
+def _failures() -> list[Finding]:
     """What ends the run. Judged, and printed with all other findings, by the first in this stage who asks."""
     memory = _memory()
     if memory.results is None:
@@ -102,7 +101,7 @@ def _report():
         yield rollout.refuse(_refusal(failed))
 
 
-def _refusal(failed: list[Result]) -> str:
+def _refusal(failed: list[Finding]) -> str:
     checks = ", ".join(dict.fromkeys(one.check for one in failed))
     return f"preflight: nothing was changed; mend what the table above says of: {checks}"
 

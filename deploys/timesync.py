@@ -10,7 +10,7 @@ from pyinfra import host
 from pyinfra.api import FunctionCommand
 
 from deploys import preflight
-from deploys.lib.ground.results import Result
+from deploys.lib.ground.findings import Finding
 from deploys.lib.run import packages, rollout
 from deploys.lib.run.rollout import Gate, Progress
 from deploys.lib.survey.preflight import severe
@@ -42,7 +42,7 @@ def synchronised(found: State) -> Iterator:
     seen = timesync.of_look(found.units, found.extra["timesync"])
     if member.settings.timesync == "host" or seen.verdict != "unsynchronised":
         return  # right; or another's business
-    wrong = severe(member, Result(member.name, "clock", "", "", ""))
+    wrong = severe(member, Finding(member.name, "clock", "", "", ""))
     # Of the rarer services the look does not have the word.
     if wrong and seen.synchronised is None and host.get_fact(timesync.TimeSync).synchronised:
         return

@@ -28,7 +28,7 @@ from deploys.lib.survey import checks
 from facts.probe import probe
 
 
-class _Seen(dict[str, checks.Seen]):
+class _Verified(dict[str, checks.Seen]):
     """What this run has seen, by host."""
 
 
@@ -49,9 +49,9 @@ def _ask():
     patience = 2 * seconds(member.settings.scrape_interval) + 5
 
     def judge(lines: list[str]) -> Progress:
-        seen = kept(_Seen)[host.name] = checks.read(member, found, lines)
+        seen = kept(_Verified)[host.name] = checks.read(member, found, lines)
         # What others have said by now counts: whoever is known to be down is not waited for.
-        so_far = checks.View(rollout.site(), {**kept(_Seen), host.name: seen}, rollout.dead())
+        so_far = checks.View(rollout.site(), {**kept(_Verified), host.name: seen}, rollout.dead())
         wrong = verify_view.targets_not_up(so_far, host.name)
         waited = time.monotonic() - begun
         says = f"not up: {some(wrong)}" if wrong else "all up"
@@ -71,7 +71,7 @@ def _report():
     order = [name for name in rollout.site().hosts if name in living]
     first = order[0] if order else host.name
     asked = {one.name for one in inventory if state.is_host_in_limit(one)}
-    seen = {name: kept(_Seen)[name] for name in rollout.site().hosts if name in kept(_Seen)}
+    seen = {name: kept(_Verified)[name] for name in rollout.site().hosts if name in kept(_Verified)}
     view = checks.View(rollout.site(), seen, rollout.dead() | (asked - set(seen)))
     results = checks.judge(view)
     if host.name == first:

@@ -5,6 +5,7 @@ another one, its own turns do that, host by host, and what the running ones stil
 """
 
 from deploys import preflight, software
+from deploys.lib import daemons
 from deploys.lib.daemons.declare import EVERY_HOST
 from deploys.lib.engine import documents
 from deploys.lib.engine.component import Component, Directory, File
@@ -29,8 +30,8 @@ def component(site: Site, member: Member, found: State) -> Component:
     checks: tuple[str, ...] = ()
     if given := web.config_file(settings):
         files[given] = documents.file(settings.web_config, "web_config")
-        if {"prometheus", "upper"} & set(member.groups):  # elsewhere there is no promtool
-            promtool = f"{installed(member, found, 'prometheus')}/promtool"
+        if {daemons.PROMETHEUS.group, daemons.UPPER.group} & set(member.groups):  # elsewhere there is no promtool
+            promtool = f"{installed(member, found, daemons.PROMETHEUS.product)}/promtool"
             checks = (f"{promtool} check web-config {given}",)
     reads = {word.partition("=")[2] for one in found.processes.values() for word in one.argv}
     ours = found.manifests.get("web", set())

@@ -67,22 +67,20 @@ def default(value: Any) -> str:
 
 
 def settings(model: type, names: Iterable[str]) -> Iterator[str]:
-    fields = model.model_fields  # type: ignore[attr-defined]
-    yield from table(
-        ("setting", "default", "meaning"),
-        (
-            (f"`{name}`", "required" if fields[name].is_required() else default(fields[name].default), plain(fields[name].description))
-            for name in names
-        ),
-    )
+    rows = []
+    for name in names:
+        field = model.model_fields[name]  # type: ignore[attr-defined]
+        value = "required" if field.is_required() else default(field.default)
+        rows.append((f"`{name}`", value, plain(field.description)))
+    yield from table(("setting", "default", "meaning"), rows)
 
 
 def settings_page() -> Iterator[str]:
     yield from ("# Settings", "", MADE, "")
     yield (
         "A setting is a top-level name in `group_data/*.py`, data of a host in `inventory.py`, or `--data name=value`. "
-        "pyinfra merges them by name, never deep. Any other name is an error, but for those that begin with `x_`, which "
-        "are yours. What a change of them does to the running site: README, *What a change does*."
+        "pyinfra merges them by name, never deep. Any other name is an error, but for those that begin with `x_`: they "
+        "are yours. What a change does to the running site: [README](../README.md)."
     )
     by_section: dict[str, list[str]] = {}
     for name, section in sections(Settings).items():
@@ -118,7 +116,11 @@ def reference_page() -> Iterator[str]:
     yield from table(
         ("group", "its hosts are", "daemons"),
         (
-            (f"`{group}`", group.says, ", ".join(d.name for d in DAEMONS.values() if d.group == group) or "node_exporter")
+            (
+                f"`{group}`",
+                group.says,
+                ", ".join(d.name for d in DAEMONS.values() if d.group == group) or "node_exporter",
+            )
             for group in GROUPS.values()
         ),
     )
@@ -142,7 +144,11 @@ def reference_page() -> Iterator[str]:
     yield ""
     yield from table(
         ("role", "group", "its gate is open when"),
-        ((role.name, f"`{role.group}`", first_paragraph(role.gate)) for role in in_order() if role.gate and role.values),
+        (
+            (role.name, f"`{role.group}`", first_paragraph(role.gate))
+            for role in in_order()
+            if role.gate and role.values
+        ),
     )
     yield from ("", "## Places that all daemons share", "")
     yield from table(

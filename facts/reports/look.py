@@ -40,7 +40,7 @@ UNIT_PROPERTIES = (
 )
 DROP_IN_PLACES = (
     *("/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient"),
-    *("/run/systemd/generator.early", "/etc/systemd/system", "/etc/systemd/system.attached"),
+    *("/run/systemd/generator.early", topology.UNIT_DIR, "/etc/systemd/system.attached"),
     *("/run/systemd/system", "/run/systemd/system.attached", "/run/systemd/generator"),
     *("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"),
     "/run/systemd/generator.late",

@@ -336,6 +336,11 @@ def promu(text: str) -> dict[str, list[str]]:
     return found
 
 
+LIGHT = ("remove_all_sd", "enable_dns_sd")
+"""Build tags of the lab's own: Prometheus finds targets in files, by HTTP and DNS, and without the clients of two dozen
+clouds, which are most of what there is to compile. Releases that do not know these tags are built whole."""
+
+
 def build_tags(meta: dict[str, list[str]]) -> list[str]:
     """The build tags of a `.promu.yml`, less `builtinassets`: the module lacks the built UI."""
     tags = list(meta.get("build.tags.all", []))
@@ -410,7 +415,7 @@ def _build(archive: releases.Archive, part: Path, work: Path, job: Job) -> str:
     out.mkdir()
     flags = _stamps(archive, module, released)
     arguments = ["build", "-v", "-trimpath", "-buildvcs=false", "-o", f"{out}/"]
-    arguments += ["-tags", ",".join(build_tags(meta)), "-ldflags", " ".join(["-s -w", *flags])]
+    arguments += ["-tags", ",".join([*build_tags(meta), *LIGHT]), "-ldflags", " ".join(["-s -w", *flags])]
     arguments += meta.get("build.binaries.path", ["."])
     _compile([go, *arguments], source, env, f"{module}@{version}", job)
     for binary in archive.binaries:

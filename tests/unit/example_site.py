@@ -23,6 +23,7 @@ STORAGE = (
     ("min-1", "minio", "10.0.0.32"),
     ("side-1", "sidecar", "10.0.0.91"),
     *((f"front-{i}", "query_frontend", f"10.0.0.8{i}") for i in (1, 2)),
+    ("far-1", "blackbox_exporter", "10.0.0.95"),
     *((f"ring-{i}", ("receive", "rule")[: 4 - i], f"10.0.0.7{i}") for i in (1, 2, 3)),
 )
 """The hosts of long-term storage: name, groups, address."""

@@ -14,10 +14,10 @@ from deploys.lib.ground import topology
 from deploys.lib.ground.findings import SettingsErrors
 from deploys.lib.roles import querier as querier_role
 from deploys.lib.roles import sidecar
+from deploys.lib.roles.attached_checks import DELAY, MAX_BLOCK, MIN_BLOCK
 from deploys.lib.roles.prometheus import configuration
 from deploys.lib.site.settings import Settings
 from deploys.lib.survey import checks, preflight
-from deploys.lib.survey.attached import DELAY, MAX_BLOCK, MIN_BLOCK
 from deploys.lib.survey.load import site_from_dicts
 from facts.reports import prometheus, thanos
 from facts.reports.survey import Holder

@@ -156,4 +156,4 @@ def test_probes_need_an_exporter_and_exporters_the_same_modules():
     own = Settings(blackbox_modules={"own": {"prober": "icmp"}})
     asked.hosts["far-2"] = Member("far-2", own, ("blackbox_exporter",), "10.0.1.2")
     [finding] = role._check_alike(asked)
-    assert (finding.host, finding.key) == ("far-2", "blackbox_modules")
+    assert (finding.host, finding.check) == ("far-2", "blackbox_modules")

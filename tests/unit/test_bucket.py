@@ -240,7 +240,7 @@ def failures(**given) -> dict[str, str]:
     try:
         site(**given)
     except SettingsErrors as errors:
-        return {f.key: f.found for f in errors.findings if f.severity == "fail"}
+        return {f.check: f.found for f in errors.findings if f.severity == "fail"}
     return {}
 
 
@@ -298,9 +298,9 @@ def test_samples_out_of_order_need_a_compactor_that_merges(vertical, window, rel
     try:
         site = site_from_dicts(hosts)
     except SettingsErrors as error:
-        assert {(f.key, f.severity) for f in error.findings if f.key in keys} == found
+        assert {(f.check, f.severity) for f in error.findings if f.check in keys} == found
         return
-    assert {(f.key, f.severity) for f in site.findings if f.key in keys} == found
+    assert {(f.check, f.severity) for f in site.findings if f.check in keys} == found
     for member in site.running("thanos-compactor"):
         given = flags.argv("thanos-compactor", site, member, BLANK)
         assert ("--compact.enable-vertical-compaction" in given) is vertical
@@ -329,9 +329,9 @@ def test_a_directory_on_several_hosts_must_be_one():
 
 def test_one_key_for_all_and_nobody_who_reads_are_warnings():
     one = {"bucket_config": {"type": "S3", "config": {**S3["config"], **KEYS}}}
-    keys = {f.key for f in site(everywhere=one, a=(["compactor"], {})).findings}
+    keys = {f.check for f in site(everywhere=one, a=(["compactor"], {})).findings}
     assert {"bucket_keys", "group store"} <= keys
-    keys = {f.key for f in site(everywhere=STORED, a=(["compactor", "store"], {})).findings}
+    keys = {f.check for f in site(everywhere=STORED, a=(["compactor", "store"], {})).findings}
     assert not {"bucket_keys", "group store", "group compactor"} & keys
 
 

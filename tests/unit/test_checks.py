@@ -13,7 +13,7 @@ from deploys.lib.common.verify_view import Seen, View
 from deploys.lib.daemons import RECEIVE, of_groups
 from deploys.lib.engine.flags import argv
 from deploys.lib.ground import topology
-from deploys.lib.ground.results import Result
+from deploys.lib.ground.findings import Finding
 from deploys.lib.roles import upper as upper_role
 from deploys.lib.site.members import Site
 from deploys.lib.survey import checks, notifications
@@ -76,7 +76,7 @@ def make_look(member) -> State:
             "NeedDaemonReload": "no",
             "NRestarts": "0",
         }
-        directory = checks.installed(member, state, info.archive)
+        directory = checks.installed(member, state, info.product)
         state.processes[info.unit] = Process(100 + number, f"{directory}/{info.binary}", ())
     return state
 
@@ -207,14 +207,14 @@ def broken(view: View, host: str, component: str, **changes) -> View:
 def asked(view: View, host: str, **queries: Answer) -> View:
     seen = view.seen[host]
     changed = {name.replace("_", "-"): one for name, one in queries.items()}
-    return replace(view, seen={**view.seen, host: replace(seen, queries={**seen.queries, **changed})})
+    return replace(view, seen={**view.seen, host: replace(seen, answers={**seen.answers, **changed})})
 
 
-def failures(view: View) -> list[Result]:
+def failures(view: View) -> list[Finding]:
     return [result for result in checks.judge(view) if result.severity == "fail"]
 
 
-def only(view: View) -> Result:
+def only(view: View) -> Finding:
     results = failures(view)
     assert len(results) == 1, results
     return results[0]
@@ -431,7 +431,7 @@ def with_own_targets(**targets: list[prometheus.Target]) -> View:
     return asked(view, "query-1", up_raw=answer(up), up=answer([({"cluster": "main"}, up[0][1])]))
 
 
-def warned(view: View) -> list[Result]:
+def warned(view: View) -> list[Finding]:
     return [r for r in checks.judge(view) if r.check == "A5"]
 
 
@@ -734,10 +734,10 @@ JOURNAL = (
 )
 
 
-def notified(*sent: alertmanager.Sent) -> list[Result]:
+def notified(*sent: alertmanager.Sent) -> list[Finding]:
     """What verify says of an Alertmanager that sent this."""
     view = broken(make_view(), "am-1", "alertmanager", sent=list(sent))
-    seen = {**view.seen, "am-1": replace(view.seen["am-1"], failures=JOURNAL)}
+    seen = {**view.seen, "am-1": replace(view.seen["am-1"], journals={"failed notifications": JOURNAL})}
     return [r for r in checks.judge(View(view.site, seen, view.dead)) if r.check == "notifications"]
 
 
@@ -768,7 +768,7 @@ def test_the_journal_is_asked_with_the_other_questions():
     lines = [MARK + "failed notifications", *JOURNAL]
     assert "journalctl -u alertmanager" in checks.questions(SITE, SITE.hosts["am-1"])
     assert "journalctl" not in checks.questions(SITE, SITE.hosts["prom-1"])
-    assert checks.read(SITE.hosts["am-1"], None, lines).failures == JOURNAL
+    assert checks.read(SITE.hosts["am-1"], None, lines).journals == {"failed notifications": JOURNAL}
 
 
 def test_a17_gossip():
@@ -927,7 +927,7 @@ def test_questions_and_answers_of_a_host():
     seen = checks.read(member, None, lines)
     assert seen.daemons["node_exporter"] == Plain(True, "1.12.1")
     assert seen.daemons["thanos-querier"].ready
-    assert seen.queries["up"].status == 500
+    assert seen.answers["up"].status == 500
 
 
 def test_a_host_that_printed_nothing_has_no_daemon_ready():

@@ -173,7 +173,7 @@ def test_a_cluster_that_cannot_scrape_a_host(change, said):
     with pytest.raises(SettingsErrors) as caught:
         several("east", "west", **change)
     (finding,) = [f for f in caught.value.findings if f.severity == "fail"]
-    assert finding.key == "scraped_by" and finding.allowed.startswith(said)
+    assert finding.check == "scraped_by" and finding.wanted.startswith(said)
 
 
 def test_a_prometheus_dials_what_it_scrapes_and_alerts():

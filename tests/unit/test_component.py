@@ -13,7 +13,7 @@ from facts.reports.look import Path, Process, State
 CONFIG = "/etc/prometheus/prometheus.yml"
 RULE = "/etc/prometheus/rules/a.yml"
 UNIT = "/etc/systemd/system/prometheus.service"
-BINARY = "/opt/prometheus-3.15.0.linux-amd64/prometheus"
+BINARY = "/opt/prometheus-3.16.0.linux-amd64/prometheus"
 
 
 def wanted() -> c.Component:

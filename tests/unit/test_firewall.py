@@ -53,9 +53,9 @@ def of_am_1(site: Site) -> list:
 
 def test_members_known_by_names_only_are_refused_once_for_each_host_that_opens():
     (finding,) = of_am_1(by_names("prom-1", "prom-2", "query-1", management="x.example"))
-    assert (finding.host, finding.key, finding.severity) == ("am-1", "firewall", "fail")
+    assert (finding.host, finding.check, finding.severity) == ("am-1", "firewall", "fail")
     assert "(prom-1, prom-2)" in finding.found  # a querier dials no Alertmanager
-    assert "service_address = its IP" in finding.allowed and '"leave"' in finding.allowed
+    assert "service_address = its IP" in finding.wanted and '"leave"' in finding.wanted
 
 
 def test_one_whose_ssh_hostname_is_an_address_may_dial_from_another():
@@ -86,7 +86,7 @@ def test_an_inventory_with_names_is_refused():
     }
     with pytest.raises(SettingsErrors) as refused:
         site_from_dicts(hosts)
-    assert [f.host for f in refused.value.findings if f.key == "firewall"] == ["am-1"]
+    assert [f.host for f in refused.value.findings if f.check == "firewall"] == ["am-1"]
 
 
 def test_nothing_is_installed_where_it_is_left():

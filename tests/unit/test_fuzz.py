@@ -35,7 +35,6 @@ from deploys.lib.daemons import GROUPS
 from deploys.lib.engine.component import compare, directories_script, stage_script, swap_script
 from deploys.lib.engine.flags import FlagError
 from deploys.lib.ground.findings import Finding, SettingsErrors, describe
-from deploys.lib.ground.results import Result
 from deploys.lib.ground.secrets import SecretError, read_secret
 from deploys.lib.roles import rule as rule_role
 from deploys.lib.roles import upper as upper_role
@@ -413,7 +412,7 @@ def site_of(hosts):
         assert error.findings and str(error)
         texts = [str(error), repr(error), repr(error.findings)]
         site = None
-        assert all(f.key and f.found and f.allowed for f in error.findings), error.findings
+        assert all(f.check and f.found and f.wanted for f in error.findings), error.findings
     else:
         texts = [*describe(site.findings), repr(site.findings)]
     assert not any(secret in text for text in texts for secret in (MARK, WRITTEN, PRIVATE)), texts
@@ -582,7 +581,7 @@ def test_another_shape_at_any_place_is_a_finding_or_a_file(name):
             try:
                 site = site_from_dicts(hosts)
             except SettingsErrors as error:
-                assert all(f.key and f.allowed for f in error.findings), (path, shape)
+                assert all(f.check and f.wanted for f in error.findings), (path, shape)
                 continue
             one, _, upper, alerts, ruler = site.hosts.values()
             for make in (
@@ -659,7 +658,7 @@ def test_what_is_said_is_printed_and_not_run(tmp_path):
     finding = Finding("h\ud800", "key\n", "\x1b]0;", "text")
     assert describe([finding]) == [r"h\ud800: key\n: found \x1b]0;; allowed: text"]
     view = checks.View(SITE, {"prometheus-1": checks.Seen(BLANK)})
-    wrong = Result("prometheus-1", "A1", "reports release \nEND\n", "3.15.0", "none")
+    wrong = Finding("prometheus-1", "A1", "reports release \nEND\n", "3.15.0", "none")
     assert all(line.isprintable() for line in checks.table(view, [wrong]))
 
 

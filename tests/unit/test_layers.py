@@ -74,6 +74,9 @@ def test_packages_stand_on_those_below():
     assert {path.name for path in (ROOT / "deploys/lib").iterdir() if path.is_dir()} - {"__pycache__"} == set(LAYERS)
 
 
+_TABLES = ("deploys.lib.daemons", "deploys.lib.ground", "deploys.lib.site.settings", "deploys.lib.site.releases")
+"""Where names are given, and read in settings."""
+
 NAMELESS = [
     *(module for module in FILES if re.match(r"deploys\.lib\.(engine|run)\.", module)),
     *("deploys.lib.daemons.declare", "deploys.lib.ground.lock", "deploys.lib.site.live"),
@@ -85,3 +88,26 @@ def test_the_engine_names_no_daemon(module):
     text = FILES[module].read_text()
     names = {*DAEMONS, *GROUPS, *(daemon.unit for daemon in DAEMONS.values())}
     assert not [name for name in names if f'"{name}"' in text or f"'{name}'" in text]
+
+
+_OWN_NAMES = {"Role", "service.component", "Component", "Call", "Progress", "finding", "answers.get", "gates.loaded"}
+"""Calls whose texts are names of their own: of a role and its component, of a question, of a metric."""
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if m.startswith("deploys.") and not m.startswith(_TABLES)])
+def test_a_daemon_or_group_is_named_by_its_object(module):
+    """A text that names none would be found out by a run alone."""
+    tree = ast.parse(FILES[module].read_text())
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    found = []
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Constant) and node.value in {*DAEMONS, *GROUPS}):
+            continue
+        above = parents[node]
+        while isinstance(above, ast.Tuple | ast.Starred | ast.List | ast.Set | ast.Dict):
+            above = parents[above]
+        if isinstance(above, ast.Call) and ast.unparse(above.func) not in {*_OWN_NAMES, "key.startswith"}:
+            found.append(f"line {node.lineno}: {node.value!r} in {ast.unparse(above.func)}()")
+        elif isinstance(above, ast.Compare | ast.Subscript | ast.comprehension | ast.For):
+            found.append(f"line {node.lineno}: {node.value!r} in {ast.unparse(above)[:60]}")
+    assert not found

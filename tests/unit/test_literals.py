@@ -58,5 +58,5 @@ def test_what_is_no_secret_is_accepted(value):
 
 
 def test_a_proxy_with_a_password_is_told_what_can_be_done():
-    assert "whole URL" in found(P, {"scrape_configs": [PROXY]})[0].allowed
+    assert "whole URL" in found(P, {"scrape_configs": [PROXY]})[0].wanted
     assert found(P, {"scrape_configs": [{"proxy_url": REFERENCE}]}) == []

@@ -281,7 +281,7 @@ def test_sound_links_are_no_finding():
         ("/etc/monitoring", "/etc/prometheus", "which is /etc/prometheus"),
         (topology.PROMETHEUS_DATA, "/etc/prometheus/data", "which is inside /etc/prometheus"),
         ("/opt", "/srv/bob/opt", "/srv/bob belongs to bob"),
-        ("/opt/prometheus-3.15.0.linux-amd64", "/srv/bob/p", "/srv/bob belongs to bob"),
+        ("/opt/prometheus-3.16.0.linux-amd64", "/srv/bob/p", "/srv/bob belongs to bob"),
         ("/etc/prometheus", "/srv/daemon/etc", "/srv/daemon belongs to prometheus"),
         ("/etc/prometheus", "/srv/bob", "/srv/bob belongs to bob"),
         ("/opt", "/srv/wheel/opt", "others may write to /srv/wheel"),

@@ -190,7 +190,7 @@ def test_a_dead_host_is_named(run, stands):
 
 def test_a_release_that_will_be_refused_is_refused_with_the_plan(run):
     """A release that cannot read the data: the table says so before any change, and no plan hides it."""
-    exe = "/opt/prometheus-3.15.0.linux-amd64/prometheus"
+    exe = "/opt/prometheus-3.16.0.linux-amd64/prometheus"
     newer = replace(BLANK, processes={"prometheus": Process(7, exe, ("prometheus",))})
     newer.units = {"prometheus": {"ActiveState": "active"}}
     options = {

@@ -209,4 +209,4 @@ def test_a_reference_in_a_wrong_place_is_named(data, key):
         host["data"] |= data
     with pytest.raises(SettingsErrors) as caught:
         site_from_dicts(hosts)
-    assert key in {finding.key for finding in caught.value.findings}
+    assert key in {finding.check for finding in caught.value.findings}

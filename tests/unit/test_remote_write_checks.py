@@ -22,10 +22,10 @@ def judged(url=RING, site=None, **data):
 def test_remote_write_2_to_a_receiver_that_stores_nothing_of_it():
     found = judged()
     assert {f.host for f in found} == {"prom-1", "prom-2", "upper-1", "ring-1", "ring-2"}
-    assert {f.key for f in found if f.host.startswith("ring")} == {"rule_remote_write[0].protobuf_message"}
-    assert found[0].key == "prometheus_config.remote_write[0].protobuf_message"
+    assert {f.check for f in found if f.host.startswith("ring")} == {"rule_remote_write[0].protobuf_message"}
+    assert found[0].check == "prometheus_config.remote_write[0].protobuf_message"
     assert found[0].found == "io.prometheus.write.v2.Request to ring-2, which has thanos 0.42.5"
-    assert "thanos before 0.43.0 answers that all is well, and stores nothing" in found[0].allowed
+    assert "thanos before 0.43.0 answers that all is well, and stores nothing" in found[0].wanted
     assert {f.severity for f in found} == {"fail"}
 
 

@@ -338,7 +338,7 @@ def ring(size=3, each=None, **data):
     except SettingsErrors as error:
         findings = error.findings
     keys = ("receive_replication", "receive_retention")
-    return [(f.host, f.key, f.severity) for f in findings if f.key in keys]
+    return [(f.host, f.check, f.severity) for f in findings if f.check in keys]
 
 
 BUCKET = {"type": "S3", "config": {"bucket": "b", "endpoint": "10.0.0.9:8333"}}
@@ -385,7 +385,7 @@ def test_what_a_ruler_needs():
         site_from_dicts(hosts)
     hosts["a"]["data"] = {"ssh_hostname": "10.0.0.1", "rule_rules": RULES}
     hosts["b"] = {"groups": ["rule"], "data": {"ssh_hostname": "10.0.0.3"}}
-    found = [(f.host, f.key) for f in site_from_dicts(hosts).findings]
+    found = [(f.host, f.check) for f in site_from_dicts(hosts).findings]
     assert ("b", "rule_rules") in found
 
 

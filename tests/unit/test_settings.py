@@ -72,7 +72,7 @@ def refused(hosts, **kwargs):
 
 def failures(hosts):
     """The keys of what is refused."""
-    return {f.key for f in refused(hosts) if f.severity == "fail"}
+    return {f.check for f in refused(hosts) if f.severity == "fail"}
 
 
 def only(hosts, **kwargs):
@@ -195,14 +195,14 @@ def test_a_wrong_value_names_key_and_what_is_allowed(key, value, allowed):
     hosts = small()
     hosts["db"] = host("node_exporter", ssh_hostname="10.0.0.41", **{key: value})
     finding = only(hosts)
-    assert finding.key.split(".")[0] == key
-    assert allowed in finding.allowed
+    assert finding.check.split(".")[0] == key
+    assert allowed in finding.wanted
     assert finding.host == "db"
 
 
 def test_all_errors_come_at_once():
     findings = refused(small({"relase": "current"}, prom_1={"prometheus_port": 1}, prom_2={"replica": "a"}))
-    assert {f.key for f in findings} == {"relase", "prometheus_port", "replica"}
+    assert {f.check for f in findings} == {"relase", "prometheus_port", "replica"}
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_all_errors_come_at_once():
 )
 def test_an_unknown_setting_names_the_nearest(key, near):
     findings = refused(small({key: LEAK}))
-    assert {f.key for f in findings} == {key}
-    assert all(f.allowed.startswith(near) for f in findings)
+    assert {f.check for f in findings} == {key}
+    assert all(f.wanted.startswith(near) for f in findings)
     (line,) = describe(findings)
     assert "prom-1, prom-2, am-1 and 4 more" in line
 
@@ -228,11 +228,11 @@ def test_names_of_others_are_left_alone():
 
 def test_a_misspelt_ssh_setting_is_a_warning():
     (finding,) = site_from_dicts(small(prom_1={"ssh_usr": "ops"})).findings
-    assert (finding.severity, finding.allowed) == ("warn", "ssh_user")
+    assert (finding.severity, finding.wanted) == ("warn", "ssh_user")
 
 
 def test_what_is_no_plain_data_is_refused():
-    assert only(small(prom_1={"prometheus_config": {"a": print}})).key == "prometheus_config.a"
+    assert only(small(prom_1={"prometheus_config": {"a": print}})).check == "prometheus_config.a"
 
 
 def test_a_date_among_many_rules_is_located():
@@ -240,7 +240,7 @@ def test_a_date_among_many_rules_is_located():
     rules = {f"{n}.yml": {"groups": [{"name": "disks", "rules": [{"alert": "Full", "expr": "1"}]}]} for n in range(113)}
     rules["77.yml"]["groups"][0]["rules"][0]["annotations"] = {"since": date(2024, 1, 1)}
     found = only(small(prom_1={"prometheus_rules": rules}))
-    assert found.key == "prometheus_rules.77.yml.groups[0].rules[0].annotations.since"
+    assert found.check == "prometheus_rules.77.yml.groups[0].rules[0].annotations.since"
     assert found.found.startswith("a date (") and found.found.endswith(", in name disks, alert Full")
     rules["77.yml"]["groups"][0]["rules"][0]["annotations"] = {date(2024, 1, 1): "x"}
     found = only(small(prom_1={"prometheus_rules": rules}))
@@ -345,7 +345,7 @@ def test_a_secret_that_cannot_be_read(checkout, monkeypatch, reference, reason):
 def test_a_missing_secret_is_found_before_the_run(monkeypatch):
     monkeypatch.delenv("W", raising=False)
     findings = refused(small(), check_secrets=True)
-    assert {(f.host, f.key) for f in findings} == {
+    assert {(f.host, f.check) for f in findings} == {
         (f"am-{n}", key) for n in (1, 2, 3) for key in ("alertmanager_webhook_url", "deadman_url")
     }
     assert "secret:env:W: the environment has no W" in findings[0].found
@@ -368,10 +368,10 @@ def test_a_readable_secret_file_is_a_warning(checkout, monkeypatch):
     both = {"bucket_config": bucket}
     site = site_from_dicts(small(prom_1=both, prom_2=both), check_secrets=True)
     key = "bucket_config.config.secret_key"
-    assert ("warn", key) in {(f.severity, f.key) for f in site.findings}
+    assert ("warn", key) in {(f.severity, f.check) for f in site.findings}
     (checkout / "key").chmod(0o600)
     again = site_from_dicts(small(prom_1=both, prom_2=both), check_secrets=True)
-    assert key not in {f.key for f in again.findings}
+    assert key not in {f.check for f in again.findings}
     assert LEAK not in repr(site)
 
 
@@ -401,7 +401,7 @@ def test_a_readable_secret_file_is_a_warning(checkout, monkeypatch):
 def test_a_literal_secret_is_refused(data, key):
     findings = [f for f in refused(small(prom_1=data, prom_2=data)) if f.severity == "fail"]
     assert {f.host for f in findings} == {"prom-1", "prom-2"}
-    assert all(f.key.endswith(key) for f in findings)
+    assert all(f.check.endswith(key) for f in findings)
 
 
 @pytest.mark.parametrize(
@@ -419,8 +419,8 @@ def test_a_literal_secret_is_refused(data, key):
 def test_a_literal_secret_of_a_receiver_is_refused(receiver, key):
     config = {"alertmanager_config": {"receivers": [{"name": "team", **receiver}]}}
     findings = refused(alertmanagers(**config))
-    assert {f.key for f in findings} == {f"alertmanager_config.receivers[0].{key}"}
-    assert all("secret:env:NAME" in f.allowed for f in findings)
+    assert {f.check for f in findings} == {f"alertmanager_config.receivers[0].{key}"}
+    assert all("secret:env:NAME" in f.wanted for f in findings)
 
 
 def test_what_only_looks_like_a_secret_is_allowed():
@@ -443,7 +443,7 @@ def test_what_only_looks_like_a_secret_is_allowed():
 @pytest.mark.parametrize("key", ["alertmanager_webhook_url", "deadman_url"])
 def test_the_webhook_url_is_a_reference(key):
     findings = refused(alertmanagers(**{key: f"https://hooks/{LEAK}"}))
-    assert all(f.key == key and f.found.startswith("a literal") for f in findings)
+    assert all(f.check == key and f.found.startswith("a literal") for f in findings)
 
 
 def test_a_malformed_reference_is_refused():
@@ -477,7 +477,7 @@ def test_no_error_shows_what_could_be_a_secret(data):
 
 def test_pyinfras_own_secrets_are_a_warning():
     (finding,) = site_from_dicts(small(prom_1={"ssh_password": LEAK})).findings
-    assert finding.key == "ssh_password"
+    assert finding.check == "ssh_password"
     assert LEAK not in str(finding)
 
 
@@ -499,13 +499,13 @@ def test_an_unknown_group_names_the_nearest():
     for name in ("am-1", "am-2", "am-3"):
         hosts[name]["groups"] = ["alertmanger", "inventory"]
     findings = [f for f in refused(hosts) if f.severity == "fail"]
-    assert {f.key for f in findings} == {"group alertmanger", "groups"}
-    assert "(alertmanager is the nearest)" in findings[0].allowed
+    assert {f.check for f in findings} == {"group alertmanger", "groups"}
+    assert "(alertmanager is the nearest)" in findings[0].wanted
 
 
 def test_the_only_group_is_misspelt_too():
     hosts = {"a": host("promtheus", ssh_hostname="10.0.0.1", replica="a")}
-    assert "group promtheus" in {f.key for f in refused(hosts)}
+    assert "group promtheus" in {f.check for f in refused(hosts)}
 
 
 def test_groups_of_ones_own_begin_with_x():
@@ -543,24 +543,24 @@ def test_a_host_named_by_its_address():
 @pytest.mark.parametrize("name", ["prom.example.org", "127.0.0.1", "localhost"])
 def test_a_name_alone_is_no_service_address(name):
     finding = only(small(prom_1={"ssh_hostname": name}))
-    assert (finding.host, finding.key) == ("prom-1", "ssh_hostname")
-    assert finding.allowed.startswith("service_address: ")
+    assert (finding.host, finding.check) == ("prom-1", "ssh_hostname")
+    assert finding.wanted.startswith("service_address: ")
 
 
 def test_an_alertmanager_advertises_an_ip_address():
     finding = only(small(am_1={"service_address": "am.example.org"}))
-    assert (finding.host, finding.key) == ("am-1", "service_address")
+    assert (finding.host, finding.check) == ("am-1", "service_address")
 
 
 def test_no_address_twice():
     finding = only(small(am_2={"service_address": "10.0.0.21"}))
-    assert (finding.host, finding.key) == ("am-2", "service_address")
+    assert (finding.host, finding.check) == ("am-2", "service_address")
     assert finding.found == "10.0.0.21, which is am-1 too"
 
 
 def test_one_machine_under_two_names():
     finding = only(small(query_2={"ssh_hostname": "10.0.0.31", "service_address": "10.0.0.99"}))
-    assert (finding.key, finding.found) == ("ssh_hostname", "10.0.0.31, which is query-1 too")
+    assert (finding.check, finding.found) == ("ssh_hostname", "10.0.0.31, which is query-1 too")
     site_from_dicts(small(query_2={"ssh_hostname": "10.0.0.31", "ssh_port": 2222, "service_address": "10.0.0.99"}))
 
 
@@ -605,13 +605,13 @@ def test_a_listen_address_that_others_do_not_dial_is_a_warning():
 
 def test_replicas_differ():
     finding = only(small(prom_2={"replica": "a"}))
-    assert (finding.host, finding.key) == ("prom-2", "replica")
+    assert (finding.host, finding.check) == ("prom-2", "replica")
     assert finding.found == "'a', which is that of prom-1 in cluster 'main' too"
 
 
 def test_a_replica_of_another_cluster_may_have_the_same_name():
     site = site_from_dicts(small(prom_2={"replica": "a", "cluster": "other"}))
-    assert [f.key for f in site.findings] == ["cluster", "cluster"]
+    assert [f.check for f in site.findings] == ["cluster", "cluster"]
     assert [m.name for m in site.replicas(site.hosts["prom-1"])] == ["prom-1"]
 
 
@@ -619,12 +619,12 @@ def test_a_prometheus_needs_a_replica_name():
     hosts = small()
     del hosts["prom-2"]["data"]["replica"]
     finding = only(hosts)
-    assert (finding.host, finding.key, finding.found) == ("prom-2", "replica", "nothing")
+    assert (finding.host, finding.check, finding.found) == ("prom-2", "replica", "nothing")
 
 
 def test_deduplication_needs_the_replica_label():
     finding = only(small(query_1={"replica_labels": ["instance"]}))
-    assert (finding.host, finding.key) == ("query-1", "replica_labels")
+    assert (finding.host, finding.check) == ("query-1", "replica_labels")
 
 
 @pytest.mark.parametrize(
@@ -663,7 +663,7 @@ def test_deduplication_needs_the_replica_label():
 )
 def test_what_breaks_the_pair_is_refused(config, key):
     findings = [f for f in refused(prometheus(**config)) if f.severity == "fail"]
-    assert {f.key for f in findings} == {f"prometheus_config.{key}"}
+    assert {f.check for f in findings} == {f"prometheus_config.{key}"}
 
 
 def test_what_upstream_allows_is_allowed():
@@ -685,7 +685,7 @@ def test_what_upstream_allows_is_allowed():
 def test_a_job_of_targets_collides_too():
     targets = {"prometheus_targets": {"app": [{"targets": ["10.1.1.1:80"]}]}}
     data = {**targets, "prometheus_config": {"scrape_configs": [{"job_name": "app"}]}}
-    assert {f.key for f in refused(small(prom_1=data, prom_2=data))} == {"prometheus_config.scrape_configs[0]"}
+    assert {f.check for f in refused(small(prom_1=data, prom_2=data))} == {"prometheus_config.scrape_configs[0]"}
 
 
 @pytest.mark.parametrize(
@@ -714,7 +714,7 @@ def test_uploads_need_time_and_order():
     # As short as spec/003 has it: whether uploads are proven is the preflight's question.
     data["prometheus_retention_time"] = "2h"
     site = site_from_dicts(small(prom_1=data, prom_2=data))
-    assert "prometheus_retention_time" not in {f.key for f in site.findings}
+    assert "prometheus_retention_time" not in {f.check for f in site.findings}
     tsdb = {"storage": {"tsdb": {"out_of_order_time_window": "30m"}}}
     # Without uploads, both are the user's choice.
     data = {"prometheus_config": tsdb, "prometheus_retention_time": "2h"}
@@ -737,8 +737,8 @@ def test_uploads_need_time_and_order():
 )
 def test_a_flag_of_the_package_is_refused(setting, flag, instead):
     finding = only(small(prom_1={setting: {flag: "x"}}))
-    assert finding.key == f"{setting}.{flag}"
-    assert instead in finding.allowed
+    assert finding.check == f"{setting}.{flag}"
+    assert instead in finding.wanted
 
 
 def test_other_flags_are_allowed():
@@ -761,13 +761,13 @@ def test_other_flags_are_allowed():
 )
 def test_alertmanagers_are_alike(data):
     finding = only(small(am_2=data))
-    assert (finding.host, finding.key) == ("am-2", next(iter(data)))
+    assert (finding.host, finding.check) == ("am-2", next(iter(data)))
     assert finding.found == "another than on am-1"
 
 
 def test_alerts_go_somewhere():
     findings = refused(alertmanagers(alertmanager_webhook_url=None))
-    assert {f.key for f in findings} == {"alertmanager_webhook_url"}
+    assert {f.check for f in findings} == {"alertmanager_webhook_url"}
     site_from_dicts(
         alertmanagers(
             alertmanager_webhook_url=None,
@@ -778,8 +778,8 @@ def test_alerts_go_somewhere():
 
 def test_nobody_outside_who_notices_is_one_warning():
     (finding,) = site_from_dicts(alertmanagers(deadman_url=None)).findings
-    assert (finding.key, finding.severity, finding.found) == ("deadman_url", "warn", "nothing")
-    assert "nobody outside notices" in finding.allowed
+    assert (finding.check, finding.severity, finding.found) == ("deadman_url", "warn", "nothing")
+    assert "nobody outside notices" in finding.wanted
     own = {"route": {"routes": [{"matchers": ["alertname=Watchdog"], "receiver": "web.hook"}]}}
     named = {"receivers": [{"name": "watchdog"}]}
     for given in (own, named):
@@ -787,7 +787,7 @@ def test_nobody_outside_who_notices_is_one_warning():
         assert site_from_dicts(hosts).findings == ()
         # Two ways to say one thing, of which the other would be as if it were not there.
         finding = only(alertmanagers(alertmanager_config=given))
-        assert finding.key == "deadman_url" and "alertmanager_config" in finding.found
+        assert finding.check == "deadman_url" and "alertmanager_config" in finding.found
     assert site_from_dicts(alertmanagers(deadman_url=None) | unwatched()).findings == ()
 
 
@@ -810,7 +810,7 @@ def test_waiting_in_turn_stays_below_group_interval():
 
 def test_notifications_are_remembered_for_repeat_interval():
     findings = refused(alertmanagers(alertmanager_config={"route": {"repeat_interval": "7d"}}))
-    assert {f.key for f in findings} == {"alertmanager_flags.data.retention"}
+    assert {f.check for f in findings} == {"alertmanager_flags.data.retention"}
     site_from_dicts(
         alertmanagers(
             alertmanager_config={"route": {"repeat_interval": "7d"}},
@@ -836,13 +836,13 @@ def test_written(amount, text):
 
 def test_a_duration_that_the_daemon_does_not_read():
     findings = refused(alertmanagers(alertmanager_flags={"data.retention": "1y"}))
-    assert {(f.key, f.found) for f in findings} == {("alertmanager_flags.data.retention", "'1y'")}
-    assert "8760h for a year" in findings[0].allowed
+    assert {(f.check, f.found) for f in findings} == {("alertmanager_flags.data.retention", "'1y'")}
+    assert "8760h for a year" in findings[0].wanted
 
 
 def test_an_interval_that_is_none():
     config = {"route": {"repeat_interval": "often"}}
-    assert {f.key for f in refused(alertmanagers(alertmanager_config=config))} == {"alertmanager_config"}
+    assert {f.check for f in refused(alertmanagers(alertmanager_config=config))} == {"alertmanager_config"}
 
 
 # --- The site -------------------------------------------------------------------------------------
@@ -850,7 +850,7 @@ def test_an_interval_that_is_none():
 
 def test_tiers_of_none_and_of_one_are_warnings():
     site = site_from_dicts(small(query_1=None, query_2=None, am_2=None, am_3=None, prom_2=None))
-    assert [(f.severity, f.key, f.found) for f in site.findings] == [
+    assert [(f.severity, f.check, f.found) for f in site.findings] == [
         ("warn", "group alertmanager", "one host"),
         ("warn", "group querier", "no host"),
         ("warn", "cluster", "one Prometheus in cluster 'main'"),
@@ -865,16 +865,16 @@ def test_releases_that_do_not_go_together():
 
 
 def test_a_version_that_is_none():
-    assert {f.key for f in refused(small({"versions": {"thanos": "new"}}))} == {"release"}
+    assert {f.check for f in refused(small({"versions": {"thanos": "new"}}))} == {"release"}
 
 
 def test_hosts_on_another_release_are_a_warning():
     (finding,) = site_from_dicts(small(prom_2={"versions": {"prometheus": "3.14.0"}})).findings
-    assert finding.found == "3.14.0 on prom-2; 3.15.0 on prom-1"
+    assert finding.found == "3.14.0 on prom-2; 3.16.0 on prom-1"
 
 
 def test_one_profile_for_all():
-    assert only(small(am_3={"profile": "drill"})).key == "profile"
+    assert only(small(am_3={"profile": "drill"})).check == "profile"
 
 
 # --- pyinfra's inventory --------------------------------------------------------------------------
@@ -917,7 +917,7 @@ def test_file_and_line_are_named(checkout):
         given.host_data[name]["replica"] = "a b"
     with pytest.raises(SettingsErrors) as caught:
         load_site(given, check_secrets=False)
-    places = {(f.host, f.key): f.where for f in caught.value.findings}
+    places = {(f.host, f.check): f.where for f in caught.value.findings}
     assert places["prom-1", "prometheus_port"] == "group_data/prometheus.py:3"
     assert places["prom-2", "replica"] == "inventory.py:3"
 
@@ -956,7 +956,7 @@ def test_a_limit_that_matches(pattern):
 def test_a_limit_that_matches_nothing(pattern, near):
     (finding,) = check_limit({n: h["groups"] for n, h in small().items()}, ["am-1", pattern])
     assert repr(pattern) in finding.found
-    assert near in finding.allowed.rpartition(";")[2]
+    assert near in finding.wanted.rpartition(";")[2]
 
 
 # --- Files that a configuration names -------------------------------------------------------------
@@ -984,8 +984,8 @@ def test_a_file_that_alertmanager_would_miss_is_refused(key, file, near):
     brought = {"alertmanager_secret_files": {"slack_url": "secret:env:W"}}
     data = receivers(**{first: value}) | brought
     found = refused(alertmanagers(**data))
-    assert {f.key for f in found} == {f"alertmanager_config.receivers[0].slack_configs[0].{key}"}
-    assert found[0].found == file and near in found[0].allowed
+    assert {f.check for f in found} == {f"alertmanager_config.receivers[0].slack_configs[0].{key}"}
+    assert found[0].found == file and near in found[0].wanted
 
 
 @pytest.mark.parametrize("file", ["/etc/alertmanager/secrets/slack_url", "/run/vault/slack_url"])
@@ -1007,7 +1007,7 @@ def test_alertmanagers_have_the_same_files():
     assert site_from_dicts(hosts)
     hosts["am-2"]["data"]["alertmanager_secret_files"] = {}
     finding = only(hosts)
-    assert (finding.host, finding.key) == ("am-2", "alertmanager_secret_files")
+    assert (finding.host, finding.check) == ("am-2", "alertmanager_secret_files")
 
 
 def test_a_file_that_a_ruler_would_miss_is_refused():
@@ -1015,8 +1015,8 @@ def test_a_file_that_a_ruler_would_miss_is_refused():
     data = {"rule_remote_write": [{"url": "https://w.example.org", "basic_auth": auth}]}
     hosts = {**small(), "rule-1": host("rule", ssh_hostname="10.0.0.61", **data)}
     finding = only(hosts)
-    assert finding.key == "rule_remote_write[0].basic_auth.password_file"
-    assert "a name in rule_secret_files" in finding.allowed
+    assert finding.check == "rule_remote_write[0].basic_auth.password_file"
+    assert "a name in rule_secret_files" in finding.wanted
     hosts["rule-1"]["data"]["rule_secret_files"] = {"pass": "secret:env:W"}
     assert site_from_dicts(hosts)
 
@@ -1027,10 +1027,10 @@ def test_a_file_that_a_ruler_would_miss_is_refused():
 @pytest.mark.parametrize("retention", [{"time": "365d"}, {"time": "30m"}, {"percentage": 95}, {}])
 def test_a_retention_in_the_file_is_refused(retention):
     tsdb = {"storage": {"tsdb": {"retention": retention}}}
-    found = {f.key for f in refused(prometheus(**tsdb))}
+    found = {f.check for f in refused(prometheus(**tsdb))}
     assert found == {"prometheus_config.storage.tsdb.retention"}
     hosts = upper(prometheus_config=tsdb)
-    assert "prometheus_retention_time and prometheus_retention_size" in only(hosts).allowed
+    assert "prometheus_retention_time and prometheus_retention_size" in only(hosts).wanted
 
 
 @pytest.mark.parametrize(
@@ -1085,7 +1085,7 @@ def test_a_replica_is_no_upper_prometheus():
     found = only(upper(("prometheus", "upper"), replica="c"))
     assert found.found == "prometheus and upper"
     finding = only(small(prom_1={"prometheus_remote_write_receiver": True}))
-    assert finding.key == "prometheus_remote_write_receiver"
+    assert finding.check == "prometheus_remote_write_receiver"
 
 
 def test_what_an_upper_prometheus_federates_is_its_own_job():
@@ -1097,7 +1097,7 @@ def test_what_an_upper_prometheus_federates_is_its_own_job():
 def test_compaction_is_free_where_nothing_is_uploaded():
     flags = {"storage.tsdb.min-block-duration": "2h"}
     assert site_from_dicts(upper(prometheus_flags=flags))
-    assert "min-block-duration" in only(small(prom_1={"prometheus_flags": flags})).key
+    assert "min-block-duration" in only(small(prom_1={"prometheus_flags": flags})).check
 
 
 def writes(*rules, secret_files=None, **entry):
@@ -1126,7 +1126,7 @@ def test_relabelling_that_melts_the_replicas_into_one_is_refused(rule):
     found = [f for f in refused(writes(drop, rule)) if f.severity == "fail"]
     assert {f.host for f in found} == {"prom-1", "prom-2"}
     key = "prometheus_config.remote_write[0].write_relabel_configs[1]"
-    assert {f.key for f in found} == {key}
+    assert {f.check for f in found} == {key}
     assert "drops or overwrites the label" in found[0].found
 
 
@@ -1136,7 +1136,7 @@ def test_relabelling_that_melts_the_replicas_into_one_is_refused(rule):
 )
 def test_a_copy_that_is_lost_again_keeps_nothing_apart(lost):
     found = refused(writes(COPY, lost, DROP))
-    assert {f.key for f in found if f.severity == "fail"} == {
+    assert {f.check for f in found if f.severity == "fail"} == {
         "prometheus_config.remote_write[0].write_relabel_configs[2]"
     }
 
@@ -1199,7 +1199,7 @@ def test_a_store_of_no_entry():
     hosts = writes(name="far")
     hosts["prom-1"]["data"]["remote_write_deduplicates"] = {"fra": "mimir"}
     found = only(hosts)
-    assert (found.key, "far" in found.allowed) == ("remote_write_deduplicates", True)
+    assert (found.check, "far" in found.wanted) == ("remote_write_deduplicates", True)
 
 
 def test_a_constant_cluster_is_the_same_on_both_replicas():
@@ -1211,17 +1211,17 @@ def test_a_constant_cluster_is_the_same_on_both_replicas():
 def test_a_file_among_the_secrets_is_a_settings(name):
     auth = {"basic_auth": {"username": "me", "password_file": name}}
     (finding, *_) = refused(writes(secret_files={"passw": "secret:env:W"}, **auth))
-    assert finding.key == "prometheus_config.remote_write[0].basic_auth.password_file"
-    assert (finding.found, "passw is the nearest" in finding.allowed) == (name, True)
+    assert finding.check == "prometheus_config.remote_write[0].basic_auth.password_file"
+    assert (finding.found, "passw is the nearest" in finding.wanted) == (name, True)
     assert site_from_dicts(writes(secret_files={"pass": "secret:env:W"}, **auth)).findings == ()
     auth["basic_auth"]["password_file"] = "pass"  # /etc/prometheus/pass, which nobody brings
-    assert "/etc/prometheus/secrets/NAME" in refused(writes(**auth))[0].allowed
+    assert "/etc/prometheus/secrets/NAME" in refused(writes(**auth))[0].wanted
 
 
 def test_secret_files_are_references_and_have_plain_names():
     for files in ({"a": LEAK}, {"../a": "secret:env:W"}, {".a": "secret:env:W"}):
         found = refused(writes(secret_files=files))
-        assert {f.key for f in found} == {"prometheus_secret_files"}
+        assert {f.check for f in found} == {"prometheus_secret_files"}
 
 
 def test_a_password_in_the_clear_is_a_warning():
@@ -1231,7 +1231,7 @@ def test_a_password_in_the_clear_is_a_warning():
 
 
 def test_findings_read_well():
-    finding = Finding("am-1", "replica", "'a'", "another", "inventory.py:3")
+    finding = Finding("am-1", "replica", "'a'", "another", where="inventory.py:3")
     assert str(finding) == "inventory.py:3: am-1: replica: found 'a'; allowed: another"
 
 

@@ -148,12 +148,12 @@ def test_bad_settings_end_the_run_before_any_command(run):
 
 
 def test_a_release_that_cannot_read_the_data_is_refused(run):
-    exe = "/opt/prometheus-3.15.0.linux-amd64/prometheus"
+    exe = "/opt/prometheus-3.16.0.linux-amd64/prometheus"
     state = replace(BLANK, processes={"prometheus": Process(7, exe, ("prometheus",))})
     state.units = {"prometheus": {"ActiveState": "active"}}
     done = run(deploy="prometheus", data="release = 'migration'\n", states={"prom-2": state})
     assert done.rc == 1
-    assert "prometheus 2.47.2 cannot read the data of 3.15.0" in done.output
+    assert "prometheus 2.47.2 cannot read the data of 3.16.0" in done.output
     assert not any("curl" in command for command in done.commands["prom-2"])
 
 

@@ -28,6 +28,7 @@ def test_names_are_the_documents():
         "minio",
         "prometheus-upper",
         "node_exporter",
+        "blackbox_exporter",
     ]
     assert DAEMONS["thanos-querier"].service == "thanos-querier.service"
     assert DAEMONS["thanos-querier"].path == "/usr/local/bin/thanos"
@@ -66,6 +67,7 @@ def test_ports_are_the_documents():
         ("minio", "console"): 9001,
         ("prometheus-upper", "http"): 9090,
         ("node_exporter", "http"): 9100,
+        ("blackbox_exporter", "http"): 9115,
     }
 
 

@@ -144,7 +144,7 @@ def test_the_ring_does_not_start_beside_an_object_store_that_failed(run, monkeyp
 def test_what_a_role_needs_is_a_role_and_its_group_exists():
     with pytest.raises(TypeError, match="'objectstore', which is no role"):
         replace(roles.receive.RECEIVE, needs=("objectstore",))
-    with pytest.raises(ValueError, match="no group objectstore"):
+    with pytest.raises(TypeError, match="'objectstore' is no group"):
         replace(roles.receive.RECEIVE, group="objectstore")
     with pytest.raises(KeyError):
         example_site().members("objectstore")

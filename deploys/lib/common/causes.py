@@ -1,6 +1,6 @@
 """What explains what: where a daemon is down or its host is dead, all that misses it is told under that, and once.
 
-A check says of each thing that it found which daemon it is about (`Result.about`). What another daemon's failure
+A check says of each thing that it found which daemon it is about (`Finding.about`). What another daemon's failure
 explains is a consequence; what nothing explains stays a failure of its own.
 """
 
@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground.results import Daemon, Result, some
+from deploys.lib.ground.findings import Daemon, Finding
+from deploys.lib.ground.results import some
 from deploys.lib.site.members import Site
 
 
@@ -50,14 +51,14 @@ def _works(seen: Any, component: str) -> bool:
     return running and report is not None and report.ready
 
 
-def folded(results: Iterable[Result], broken: Mapping[Daemon, Daemon]) -> list[Result]:
+def folded(results: Iterable[Finding], broken: Mapping[Daemon, Daemon]) -> list[Finding]:
     """The results without those that another one explains: these are named under it."""
     results = list(results)
     causes: dict[Daemon, int] = {}
     for position, one in enumerate(results):
         if one.check == "A1" and one.about and broken.get(one.about) == one.about:
             causes.setdefault(one.about, position)
-    explained: dict[int, list[Result]] = {}
+    explained: dict[int, list[Finding]] = {}
     kept = []
     for position, one in enumerate(results):
         below = broken.get(one.about) if one.about else None
@@ -69,7 +70,7 @@ def folded(results: Iterable[Result], broken: Mapping[Daemon, Daemon]) -> list[R
     return [replace(results[position], consequences=_told(explained.get(position, []))) for position in kept]
 
 
-def _told(results: list[Result]) -> tuple[str, ...]:
+def _told(results: list[Finding]) -> tuple[str, ...]:
     """Each check once, with the hosts that it failed for."""
     hosts: dict[str, dict[str, None]] = {}
     for one in results:

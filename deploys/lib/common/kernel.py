@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
+from deploys.lib import daemons
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.ground import topology
 from deploys.lib.ground.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
@@ -33,7 +34,7 @@ def ports(member: Member) -> set[int]:
         for flag, value in getattr(member.settings, DAEMONS[name].extra).items():
             if flag.lower().endswith("port") and str(value).isdigit():
                 found |= {int(value), *(int(value) + one.twin for one in info.ports.values())}
-        if name == "thanos-sidecar-attached":
+        if name == daemons.ATTACHED.name:
             found |= {urlsplit(member.settings.attached_url).port or 0}
     return {port for port in found if 0 < port <= 65535}
 

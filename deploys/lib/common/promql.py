@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from pyinfra.api.exceptions import FactProcessError
 
+from deploys.lib import daemons
 from deploys.lib.common import starter
-from deploys.lib.daemons import DAEMONS
 from deploys.lib.ground.durations import seconds
 from deploys.lib.site import relations
 from deploys.lib.site.members import Site
@@ -34,7 +34,7 @@ SCRAPED = ",".join(f'{label}=""' for label in relations.REPLICA_LABELS.values())
 def fresh(selector: str, site: Site) -> str:
     """The samples of `selector` from the last two scrapes. A Prometheus that is restarted, or moved, leaves no mark
     that the series of before are at an end: queries find them for five minutes more."""
-    intervals = [seconds(m.settings.scrape_interval) for m in site.members("prometheus")]
+    intervals = [seconds(m.settings.scrape_interval) for m in site.running(daemons.PROMETHEUS)]
     # A sample has the time at which the scrape began, and is there when it is over.
     return f"timestamp({selector}) > time() - {2 * max(intervals, default=0) + 5:g}"
 
@@ -43,7 +43,7 @@ def slow_jobs(site: Site) -> set[str]:
     """The user's jobs that scrape less often than ours: whether their series are fresh is not asked."""
     return {
         str(job.get("job_name"))
-        for member in site.members("prometheus")
+        for member in site.running(daemons.PROMETHEUS)
         for job in member.settings.prometheus_config.get("scrape_configs") or []
         if seconds(job.get("scrape_interval") or "0s") > seconds(member.settings.scrape_interval)
     }
@@ -55,8 +55,8 @@ def prometheus_up(site: Site) -> str:
     By cluster: somebody else's Prometheus, to which a sidecar is attached, may scrape ours as well. By instance,
     each once: a target of the user's may have the job's name, or be one of ours under more labels.
     """
-    targets = [site.endpoint("prometheus", m).target for m in site.members("prometheus")]
-    ours = starter.selected({DAEMONS["prometheus"].job_name: targets})
+    targets = [site.endpoint(daemons.PROMETHEUS, m).target for m in site.running(daemons.PROMETHEUS)]
+    ours = starter.selected({daemons.PROMETHEUS.job_name: targets})
     each = f"count by ({CLUSTER_LABEL}, instance) ({fresh(f'up{{{ours}}}', site)})"
     return f"count by ({CLUSTER_LABEL}) ({each})"
 

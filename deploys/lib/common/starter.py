@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from deploys.lib.daemons import DAEMONS
+from deploys.lib import daemons
+from deploys.lib.daemons import DAEMONS, Ref, of
 from deploys.lib.daemons.declare import Daemon
 from deploys.lib.ground.durations import seconds
 from deploys.lib.site.members import Member, Site
@@ -27,13 +28,13 @@ def selected(targets: Mapping[str, Iterable[str]]) -> str:
     return f'{jobs}, instance=~"{any_of(instances)}"'
 
 
-def ours(site: Site, member: Member, *components: str) -> str:
-    """`selected` for what this Prometheus scrapes of `components`."""
+def ours(site: Site, member: Member, *watched: Ref) -> str:
+    """`selected` for what this Prometheus scrapes of `watched`."""
     return selected(
         {
-            DAEMONS[name].job_name: [site.endpoint(name, m).target for m in members]
-            for name in components
-            if (members := site.scraped(member, name))
+            of(daemon).job_name: [site.endpoint(daemon, m).target for m in members]
+            for daemon in watched
+            if (members := site.scraped(member, daemon))
         }
     )
 
@@ -135,11 +136,11 @@ _DISK_MARKS = (("warning", 0.15), ("critical", 0.05))
 
 
 def disks_filling(site: Site, member: Member, for_: str) -> list[Data]:
-    node = DAEMONS["node_exporter"].job_name
+    node = daemons.exporters.NODE_EXPORTER.job_name
     owners: dict[str, dict[str, None]] = {}
     for info in DAEMONS.values():
         if info.data_dir and (members := site.scraped(member, info.name)):
-            targets = [site.endpoint("node_exporter", one).target for one in members]
+            targets = [site.endpoint(daemons.exporters.NODE_EXPORTER, one).target for one in members]
             owners.setdefault(info.data_dir, {}).update(dict.fromkeys(targets))
     if not owners:
         return []

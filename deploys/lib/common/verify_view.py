@@ -8,29 +8,31 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+from deploys.lib import daemons
 from deploys.lib.common import causes, faults
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground.results import Daemon, Result, some
+from deploys.lib.daemons import DAEMONS, Ref, of
+from deploys.lib.ground.findings import Daemon, Finding
+from deploys.lib.ground.results import some
 from deploys.lib.site import derived, relations
 from deploys.lib.site.members import Member, Site
 from facts.http import Answer
 from facts.reports import look, prometheus
 from facts.reports import prometheus as reports_prometheus
 
-PROMETHEUS = ("prometheus", "prometheus-upper")
+PROMETHEUS = (daemons.PROMETHEUS.name, daemons.UPPER.name)
 """The components that are a Prometheus, of which a host runs at most one."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a host reported: the look (None where it failed), its daemons by component, and the
-    answers to the querier's queries by their name."""
+    """What a host reported: the look (None where it failed), and its daemons by name."""
 
     look: look.State | None = None
     daemons: Mapping[str, Any] = field(default_factory=dict)
-    queries: Mapping[str, Answer] = field(default_factory=dict)
-    failures: tuple[str, ...] = ()
-    """What Alertmanager's journal has of notifications that failed lately, the oldest first."""
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    """The answers to `Role.questions`, by their name."""
+    journals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What `Role.journals` printed, the oldest first."""
     crashes: Mapping[str, faults.Crashes] = field(default_factory=dict)
     """Units that systemd brought back."""
 
@@ -43,12 +45,12 @@ class View:
     seen: Mapping[str, Seen]
     dead: Collection[str] = ()
 
-    def reports(self, component: str) -> list[tuple[Member, Any]]:
-        """The asked hosts that run `component`, and what it said, in inventory order."""
+    def reports(self, daemon: Ref) -> list[tuple[Member, Any]]:
+        """The asked hosts that run `daemon`, and what it said, in inventory order."""
         return [
-            (member, self.seen[member.name].daemons[component])
-            for member in self.site.running(component)
-            if member.name in self.seen and component in self.seen[member.name].daemons
+            (member, self.seen[member.name].daemons[of(daemon).name])
+            for member in self.site.running(daemon)
+            if member.name in self.seen and of(daemon).name in self.seen[member.name].daemons
         ]
 
     def prometheus(self) -> list[tuple[Member, Any]]:
@@ -62,7 +64,7 @@ class View:
     def clusters(self) -> dict[str, list[tuple[Member, reports_prometheus.Report]]]:
         """The Prometheus that reported what they scrape, by cluster."""
         found: dict[str, list[tuple[Member, reports_prometheus.Report]]] = {}
-        for member, report in self.reports("prometheus"):
+        for member, report in self.reports(daemons.PROMETHEUS):
             if report.ready:
                 found.setdefault(member.settings.cluster, []).append((member, report))
         return found
@@ -88,8 +90,8 @@ class View:
 
     def querier_behind(self, frontend: Member) -> Daemon | None:
         """The querier that a query frontend asks, where it is one of the site."""
-        if "querier" in frontend.groups and not frontend.settings.frontend_downstream:
-            return frontend.name, "thanos-querier"
+        if daemons.QUERIER.group in frontend.groups and not frontend.settings.frontend_downstream:
+            return frontend.name, daemons.QUERIER.name
         url = derived.frontend_downstream(self.site, frontend)
         return self.addresses.get(urlsplit(url).netloc)
 
@@ -105,7 +107,7 @@ def our_target(view: View, target: prometheus.Target) -> Daemon | None:
     if daemon is None:
         return view.addresses.get(urlsplit(target.scrape_url).netloc)
     name = DAEMONS[daemon[1]].job_name
-    ours = target.job == name or (target.job.startswith("federate-") and name == "prometheus")
+    ours = target.job == name or (target.job.startswith("federate-") and name == daemons.PROMETHEUS.name)
     return daemon if ours else None
 
 
@@ -129,13 +131,13 @@ def journal(unit: str) -> str:
     return f"systemctl status {unit}; journalctl -u {unit}"
 
 
-def unanswered(member: Member, check: str, component: str, call: str, report: Any) -> Result:
-    return Result(
+def unanswered(member: Member, check: str, daemon: Ref, call: str, report: Any) -> Finding:
+    return Finding(
         member.name,
         check,
-        f"{component} did not answer for its {call}: {report.errors[call]}",
+        f"{of(daemon).name} did not answer for its {call}: {report.errors[call]}",
         "an answer",
-        journal(DAEMONS[component].unit),
+        journal(of(daemon).unit),
     )
 
 

@@ -50,6 +50,15 @@ PRODUCTS = {
 }
 """What is released, by name."""
 
+Ref = Daemon | str
+"""A daemon, or its name: code that means one names the object, and what goes through all has names."""
+
+
+def of(ref: Ref) -> Daemon:
+    """The daemon that is meant. Raises KeyError where there is no such name."""
+    return ref if isinstance(ref, Daemon) else DAEMONS[ref]
+
+
 UNITS = tuple(dict.fromkeys(daemon.unit for daemon in DAEMONS.values()))
 """Every unit of ours, without `.service`: daemons that never share a host may share one."""
 

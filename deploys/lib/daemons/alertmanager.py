@@ -7,15 +7,14 @@ from deploys.lib.daemons.declare import (
     HERE,
     LOG_LEVEL,
     ROUTE_PREFIX,
-    WEB,
-    WEB_CONFIG,
+    WEB_FILE,
     Daemon,
     Flag,
     Group,
-    Listen,
     Port,
     Product,
     read_as,
+    web_listen,
 )
 from deploys.lib.ground import topology
 from facts.reports import alertmanager
@@ -26,6 +25,7 @@ ALERTMANAGER_PRODUCT = Product(
     binaries=("alertmanager", "amtool"),
     oldest="0.26.0",
     unpacked=120,
+    web_keys={"tls_server_config.client_allowed_sans": "0.26.0", "rate_limit": "0.30.0"},
 )
 
 ALERTMANAGER = Daemon(
@@ -110,11 +110,7 @@ ALERTMANAGER = Daemon(
             free=True,
             why="by default a member that is gone for good counts as failed for six hours",
         ),
-        Flag(
-            "web.listen-address",
-            Listen(),
-            setting="alertmanager_port, alertmanager_listen_address",
-        ),
+        web_listen("alertmanager_port, alertmanager_listen_address"),
         Flag(
             "web.external-url",
             EXTERNAL_URL,
@@ -127,7 +123,7 @@ ALERTMANAGER = Daemon(
             free=True,
             why="counts the notifications of each receiver: the drill looks for exactly one",
         ),
-        Flag("web.config.file", WEB_CONFIG, setting=WEB),
+        WEB_FILE,
         Flag("web.route-prefix", ROUTE_PREFIX),
         LOG_LEVEL,
     ),
@@ -137,7 +133,8 @@ ALERTMANAGER = Daemon(
     },
     durations=read_as(
         go="""
-            alerts.gc-interval cluster.gossip-interval cluster.peer-timeout
+            alerts.gc-interval api.connect.stream-idle-timeout api.connect.stream-lifetime
+            api.connect.unary-timeout auto-gomemlimit.refresh-interval cluster.gossip-interval cluster.peer-timeout
             cluster.peers-resolve-timeout cluster.probe-interval cluster.probe-timeout
             cluster.pushpull-interval cluster.reconnect-interval cluster.reconnect-timeout
             cluster.settle-timeout cluster.tcp-timeout data.maintenance-interval data.retention

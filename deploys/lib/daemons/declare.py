@@ -33,6 +33,9 @@ class Product:
     """Megabytes of a release: its archive, and what is in it. Measured with the lab's of `current`, without a web
     interface: Prometheus 251, Thanos 132, Alertmanager 77, node_exporter 24, SeaweedFS 207; the rest is room for
     upstream's, which have one. Those of blackbox_exporter, MinIO and mc are estimates."""
+    web_keys: Mapping[str, str] = field(hash=False)
+    """Key of a web configuration -> first release that knows it, where not all do: others refuse the file. From the
+    exporter-toolkit in its go.mod. Empty where it takes no such file."""
     tag: str = "v{version}"
     file: str = "{component}-{version}.linux-{arch}.tar.gz"
     """Upstream's name of the archive."""
@@ -122,6 +125,14 @@ class Flag:
 
 
 WEB = "web_config, web_files"
+WEB_FILE = Flag("web.config.file", WEB_CONFIG, setting=WEB)
+
+
+def web_listen(settings: str) -> Flag:
+    """Where the HTTP port listens, which `settings` say."""
+    return Flag("web.listen-address", Listen(), setting=settings)
+
+
 LOG_LEVEL = Flag("log.level", "info", free=True)
 
 
@@ -164,6 +175,9 @@ class Group(str):
         group = super().__new__(cls, name)
         group.says = says
         return group
+
+    def __deepcopy__(self, memo: object) -> Group:
+        return self
 
 
 EVERY_HOST = Group("all", "every host")

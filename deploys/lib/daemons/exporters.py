@@ -5,15 +5,14 @@ from __future__ import annotations
 from deploys.lib.daemons.declare import (
     EVERY_HOST,
     LOG_LEVEL,
-    WEB,
-    WEB_CONFIG,
+    WEB_FILE,
     Daemon,
     Flag,
     Group,
-    Listen,
     Port,
     Product,
     read_as,
+    web_listen,
 )
 from facts.reports.plain import plain_calls, read_plain
 
@@ -23,6 +22,7 @@ NODE_EXPORTER_PRODUCT = Product(
     binaries=("node_exporter",),
     oldest="1.6.0",
     unpacked=40,
+    web_keys={"tls_server_config.client_allowed_sans": "1.6.0", "rate_limit": "1.11.0"},
 )
 
 BLACKBOX_EXPORTER_PRODUCT = Product(
@@ -31,6 +31,7 @@ BLACKBOX_EXPORTER_PRODUCT = Product(
     binaries=("blackbox_exporter",),
     oldest="0.24.0",
     unpacked=60,
+    web_keys={"tls_server_config.client_allowed_sans": "0.24.0", "rate_limit": "0.28.0"},
 )
 
 WATCHED = Group("node_exporter", "a host that is watched and has no other part")
@@ -70,8 +71,8 @@ NODE_EXPORTER = Daemon(
     },
     system_calls=("~@resources", "adjtimex"),
     flags=(
-        Flag("web.listen-address", Listen(), setting="node_exporter_port"),
-        Flag("web.config.file", WEB_CONFIG, setting=WEB),
+        web_listen("node_exporter_port"),
+        WEB_FILE,
         LOG_LEVEL,
     ),
     extra="node_exporter_flags",
@@ -120,8 +121,8 @@ BLACKBOX_EXPORTER = Daemon(
     },
     flags=(
         Flag("config.file", BLACKBOX_CONFIG),
-        Flag("web.listen-address", Listen(), setting="blackbox_exporter_port"),
-        Flag("web.config.file", WEB_CONFIG, setting=WEB),
+        web_listen("blackbox_exporter_port"),
+        WEB_FILE,
         LOG_LEVEL,
     ),
     extra="blackbox_exporter_flags",

@@ -9,17 +9,16 @@ from deploys.lib.daemons.declare import (
     HERE,
     LOG_LEVEL,
     ROUTE_PREFIX,
-    WEB,
-    WEB_CONFIG,
+    WEB_FILE,
     Daemon,
     Flag,
     Group,
-    Listen,
     Port,
     Product,
     Setting,
     Timing,
     read_as,
+    web_listen,
 )
 from deploys.lib.ground import topology
 from facts.reports import prometheus
@@ -30,6 +29,7 @@ PROMETHEUS_PRODUCT = Product(
     binaries=("prometheus", "promtool"),
     oldest="2.45.0",
     unpacked=500,
+    web_keys={"tls_server_config.client_allowed_sans": "2.45.0", "rate_limit": "3.8.0"},
 )
 
 DELAY_SINCE = "3.9.0"
@@ -60,17 +60,13 @@ _STORED = (
 """What every Prometheus is told of its files."""
 
 _SERVED = (
-    Flag(
-        "web.listen-address",
-        Listen(),
-        setting="prometheus_port, prometheus_listen_address",
-    ),
+    web_listen("prometheus_port, prometheus_listen_address"),
     Flag(
         "web.external-url",
         EXTERNAL_URL,
         setting="prometheus_external_url",
     ),
-    Flag("web.config.file", WEB_CONFIG, setting=WEB),
+    WEB_FILE,
     Flag("web.route-prefix", ROUTE_PREFIX),
     Flag("web.enable-lifecycle", Setting("prometheus_lifecycle"), setting="prometheus_lifecycle"),
     Flag("web.enable-admin-api", Setting("prometheus_admin_api"), setting="prometheus_admin_api"),

@@ -34,6 +34,7 @@ THANOS = Product(
     oldest="0.32.0",
     unpacked=250,
     days_since="0.39.0",  # 0.38 still had the kingpin without
+    web_keys={"tls_server_config.client_allowed_sans": "0.32.3", "rate_limit": "0.41.0"},
 )
 
 DELAY_SINCE = "0.41.0"
@@ -43,11 +44,34 @@ ENDPOINTS_SINCE = "0.38.0"
 ADMIN_OFF_STORE = "0.39.0"
 """First Thanos whose store gateway knows `--disable-admin-operations`; compactor and tools have it since 0.33."""
 ADMIN_OFF = "0.33.0"
-_ADMIN_WHY = "whoever reaches the port could mark blocks for deletion"
 # Thanos waits up to 2 minutes each for its HTTP and gRPC servers to drain, one after the other.
 _STOP = 250
 CAPNPROTO_PORT = 19391
 """Upstream's default, on loopback here."""
+
+_HTTP, _GRPC = "http-address", "grpc-address"
+_OBJSTORE = Flag("objstore.config-file", BUCKET, setting="bucket_config")
+_LABEL = Flag("label", HERE, setting="cluster, and the host's name")
+_WEB = Flag("http.config", WEB_CONFIG, setting=WEB)
+
+
+def _ports(http: str, grpc: str = "") -> dict[str, Port]:
+    """The ports that these settings hold."""
+    return {"http": Port(http, _HTTP)} | ({"grpc": Port(grpc, _GRPC)} if grpc else {})
+
+
+def _http(setting: str) -> Flag:
+    return Flag(_HTTP, Listen(), setting=setting)
+
+
+def _grpc(setting: str) -> Flag:
+    return Flag(_GRPC, Listen("grpc"), setting=setting)
+
+
+def _no_admin(since: str) -> Flag:
+    why = "whoever reaches the port could mark blocks for deletion"
+    return Flag("disable-admin-operations", True, since=since, free=True, why=why)
+
 
 _EVERYWHERE = "TLS between Thanos' gRPC ports has to be known to every client in the site"
 _STORES = "stores come from the inventory; others: set querier_endpoints"
@@ -94,10 +118,10 @@ def _sidecar(data: Flag, url: Flag) -> tuple[Flag, ...]:
             free=True,
             why="drills restart both, and do not wait half a minute for one to look at the other",
         ),
-        Flag("objstore.config-file", BUCKET, setting="bucket_config"),
-        Flag("grpc-address", Listen("grpc"), setting="sidecar_grpc_port"),
-        Flag("http-address", Listen("http"), setting="sidecar_http_port"),
-        Flag("http.config", WEB_CONFIG, setting=WEB),
+        _OBJSTORE,
+        _grpc("sidecar_grpc_port"),
+        _http("sidecar_http_port"),
+        _WEB,
     )
 
 
@@ -112,10 +136,7 @@ SIDECAR = Daemon(
     calls=thanos.SIDECAR_CALLS,
     parse=thanos.parse_sidecar,
     stands_on=PROMETHEUS,
-    ports={
-        "http": Port("sidecar_http_port", "http-address"),
-        "grpc": Port("sidecar_grpc_port", "grpc-address"),
-    },
+    ports=_ports("sidecar_http_port", "sidecar_grpc_port"),
     config_dir=topology.PROMETHEUS_DIR,
     data_dir=topology.PROMETHEUS_DATA,
     bucket=topology.BUCKET_CONFIG,
@@ -125,7 +146,7 @@ SIDECAR = Daemon(
     documentation="https://thanos.io/tip/components/sidecar.md/",
     # Only the order. It outlives restarts of Prometheus and waits for it by itself; and its own
     # restart must not start a Prometheus that somebody stopped, as Wants would.
-    after=("prometheus.service",),
+    after=(PROMETHEUS.service,),
     stop_seconds=_STOP,
     restart_paths=(topology.SIDECAR_CLIENT,),
     subcommand=("sidecar",),
@@ -153,10 +174,7 @@ ATTACHED = Daemon(
     estimated=True,
     calls=thanos.SIDECAR_CALLS,
     parse=thanos.parse_sidecar,
-    ports={
-        "http": Port("sidecar_http_port", "http-address"),
-        "grpc": Port("sidecar_grpc_port", "grpc-address"),
-    },
+    ports=_ports("sidecar_http_port", "sidecar_grpc_port"),
     config_dir=topology.ATTACHED_DIR,
     data_setting="attached_data_dir",
     bucket=f"{topology.ATTACHED_DIR}/bucket.yml",
@@ -195,10 +213,7 @@ QUERIER = Daemon(
     samples=1300,
     calls=thanos.QUERIER_CALLS,
     parse=thanos.parse_querier,
-    ports={
-        "http": Port("querier_port", "http-address"),
-        "grpc": Port("querier_grpc_port", "grpc-address"),
-    },
+    ports=_ports("querier_port", "querier_grpc_port"),
     config_dir=topology.THANOS_DIR,
     rights=(),
     unit="thanos-querier",
@@ -207,9 +222,9 @@ QUERIER = Daemon(
     stop_seconds=_STOP,
     subcommand=("query",),
     flags=(
-        Flag("http-address", Listen("http"), setting="querier_port"),
-        Flag("http.config", WEB_CONFIG, setting=WEB),
-        Flag("grpc-address", Listen("grpc"), setting="querier_grpc_port"),
+        _http("querier_port"),
+        _WEB,
+        _grpc("querier_grpc_port"),
         Flag(
             "endpoint.sd-config-file",
             topology.ENDPOINTS_FILE,
@@ -277,7 +292,7 @@ FRONTEND = Daemon(
     parse=thanos.parse,
     # It is never ready where its querier asks for a password (facts/reports/thanos.py).
     ready_path="/-/healthy",
-    ports={"http": Port("frontend_port", "http-address")},
+    ports=_ports("frontend_port"),
     config_dir=topology.FRONTEND_DIR,
     rights=(),
     unit="thanos-query-frontend",
@@ -287,8 +302,8 @@ FRONTEND = Daemon(
     restart_paths=(topology.FRONTEND_CLIENT, topology.FRONTEND_CACHE),
     subcommand=("query-frontend",),
     flags=(
-        Flag("http-address", Listen(), setting="frontend_port"),
-        Flag("http.config", WEB_CONFIG, setting=WEB),
+        _http("frontend_port"),
+        _WEB,
         Flag(
             "query-frontend.downstream-url",
             HERE,
@@ -346,10 +361,7 @@ STORE = Daemon(
     samples=1300,
     calls=thanos.STORE_CALLS,
     parse=thanos.parse,
-    ports={
-        "http": Port("store_http_port", "http-address"),
-        "grpc": Port("store_grpc_port", "grpc-address"),
-    },
+    ports=_ports("store_http_port", "store_grpc_port"),
     config_dir=topology.STORE_DIR,
     data_dir=topology.STORE_DATA,
     bucket=f"{topology.STORE_DIR}/bucket.yml",
@@ -362,10 +374,10 @@ STORE = Daemon(
     subcommand=("store",),
     flags=(
         Flag("data-dir", topology.STORE_DATA),
-        Flag("objstore.config-file", BUCKET, setting="bucket_config"),
-        Flag("grpc-address", Listen("grpc"), setting="store_grpc_port"),
-        Flag("http-address", Listen(), setting="store_http_port"),
-        Flag("http.config", WEB_CONFIG, setting=WEB),
+        _OBJSTORE,
+        _grpc("store_grpc_port"),
+        _http("store_http_port"),
+        _WEB,
         Flag("min-time", Setting("store_min_time"), setting="store_min_time"),
         Flag("max-time", Setting("store_max_time"), setting="store_max_time"),
         Flag(
@@ -385,7 +397,7 @@ STORE = Daemon(
             free=True,
             why="shorter than the compactor's --delete-delay: a block is not read while it goes",
         ),
-        Flag("disable-admin-operations", True, since=ADMIN_OFF_STORE, free=True, why=_ADMIN_WHY),
+        _no_admin(ADMIN_OFF_STORE),
         LOG_LEVEL,
     ),
     extra="store_flags",
@@ -409,7 +421,7 @@ COMPACTOR = Daemon(
     samples=600,
     calls=thanos.COMPACTOR_CALLS,
     parse=thanos.parse,
-    ports={"http": Port("compactor_port", "http-address")},
+    ports=_ports("compactor_port"),
     config_dir=topology.COMPACTOR_DIR,
     data_dir=topology.COMPACTOR_DATA,
     bucket=f"{topology.COMPACTOR_DIR}/bucket.yml",
@@ -422,9 +434,9 @@ COMPACTOR = Daemon(
     subcommand=("compact",),
     flags=(
         Flag("data-dir", topology.COMPACTOR_DATA),
-        Flag("objstore.config-file", BUCKET, setting="bucket_config"),
-        Flag("http-address", Listen(), setting="compactor_port"),
-        Flag("http.config", WEB_CONFIG, setting=WEB),
+        _OBJSTORE,
+        _http("compactor_port"),
+        _WEB,
         Flag("wait", True, why="without it one pass is made, and the unit would start it for ever"),
         Flag("wait-interval", Timing("compact_wait"), free=True),
         Flag(
@@ -455,7 +467,7 @@ COMPACTOR = Daemon(
         Flag("consistency-delay", Timing("consistency_delay"), free=True),
         Flag("delete-delay", Timing("delete_delay"), free=True),
         Flag("compact.cleanup-interval", Timing("compact_cleanup"), free=True),
-        Flag("disable-admin-operations", True, since=ADMIN_OFF, free=True, why=_ADMIN_WHY),
+        _no_admin(ADMIN_OFF),
         LOG_LEVEL,
     ),
     extra="compactor_flags",
@@ -485,10 +497,7 @@ RULE = Daemon(
     samples=1000,
     calls=thanos.RULE_CALLS,
     parse=thanos.parse,
-    ports={
-        "http": Port("rule_http_port", "http-address"),
-        "grpc": Port("rule_grpc_port", "grpc-address"),
-    },
+    ports=_ports("rule_http_port", "rule_grpc_port"),
     config_dir=topology.RULE_DIR,
     inner_dirs=(topology.RULE_RULES_DIR, topology.RULE_SECRETS_DIR),
     data_dir=topology.RULE_DATA,
@@ -514,7 +523,7 @@ RULE = Daemon(
             HERE,
             setting="the group alertmanager",
         ),
-        Flag("label", HERE, setting="cluster, and the host's name"),
+        _LABEL,
         Flag(
             "alert.label-drop",
             HERE,
@@ -538,9 +547,9 @@ RULE = Daemon(
             HERE,
             setting="rule_remote_write",
         ),
-        Flag("grpc-address", Listen("grpc"), setting="rule_grpc_port"),
-        Flag("http-address", Listen(), setting="rule_http_port"),
-        Flag("http.config", WEB_CONFIG, setting=WEB),
+        _grpc("rule_grpc_port"),
+        _http("rule_http_port"),
+        _WEB,
         LOG_LEVEL,
     ),
     extra="rule_flags",
@@ -582,8 +591,7 @@ RECEIVE = Daemon(
         ),
     ),
     ports={
-        "http": Port("receive_http_port", "http-address"),
-        "grpc": Port("receive_grpc_port", "grpc-address"),
+        **_ports("receive_http_port", "receive_grpc_port"),
         "remote_write": Port("receive_remote_write_port", "remote-write.address"),
     },
     internal=(CAPNPROTO_PORT,),
@@ -600,7 +608,7 @@ RECEIVE = Daemon(
     flags=(
         Flag("tsdb.path", topology.RECEIVE_DATA),
         Flag("tsdb.retention", Setting("receive_retention"), setting="receive_retention"),
-        Flag("label", HERE, setting="cluster, and the host's name"),
+        _LABEL,
         Flag(
             "receive.hashrings-file",
             topology.RECEIVE_HASHRINGS,
@@ -640,15 +648,15 @@ RECEIVE = Daemon(
             free=True,
             why="one sample of the future makes all of the present too old (thanos#6167)",
         ),
-        Flag("objstore.config-file", BUCKET, setting="bucket_config"),
+        _OBJSTORE,
         Flag(
             "remote-write.address",
             Listen("remote_write"),
             setting="receive_remote_write_port",
         ),
-        Flag("grpc-address", Listen("grpc"), setting="receive_grpc_port"),
-        Flag("http-address", Listen(), setting="receive_http_port"),
-        Flag("http.config", WEB_CONFIG, setting=WEB),
+        _grpc("receive_grpc_port"),
+        _http("receive_http_port"),
+        _WEB,
         LOG_LEVEL,
     ),
     extra="receive_flags",
@@ -677,7 +685,7 @@ BUCKET_WEB = Daemon(
     samples=600,
     calls=thanos.calls(),
     parse=thanos.parse,
-    ports={"http": Port("bucket_web_port", "http-address")},
+    ports=_ports("bucket_web_port"),
     config_dir=topology.BUCKET_WEB_DIR,
     bucket=f"{topology.BUCKET_WEB_DIR}/bucket.yml",
     rights=(LIST, READ),
@@ -687,10 +695,10 @@ BUCKET_WEB = Daemon(
     stop_seconds=_STOP,
     subcommand=("tools", "bucket", "web"),
     flags=(
-        Flag("objstore.config-file", BUCKET, setting="bucket_config"),
-        Flag("http-address", Listen(), setting="bucket_web_port"),
-        Flag("http.config", WEB_CONFIG, setting=WEB),
-        Flag("disable-admin-operations", True, since=ADMIN_OFF, free=True, why=_ADMIN_WHY),
+        _OBJSTORE,
+        _http("bucket_web_port"),
+        _WEB,
+        _no_admin(ADMIN_OFF),
         LOG_LEVEL,
     ),
     extra="bucket_web_flags",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons import Ref, of
 from deploys.lib.ground.topology import Endpoint
 from deploys.lib.site import web
 from deploys.lib.site.members import Member, Site
@@ -32,20 +32,20 @@ _CURL_AS_BEFORE = (
 def script(
     site: Site,
     member: Member,
-    component: str,
+    daemon: Ref,
     calls: Sequence[Call],
     extra: Sequence[str] = (),
     either: bool = False,
 ) -> str:
-    """The shell command that puts `calls` to `component` on `member`, from any host of the site.
+    """The shell command that puts `calls` to `daemon` on `member`, from any host of the site.
 
     :param extra: more curl options, as in `facts.http.script`.
     :param either: ask as the port still speaks and where it still is: its host's turn may not have come yet.
     """
-    endpoint = site.endpoint(component, member)
+    endpoint = site.endpoint(daemon, member)
     if not either:
         return _script(endpoint, member, calls, extra)
-    first, *more = site.ports(component, member)
+    first, *more = site.ports(daemon, member)
     found = _as_it_speaks(replace(endpoint, port=first), member, calls, extra)
     for port in more:
         other = _as_it_speaks(replace(endpoint, port=port), member, calls, extra)
@@ -77,14 +77,14 @@ def _or_else(script: str, pattern: str, other: str) -> str:
     return f"answers=$(\n{script}\n)\ncase $answers in\n*{pattern}*) {other};;\n*) printf '%s\\n' \"$answers\";;\nesac"
 
 
-def ways(site: Site, component: str, members: list[Member]) -> list[tuple[dict[str, Any], list[Endpoint]]]:
+def ways(site: Site, daemon: Ref, members: list[Member]) -> list[tuple[dict[str, Any], list[Endpoint]]]:
     """The endpoints of `members` by how they are asked, in upstream's keys. Prometheus knows one way for a scrape job
     or an entry of Alertmanagers, and would show a password of one target to all the others."""
     ways: list[tuple[dict[str, Any], list[Endpoint]]] = []
     for member in members:
-        endpoint = site.endpoint(component, member)
+        endpoint = site.endpoint(daemon, member)
         how = {"scheme": endpoint.scheme} if endpoint.scheme != "http" else {}
-        how |= web.http_config([member.settings] if DAEMONS[component].web else [])
+        how |= web.http_config([member.settings] if of(daemon).web else [])
         known = next((endpoints for other, endpoints in ways if other == how), None)
         if known is None:
             ways.append((how, [endpoint]))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons import DAEMONS, Ref, of
 from deploys.lib.daemons.declare import (
     GO_DURATION,
     Common,
@@ -173,13 +173,14 @@ def _items(daemon: Daemon, name: str, value: Value) -> list[str]:
     return [f"{flag}={value}"]
 
 
-def argv(component: str, site: Site, member: Member, found: State) -> list[str]:
-    """The command line of `component` on this host: the binary, its subcommand, one flag an item.
+def argv(ref: Ref, site: Site, member: Member, found: State) -> list[str]:
+    """The command line of a daemon on this host: the binary, its subcommand, one flag an item.
 
     Flags of the table that belong to the host's version, then the user's extra ones. Raises
     FlagError where an extra flag would replace one that the site stands on.
     """
-    refused = problems(component, member.settings)
+    daemon = of(ref)
+    refused = problems(daemon.name, member.settings)
     if refused:
         raise FlagError(
             "; ".join(
@@ -187,10 +188,9 @@ def argv(component: str, site: Site, member: Member, found: State) -> list[str]:
                 for problem in refused
             )
         )
-    daemon = DAEMONS[component]
     extra = getattr(member.settings, daemon.extra)
     replaced = {_plain(name) for name in extra}
-    version = member.settings.version(component)
+    version = member.settings.version(daemon)
     words = [daemon.path, *daemon.subcommand]
     for flag in daemon.flags:
         if flag.name not in replaced and applies(flag, version):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons import Ref, of
 from deploys.lib.daemons.prometheus import FLUSH_DEADLINE
 from deploys.lib.engine.ask import script
 from deploys.lib.engine.role import Gate, Progress
@@ -19,21 +19,21 @@ from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
 from facts.reports import thanos
 
 
-def living(site: Site, component: str) -> list[Member]:
-    """Those that run a component, but for hosts that are known to be away: to ask them takes its time."""
-    return [member for member in site.running(component) if member.name not in site.live.away]
+def living(site: Site, daemon: Ref) -> list[Member]:
+    """Those that run a daemon, but for hosts that are known to be away: to ask them takes its time."""
+    return [member for member in site.running(daemon) if member.name not in site.live.away]
 
 
 def thanos_gate(
     site: Site,
     member: Member,
     asked_by: Member,
-    component: str,
+    daemon: Ref,
     calls: Sequence[Call],
     judged: Callable[[thanos.Report], Progress],
 ) -> Gate:
     """Ready, and what `judged` makes of what it reports."""
-    questions = script(*(site, member, component), calls, either=member.name != asked_by.name)
+    questions = script(*(site, member, daemon), calls, either=member.name != asked_by.name)
 
     def judge(lines: list[str]) -> Progress:
         report = thanos.parse(lines)
@@ -49,13 +49,13 @@ def thanos_gate(
     return Gate(questions, judge)
 
 
-def loaded(site: Site, member: Member, component: str, prefix: str) -> Gate:
+def loaded(site: Site, member: Member, daemon: Ref, prefix: str) -> Gate:
     """The daemon's last successful reload is younger than the stamp that its unit wrote just before the signal."""
-    stamp = f"{topology.STAMPS}/{DAEMONS[component].unit}.loaded"
+    stamp = f"{topology.STAMPS}/{of(daemon).unit}.loaded"
     success = f"{prefix}_config_last_reload_successful"
     timestamp = f"{prefix}_config_last_reload_success_timestamp_seconds"
     questions = f'echo "$(date -r {stamp} +%s.%N)"\n' + script(
-        *(site, member, component),
+        *(site, member, daemon),
         [Call("metrics", "/metrics", only_metrics(success, timestamp))],
     )
 

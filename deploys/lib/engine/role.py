@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from deploys.lib.common import preflight_view
 from deploys.lib.common.verify_view import View
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.declare import Daemon, Group
@@ -13,8 +14,8 @@ from deploys.lib.engine import flags
 from deploys.lib.engine.component import Change, Component
 from deploys.lib.engine.documents import Data
 from deploys.lib.ground.findings import Finding
-from deploys.lib.ground.results import Result
 from deploys.lib.site.members import Member, Site
+from facts.http import Call
 from facts.reports.look import State
 
 PATIENCE = 90.0
@@ -123,8 +124,16 @@ class Role:
     """What settings of one host may not be."""
     site_findings: tuple[Callable[[Site], Iterable[Finding]], ...] = ()
     """The same of all hosts together."""
-    verdicts: tuple[Callable[[View], Iterable[Result]], ...] = ()
+    surveys: Callable[[Site, Member], Mapping[str, str]] = lambda site, member: {}
+    """Name -> script: what the preflight asks on a host beside what it asks on all; none where the script is empty."""
+    judges: tuple[Callable[[preflight_view.View], Iterable[Finding]], ...] = ()
+    """What the preflight says of it."""
+    verdicts: tuple[Callable[[View], Iterable[Finding]], ...] = ()
     """What `verify` says of it."""
+    questions: Mapping[Daemon, Callable[[Site], Sequence[Call]]] = field(default_factory=dict)
+    """What `verify` asks its daemons beside what their declarations have: of the whole site."""
+    journals: Mapping[str, str] = field(default_factory=dict)
+    """Name -> script: what `verify` reads on its hosts beside that."""
     means: Callable[[Member, State, Change], Iterable[str]] = lambda member, state, change: ()
     """More lines for the operator on what a change means."""
 
@@ -157,6 +166,11 @@ class Role:
 def in_order() -> list[Role]:
     """All roles, in the order of their daemons."""
     return sorted(ROLES.values(), key=lambda role: role.place)
+
+
+def on(member: Member) -> list[Role]:
+    """The roles whose daemons run on a host, in their order."""
+    return [role for role in in_order() if any(daemon.name in member.components for daemon in role.values)]
 
 
 def scrapes(site: Site, member: Member) -> list[Scrape]:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from deploys.lib.common import bucket
-from deploys.lib.daemons import DAEMONS, REPLACED
-from deploys.lib.daemons.declare import Daemon
+from deploys.lib.daemons import REPLACED, Ref, of
+from deploys.lib.daemons.declare import Daemon, Product
 from deploys.lib.engine import documents
 from deploys.lib.engine.component import Component, Directory, File, Service
 from deploys.lib.engine.units import unit
@@ -19,10 +19,10 @@ from deploys.lib.site.members import Member, Site
 from facts.reports.look import State
 
 
-def installed(member: Member, found: State, archive: str) -> str:
-    """The directory in which a host has the wanted release of `archive`."""
-    version = member.settings.version(archive)
-    return f"{topology.INSTALL_DIR}/{releases.archive(archive, version, found.arch).directory}"
+def installed(member: Member, found: State, product: Product) -> str:
+    """The directory in which a host has the wanted release of `product`."""
+    version = member.settings.version(product)
+    return f"{topology.INSTALL_DIR}/{releases.archive(product.name, version, found.arch).directory}"
 
 
 def running_version(info: Daemon, found: State) -> str | None:
@@ -37,22 +37,21 @@ def component(
     site: Site,
     member: Member,
     found: State,
-    *names: str,
+    *daemons: Ref,
     files: dict[str, File] | None = None,
     directories: dict[str, Directory] | None = None,
     checks: tuple[str, ...] = (),
 ) -> Component:
-    """The component `name` that runs the daemons `names`, started in this order, with their files. Their units
+    """The component `name` that runs `daemons`, started in this order, with their files. Their units
     are checked as well."""
     files, links, services, verified = dict(files or {}), {}, [], []
     trials: dict[str, Callable[[], str]] = {}
-    for component in names:
-        info = DAEMONS[component]
-        rendered = unit(component, site, member, found)
+    for info in map(of, daemons):
+        rendered = unit(info.name, site, member, found)
         if info.bucket in rendered.restart_paths:
-            wanted = bucket.config_of(member, component)
-            files[info.bucket] = documents.file(wanted, "bucket_config", group=component)
-            trials[info.bucket] = partial(bucket.trial, member, component)
+            wanted = bucket.config_of(member, info.name)
+            files[info.bucket] = documents.file(wanted, "bucket_config", group=info.name)
+            trials[info.bucket] = partial(bucket.trial, member, info.name)
         theirs = info.distribution
         service = Service(
             rendered.name,
@@ -63,10 +62,9 @@ def component(
         )
         files[service.path] = File(rendered.text, "644", group="root")
         services.append(service)
-        for archive in info.archives:
-            directory = installed(member, found, archive)
-            version = member.settings.version(archive)
-            for binary in releases.archive(archive, version, found.arch).binaries:
+        for product in (info.product, *info.tools):
+            directory = installed(member, found, product)
+            for binary in releases.archive(product.name, member.settings.version(product), found.arch).binaries:
                 links[f"{topology.BIN_DIR}/{binary}"] = f"{directory}/{binary}"
         # The link may not be there yet, or lead to the old release: verify looks at the binary that is meant. So
         # with a tool of the unit's own.
@@ -92,9 +90,8 @@ def data_directories(path: str) -> dict[str, Directory]:
     return {str(PurePosixPath(path).parent): own, path: own}
 
 
-def thanos_directories(component: str) -> dict[str, Directory]:
+def thanos_directories(info: Daemon) -> dict[str, Directory]:
     """Where a Thanos component of its own reads and writes, as `topology` has it."""
-    info = DAEMONS[component]
     found = {topology.THANOS_DIR: Directory("750")}
     if info.config_dir:
         found[info.config_dir] = Directory("750", managed=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from deploys.lib import ROOT
 
@@ -25,20 +25,31 @@ class Sourced(Protocol):
     def sources(self) -> Mapping[str, str]: ...
 
 
+Daemon = tuple[str, str]
+"""A host and the daemon on it; without a daemon, the host itself."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong (`fail`) or doubtful (`warn`) in the settings."""
+    """One thing that is wrong (`fail`), that a person should look at (`warn`), or may know (`note`): in the settings,
+    on a host before a run, or in the site that stands."""
 
     host: str
-    """Name of the host; empty where it concerns the site."""
-    key: str
-    """The setting, with the path inside it."""
+    """A host that was asked, or whose setting it is; empty where it concerns the site."""
+    check: str
+    """The check that found it; of a setting its name, with the path inside it."""
     found: str
     """What is there; never a secret."""
-    allowed: str
+    wanted: str
+    advice: str = ""
+    """What to do, where `wanted` does not say it."""
+    severity: str = "fail"
+    about: Daemon | None = None
+    """The daemon that it is about: where that one is down, this is no news (lib/common/causes.py)."""
+    consequences: tuple[str, ...] = ()
+    """What it explains: checks that failed for this reason alone, with their hosts."""
     where: str = ""
     """File, with line where it can be told, that holds the setting."""
-    severity: Literal["fail", "warn"] = "fail"
 
     def __str__(self) -> str:
         return describe([self])[0]
@@ -48,7 +59,7 @@ def describe(findings: Iterable[Finding]) -> list[str]:
     """The findings as lines. One that concerns several hosts for the same reason is one line."""
     hosts: dict[tuple, list[str]] = {}
     for f in findings:
-        named = hosts.setdefault((f.severity, f.where, f.key, f.found, f.allowed), [])
+        named = hosts.setdefault((f.severity, f.where, f.check, f.found, f.wanted), [])
         if f.host and f.host not in named:
             named.append(f.host)
     lines = []
@@ -160,7 +171,7 @@ def host_finding(host: Sourced, key: str, found: str, allowed: str, severity: An
     name = re.split(r"[.\[]", key)[0]
     source = host.sources.get(name, "")
     where = located(source, name, host.name) if source else ""
-    return Finding(host.name, key, found, allowed, where, severity)
+    return Finding(host.name, key, found, allowed, severity=severity, where=where)
 
 
 def as_list(value: Any) -> list:

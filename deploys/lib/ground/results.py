@@ -3,28 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-Daemon = tuple[str, str]
-"""A host and the component on it; without a component, the host itself."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A check that failed, or that a person should look at (`warn`), or may know (`note`)."""
-
-    host: str
-    """A host that was asked; a site-wide failure has the first one of its group."""
-    check: str
-    found: str
-    wanted: str
-    advice: str
-    severity: str = "fail"
-    """fail, warn or note."""
-    about: Daemon | None = None
-    """The daemon that it is about: where that one is down, this is no news (lib/common/causes.py)."""
-    consequences: tuple[str, ...] = ()
-    """What it explains: checks that failed for this reason alone, with their hosts."""
+from deploys.lib.ground.findings import Finding
 
 
 def some(names: Iterable[str], most: int = 4) -> str:
@@ -34,7 +14,7 @@ def some(names: Iterable[str], most: int = 4) -> str:
     return ", ".join(listed[:most]) + more
 
 
-def listed_results(results: Iterable[Result]) -> list[str]:
+def listed_results(results: Iterable[Finding]) -> list[str]:
     """What is wrong as lines of text, below an empty one; none where nothing is."""
     lines = []
     for hosts, one in merged(results):
@@ -45,9 +25,9 @@ def listed_results(results: Iterable[Result]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def merged(results: Iterable[Result]) -> list[tuple[list[str], Result]]:
+def merged(results: Iterable[Finding]) -> list[tuple[list[str], Finding]]:
     """The same thing said of several hosts is said once."""
-    found: dict[tuple[str, ...], tuple[list[str], Result]] = {}
+    found: dict[tuple[str, ...], tuple[list[str], Finding]] = {}
     for result in results:
         key: tuple[str, ...] = (result.severity, result.check, result.found, result.wanted, result.advice)
         key += result.consequences

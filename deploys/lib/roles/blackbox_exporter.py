@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import quote
 
+from deploys.lib import daemons
 from deploys.lib.common import starter, verify_view
 from deploys.lib.common.verify_view import View
 from deploys.lib.daemons import DAEMONS
@@ -30,7 +31,6 @@ from deploys.lib.engine.component import Component, Directory
 from deploys.lib.engine.documents import Data
 from deploys.lib.engine.role import Gate, Progress, Role, Scrape, alike
 from deploys.lib.ground.findings import Finding, host_finding, nearest
-from deploys.lib.ground.results import Result
 from deploys.lib.ground.topology import Endpoint
 from deploys.lib.site import web
 from deploys.lib.site.members import Member, Site
@@ -86,10 +86,10 @@ def component(site: Site, member: Member, found: State) -> Component:
     files = documents.secret_files(BLACKBOX_SECRETS, member.settings.blackbox_secret_files, "blackbox_secret_files")
     wanted = {"modules": dict(sorted(modules(site, member).items()))}
     files[BLACKBOX_CONFIG] = documents.file(wanted, "blackbox_modules")
-    binary = f"{service.installed(member, found, DAEMON.product.name)}/{DAEMON.binary}"
+    binary = f"{service.installed(member, found, DAEMON.product)}/{DAEMON.binary}"
     return service.component(
         DAEMON.name,
-        *(site, member, found, DAEMON.name),
+        *(site, member, found, DAEMON),
         files=files,
         directories={path: Directory("750", managed=True) for path in (BLACKBOX_DIR, BLACKBOX_SECRETS)},
         checks=(f"{binary} --config.file={BLACKBOX_CONFIG} --config.check",),
@@ -101,7 +101,7 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 def exporters(site: Site, prometheus: Member) -> list[Member]:
     """Whom a Prometheus asks: the exporters of its cluster, or of the site where its cluster has none."""
-    return site.scraped(prometheus, DAEMON.name) or site.running(DAEMON.name)
+    return site.scraped(prometheus, DAEMON) or site.running(DAEMON)
 
 
 def asked(site: Site, prometheus: Member) -> tuple[Data, list[Endpoint]]:
@@ -111,7 +111,7 @@ def asked(site: Site, prometheus: Member) -> tuple[Data, list[Endpoint]]:
     found = exporters(site, prometheus)
     place = [m.name for m in site.replicas(prometheus)].index(prometheus.name) % len(found)
     turned = [*found[place:], *found[:place]]
-    return ask.ways(site, DAEMON.name, turned)[0]
+    return ask.ways(site, DAEMON, turned)[0]
 
 
 def scrapes(site: Site, member: Member) -> Iterator[Scrape]:
@@ -191,7 +191,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     own = member.name == asked_by.name
     if own:
         # Another one may still have its modules and its scheme of before.
-        url = f"{site.endpoint(DAEMON.name, member).url}{DAEMON.healthy_path}"
+        url = f"{site.endpoint(DAEMON, member).url}{DAEMON.healthy_path}"
         module = _platform_module(DAEMON, member)
         path = f"/probe?module={module}&target={quote(url, safe='')}"
         calls.append(Call("probe", path, only_metrics("probe_success")))
@@ -205,11 +205,11 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
             return Progress(False, f"ready, and its probe of itself fails {probe.problem}".rstrip(), "probe")
         return Progress(True, "ready, and probes" if own else "ready", "ok")
 
-    return Gate(ask.script(*(site, member, DAEMON.name), calls, either=not own), judge)
+    return Gate(ask.script(*(site, member, DAEMON), calls, either=not own), judge)
 
 
 def reloaded(site: Site, member: Member) -> Gate:
-    return gates.loaded(site, member, DAEMON.name, DAEMON.name)
+    return gates.loaded(site, member, DAEMON, DAEMON.name)
 
 
 # --- What is said of it ---------------------------------------------------------------------------
@@ -269,8 +269,8 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
             "platform's own (web_files) needs no restart.",
             for_,
         )
-    if site.scraped(member, DAEMON.name):
-        ours = starter.ours(site, member, DAEMON.name)
+    if site.scraped(member, DAEMON):
+        ours = starter.ours(site, member, DAEMON)
         yield from starter.reload_failed(site, member, DAEMON)
         yield starter.alert(
             "BlackboxModuleUnknown",
@@ -285,13 +285,13 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
 
 def _check_probes(site: Site, member: Member) -> Iterator[Finding]:
     """A probe has a module, and something to probe."""
-    if DAEMON.name not in member.components and "prometheus" not in member.components:
+    if DAEMON.name not in member.components and daemons.PROMETHEUS.name not in member.components:
         return
     finding = partial(host_finding, member)
     for name in member.settings.blackbox_modules:
         if name == PLATFORM or name.startswith(f"{PLATFORM}_"):
             yield finding(f"blackbox_modules.{name}", "a module", f"names that do not begin with {PLATFORM}: ours do")
-    if "prometheus" not in member.components:
+    if daemons.PROMETHEUS.name not in member.components:
         return
     if PLATFORM in member.settings.probes:
         yield finding(f"probes.{PLATFORM}", "a job", "another name: it is that of the platform's own ports")
@@ -310,7 +310,7 @@ def _check_probes(site: Site, member: Member) -> Iterator[Finding]:
 
 def _check_alike(site: Site) -> Iterator[Finding]:
     """Replicas ask different exporters, and are to see the same."""
-    exporters = site.running(DAEMON.name)
+    exporters = site.running(DAEMON)
     for member in exporters[1:]:
         if member.settings.blackbox_modules != exporters[0].settings.blackbox_modules:
             found = f"other modules than on {exporters[0].name}"
@@ -324,16 +324,16 @@ def _check_alike(site: Site) -> Iterator[Finding]:
                     yield host_finding(member, key, found, allowed, "warn")
 
 
-def _verdicts(view: View) -> Iterator[Result]:
+def _verdicts(view: View) -> Iterator[Finding]:
     """A2: it goes by the modules on its disk, and is asked for no other."""
-    for member, report in view.reports(DAEMON.name):
+    for member, report in view.reports(DAEMON):
         if report.values.get(CONFIG_LOADED) == 0:
             found = f"{DAEMON.name} refused its configuration, and goes on with the one of before"
-            yield Result(member.name, "A2", found, "loaded", verify_view.journal(DAEMON.unit))
+            yield Finding(member.name, "A2", found, "loaded", verify_view.journal(DAEMON.unit))
         if unknown := report.values.get(MODULE_UNKNOWN):
             found = f"{DAEMON.name} was asked {unknown:.0f} times for modules that it does not have"
             advice = "a job of prometheus_config names one that is not in blackbox_modules"
-            yield Result(member.name, "A2", found, "none since its start", advice, "warn")
+            yield Finding(member.name, "A2", found, "none since its start", advice, "warn")
 
 
 BLACKBOX_EXPORTER = Role(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from deploys.lib import daemons
 from deploys.lib.common import bucket
 from deploys.lib.ground.durations import seconds, written
 from deploys.lib.ground.findings import Finding, host_finding
@@ -30,20 +31,20 @@ def check_member(site: Site, member: Member) -> Iterator[Finding]:
     """What a host with a part in long-term storage must have."""
     settings = member.settings
     finding = partial(host_finding, member)
-    for group in ("store", "compactor", "bucket_web"):
+    for group in (daemons.STORE.group, daemons.COMPACTOR.group, daemons.BUCKET_WEB.group):
         if group in member.groups and not settings.bucket_config:
             allowed = f"bucket_config: without a bucket there is nothing to do for the group {group}"
             yield finding("bucket_config", "nothing", allowed)
-    if "query_frontend" in member.groups and not derived.frontend_downstream(site, member):
+    if daemons.FRONTEND.group in member.groups and not derived.frontend_downstream(site, member):
         allowed = "a host in the group querier, or frontend_downstream"
         yield finding("frontend_downstream", "no querier", allowed)
-    if "compactor" in member.groups:
+    if daemons.COMPACTOR.group in member.groups:
         yield from _check_retention(finding, settings)
-        thanos = settings.version("thanos-compactor")
+        thanos = settings.version(daemons.COMPACTOR)
         if settings.compactor_vertical and not releases.at_least(thanos, VERTICAL_SINCE):
             allowed = f"False, or Thanos {VERTICAL_SINCE} or newer: older ones halt all the same, or end in a panic"
             yield finding("compactor_vertical", f"True, with Thanos {thanos}", allowed)
-    if "prometheus" in member.groups and settings.bucket_config:
+    if daemons.PROMETHEUS.group in member.groups and settings.bucket_config:
         yield from check_local(finding, settings, "prometheus_retention_time")
     ours = [name for name in OBJECT_STORES if name in member.components]
     if ours:
@@ -83,7 +84,7 @@ def _check_ours(site: Site, member: Member, component: str) -> Iterator[Finding]
         key = settings.bucket_keys.get(name, {})
         if set(key) != {"access_key", "secret_key"}:
             if name == bucket.ADMIN:
-                needed = component == "minio"  # its root user
+                needed = component == daemons.MINIO.name  # its root user
             else:
                 needed = any(m.settings.bucket_config for m in site.running(name))
             if key or needed:
@@ -116,13 +117,13 @@ def _check_agreement(users: list[tuple[str, Member]]) -> Iterator[Finding]:
             found = f"another bucket than on {first.name}"
             allowed = "the same on all hosts of the site: what one uploads the others read"
             # Pairs may have a bucket each, while nobody reads both.
-            severity = "warn" if set(member.groups) <= {"prometheus", "sidecar"} else "fail"
+            severity = "warn" if set(member.groups) <= {daemons.PROMETHEUS.group, daemons.ATTACHED.group} else "fail"
             yield host_finding(member, "bucket_config", found, allowed, severity)
 
 
 def _check_compactors(site: Site) -> Iterator[Finding]:
     seen: dict[tuple[str, ...], str] = {}
-    for member in site.running("thanos-compactor"):
+    for member in site.running(daemons.COMPACTOR):
         if not member.settings.bucket_config:
             continue
         place = bucket.identity(member.settings.bucket_config or {})
@@ -132,8 +133,8 @@ def _check_compactors(site: Site) -> Iterator[Finding]:
             yield Finding(member.name, "group compactor", found, allowed)
         seen.setdefault(place, member.name)
     for group, lacking in (
-        ("store", "nobody can read what local disks have dropped"),
-        ("compactor", "blocks stay small and many, and no retention is applied"),
+        (daemons.STORE.group, "nobody can read what local disks have dropped"),
+        (daemons.COMPACTOR.group, "blocks stay small and many, and no retention is applied"),
     ):
         if not site.members(group):
             allowed = f"one or more: blocks are uploaded, and {lacking}"
@@ -175,9 +176,9 @@ def _ago(duration: str | None) -> float | None:
 
 def _check_ranges(site: Site) -> Iterator[Finding]:
     """A time that no store gateway serves any more, and that no local disk has: a hole without a word."""
-    stores = site.running("thanos-store")
+    stores = site.running(daemons.STORE)
     ranges = [(m.settings.store_min_time, m.settings.store_max_time) for m in stores]
-    uploading = [m for m in site.running("thanos-sidecar") if derived.uploads(m)]
+    uploading = [m for m in site.running(daemons.SIDECAR) if derived.uploads(m)]
     if not stores or not uploading or any(young is None for _, young in ranges):
         return
     youngest = min((ago for _, young in ranges if (ago := _ago(young)) is not None), default=None)

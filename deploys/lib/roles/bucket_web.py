@@ -20,8 +20,8 @@ from facts.reports.look import State
 def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "bucket-web",
-        *(site, member, found, "thanos-bucket-web"),
-        directories=thanos_directories("thanos-bucket-web"),
+        *(site, member, found, daemons.BUCKET_WEB),
+        directories=thanos_directories(daemons.BUCKET_WEB),
     )
 
 
@@ -29,7 +29,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """Ready."""
     ready = Progress(True, "ready", "ok")
     calls = thanos.calls()
-    return gates.thanos_gate(site, member, asked_by, "thanos-bucket-web", calls, lambda _: ready)
+    return gates.thanos_gate(site, member, asked_by, daemons.BUCKET_WEB, calls, lambda _: ready)
 
 
 BUCKET_WEB = Role(

@@ -19,7 +19,7 @@ from deploys.lib.engine.component import Component
 from deploys.lib.engine.documents import Data
 from deploys.lib.engine.role import Gate, Progress, Role, nobody
 from deploys.lib.engine.service import thanos_directories
-from deploys.lib.ground.results import Result
+from deploys.lib.ground.findings import Finding
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
 from deploys.lib.site.members import Member, Site
@@ -30,8 +30,8 @@ from facts.reports.look import State
 def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "compactor",
-        *(site, member, found, "thanos-compactor"),
-        directories=thanos_directories("thanos-compactor"),
+        *(site, member, found, daemons.COMPACTOR),
+        directories=thanos_directories(daemons.COMPACTOR),
     )
 
 
@@ -43,7 +43,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
             return Progress(False, "halted: see its journal, and docs/storage.md", "halted")
         return Progress(True, "ready, not halted", "ok")
 
-    return gates.thanos_gate(site, member, asked_by, "thanos-compactor", thanos.COMPACTOR_CALLS, judged)
+    return gates.thanos_gate(site, member, asked_by, daemons.COMPACTOR, thanos.COMPACTOR_CALLS, judged)
 
 
 def no_downsampling(site: Site, member: Member, found: State) -> Value:
@@ -51,10 +51,10 @@ def no_downsampling(site: Site, member: Member, found: State) -> Value:
 
 
 def alerts(site: Site, member: Member) -> Iterator[Data]:
-    compactors, for_ = site.scraped(member, "thanos-compactor"), member.settings.timing.for_
+    compactors, for_ = site.scraped(member, daemons.COMPACTOR), member.settings.timing.for_
     if not compactors:
         return
-    job = starter.ours(site, member, "thanos-compactor")
+    job = starter.ours(site, member, daemons.COMPACTOR)
     yield starter.alert(
         "ThanosCompactHalted",
         f"thanos_compact_halted{{{job}}} == 1",
@@ -77,17 +77,17 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     )
 
 
-def _check_compactor(view: View) -> Iterator[Result]:
+def _check_compactor(view: View) -> Iterator[Finding]:
     """A23: the compactor has not halted."""
-    for member, report in view.reports("thanos-compactor"):
+    for member, report in view.reports(daemons.COMPACTOR):
         if report.ready and report.values.get(thanos.HALTED):
-            yield Result(
+            yield Finding(
                 member.name,
                 "A23",
                 "thanos-compactor has halted, and does nothing any more",
                 f"{thanos.HALTED} 0",
                 f"its journal names the blocks; docs/storage.md has the way out. "
-                f"{verify_view.journal('thanos-compactor')}",
+                f"{verify_view.journal(daemons.COMPACTOR.unit)}",
             )
 
 

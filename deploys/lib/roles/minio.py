@@ -25,7 +25,7 @@ from deploys.lib.site.members import Member, Site
 from facts.http import NO_ANSWER, Call, split
 from facts.reports.look import State
 
-COMPONENT = "minio"
+COMPONENT = daemons.MINIO.name
 
 
 def keys(member: Member) -> dict[str, tuple[str, str]]:
@@ -100,7 +100,7 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """It answers, and has a disk to store on. Its unit is up once it knows its users."""
-    questions = script(*(site, member, "minio"), [Call("health", "/minio/health/cluster")])
+    questions = script(*(site, member, daemons.MINIO), [Call("health", "/minio/health/cluster")])
 
     def judge(lines: list[str]) -> Progress:
         answer = split(lines).get("health", NO_ANSWER)

@@ -5,6 +5,7 @@ A new flag or release goes to one living host first, and stops there where it do
 
 from __future__ import annotations
 
+from deploys.lib import daemons
 from deploys.lib.daemons import exporters
 from deploys.lib.engine import service
 from deploys.lib.engine.ask import script
@@ -15,7 +16,7 @@ from facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State):
-    return service.component("node_exporter", site, member, found, "node_exporter")
+    return service.component("node_exporter", site, member, found, daemons.exporters.NODE_EXPORTER)
 
 
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:

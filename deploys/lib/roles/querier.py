@@ -20,7 +20,8 @@ from deploys.lib.engine.component import Component, Directory
 from deploys.lib.engine.documents import Data
 from deploys.lib.engine.role import Gate, Progress, Role, alike
 from deploys.lib.ground import topology
-from deploys.lib.ground.results import Daemon, Result, some
+from deploys.lib.ground.findings import Daemon, Finding
+from deploys.lib.ground.results import some
 from deploys.lib.roles.prometheus import PROMETHEUS
 from deploys.lib.site import derived
 from deploys.lib.site.members import Member, Site
@@ -36,7 +37,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         files[topology.ENDPOINTS_FILE] = documents.file(endpoints_yml(site, member))
     return service.component(
         "querier",
-        *(site, member, found, "thanos-querier"),
+        *(site, member, found, daemons.QUERIER),
         files=files,
         directories={topology.THANOS_DIR: Directory("750", managed=True)},
     )
@@ -55,7 +56,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     questions = at_once(
         [
             script(
-                *(site, member, "thanos-querier"),
+                *(site, member, daemons.QUERIER),
                 thanos.QUERIER_CALLS,
                 either=member.name != asked_by.name,
             ),
@@ -83,7 +84,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
             for name, other in stores
             if answers.get(f"store {name} {other.name}", NO_ANSWER).ok
             and site.endpoint(name, other, "grpc").target not in listed
-            and not (name == "thanos-store" and in_group)
+            and not (name == daemons.STORE.name and in_group)
         ]
         if missing:
             return Progress(False, f"does not list {', '.join(missing)}", ("stores", len(missing)))
@@ -107,14 +108,14 @@ def endpoints_yml(site: Site, member: Member) -> Data:
     return {"endpoints": derived.endpoints(site, member)}
 
 
-def _check_stores(view: View) -> Iterator[Result]:
+def _check_stores(view: View) -> Iterator[Finding]:
     """A6: every querier lists every StoreAPI, without error and with its labels."""
     wanted = {derived.store_target(view.site, name, m): (name, m) for name, m in view.site.stores()}
-    for member, report in view.reports("thanos-querier"):
+    for member, report in view.reports(daemons.QUERIER):
         if not report.ready:
             continue
         if "stores" in report.errors:
-            yield verify_view.unanswered(member, "A6", "thanos-querier", "stores", report)
+            yield verify_view.unanswered(member, "A6", daemons.QUERIER, "stores", report)
             continue
         stores = {store.address: store for store in report.stores}
         for entry in member.settings.querier_endpoints:
@@ -123,7 +124,7 @@ def _check_stores(view: View) -> Iterator[Result]:
                 continue
             store = stores.pop(target, None)
             if store is None or store.last_error:
-                yield Result(
+                yield Finding(
                     member.name,
                     "A6",
                     f"querier_endpoints: {target}: {store.last_error if store else 'is not listed'}",
@@ -146,9 +147,9 @@ def _check_stores(view: View) -> Iterator[Result]:
             else:
                 continue
             about = other.name, component
-            yield Result(member.name, "A6", found, wanted_of_it, advice, about=about)
+            yield Finding(member.name, "A6", found, wanted_of_it, advice, about=about)
         if stores and not any("+" in e["address"] for e in member.settings.querier_endpoints):
-            yield Result(
+            yield Finding(
                 member.name,
                 "A6",
                 f"stores that the inventory does not have: {some(sorted(stores))}",
@@ -158,7 +159,7 @@ def _check_stores(view: View) -> Iterator[Result]:
             )
 
 
-def _check_deduplication(view: View) -> Iterator[Result]:
+def _check_deduplication(view: View) -> Iterator[Finding]:
     """A7 and spec/000 11: `up` is there once for each replica, and once in all with dedup on."""
     replicas = {
         cluster: {str(member.settings.replica) for member in members} for cluster, members in view.site.clusters.items()
@@ -175,22 +176,22 @@ def _check_deduplication(view: View) -> Iterator[Result]:
     # What a replica that is away does not give is no news; the others have to give all of it.
     away = {
         (m.settings.cluster, str(m.settings.replica)): daemon
-        for m in view.site.members("prometheus")
-        for daemon in ((m.name, "thanos-sidecar"), (m.name, "prometheus"))
+        for m in view.site.running(daemons.PROMETHEUS)
+        for daemon in ((m.name, daemons.SIDECAR.name), (m.name, daemons.PROMETHEUS.name))
         if daemon in view.broken
     }
     stores = {derived.store_target(view.site, name, m): (m.name, name) for name, m in view.site.stores()}
     gone = {target: daemon for target, daemon in stores.items() if daemon in view.broken}
-    for member, report in view.reports("thanos-querier"):
+    for member, report in view.reports(daemons.QUERIER):
         if report.ready:
-            said = view.seen[member.name].queries
+            said = view.seen[member.name].answers
             answers = {
                 call.name: promql.read_query(said.get(call.name, NO_ANSWER)) for call in promql.queries(view.site)
             }
             judged = _judge_deduplication(answers, replicas, targets, away, gone)
             for found, wanted, about in judged:
                 advice = "does the querier list all stores without error (A6)? Are all targets up (A5)?"
-                yield Result(member.name, "A7", found, wanted, advice, about=about)
+                yield Finding(member.name, "A7", found, wanted, advice, about=about)
 
 
 def _judge_deduplication(
@@ -269,5 +270,6 @@ QUERIER = Role(
             "query.replica-label": lambda site, member, found: derived.replica_labels(site, member),
         }
     },
+    questions={daemons.QUERIER: promql.queries},
     verdicts=(_check_stores, _check_deduplication),
 )

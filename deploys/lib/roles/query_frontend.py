@@ -18,7 +18,7 @@ from deploys.lib.engine.documents import Data
 from deploys.lib.engine.role import Gate, Progress, Role, alike
 from deploys.lib.engine.service import thanos_directories
 from deploys.lib.ground import topology
-from deploys.lib.ground.results import Result
+from deploys.lib.ground.findings import Finding
 from deploys.lib.roles.querier import QUERIER
 from deploys.lib.site import derived, web
 from deploys.lib.site.members import Member, Site
@@ -34,9 +34,9 @@ def component(site: Site, member: Member, found: State) -> Component:
         files[topology.FRONTEND_CACHE] = documents.file(cache, "frontend_cache")
     return service.component(
         "query-frontend",
-        *(site, member, found, "thanos-query-frontend"),
+        *(site, member, found, daemons.FRONTEND),
         files=files,
-        directories=thanos_directories("thanos-query-frontend"),
+        directories=thanos_directories(daemons.FRONTEND),
     )
 
 
@@ -49,7 +49,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
             return Progress(False, f"no query is answered: {answer.problem}", answer.status or None)
         return Progress(True, "a query through it is answered", "ok")
 
-    return gates.thanos_gate(site, member, asked_by, "thanos-query-frontend", thanos.FRONTEND_CALLS, judged)
+    return gates.thanos_gate(site, member, asked_by, daemons.FRONTEND, thanos.FRONTEND_CALLS, judged)
 
 
 def cache(site: Site, member: Member, found: State) -> Value:
@@ -65,24 +65,24 @@ def frontend_client_yml(site: Site, member: Member) -> Data:
 
     The password is that of whoever asks, which the frontend passes on; the CA is ours.
     """
-    queriers = site.running("thanos-querier")
+    queriers = site.running(daemons.QUERIER)
     asked = [m for m in queriers if m.name == member.name] or queriers
     tls = web.http_config(m.settings for m in asked).get("tls_config")
     # Upstream keeps two idle connections, and opens one for each further query that goes on.
     return {"max_idle_conns_per_host": 100, **({"tls_config": tls} if tls else {})}
 
 
-def _check_frontends(view: View) -> Iterator[Result]:
+def _check_frontends(view: View) -> Iterator[Finding]:
     """A26: a query through each frontend is answered."""
-    for member, report in view.reports("thanos-query-frontend"):
+    for member, report in view.reports(daemons.FRONTEND):
         answer = report.answers.get("query", NO_ANSWER)
         if report.ready and not answer.ok:
-            yield Result(
+            yield Finding(
                 member.name,
                 "A26",
                 f"a query through thanos-query-frontend is not answered: {answer.problem}",
                 "an answer",
-                f"does the querier behind it run? {verify_view.journal('thanos-query-frontend')}",
+                f"does the querier behind it run? {verify_view.journal(daemons.FRONTEND.unit)}",
                 about=view.querier_behind(member),
             )
 

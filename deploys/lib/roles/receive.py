@@ -25,7 +25,6 @@ from deploys.lib.engine.service import thanos_directories
 from deploys.lib.ground import topology
 from deploys.lib.ground.durations import seconds
 from deploys.lib.ground.findings import Finding, host_finding
-from deploys.lib.ground.results import Result
 from deploys.lib.roles import bucket_checks
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
@@ -38,9 +37,9 @@ from facts.reports.look import State
 def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "receive",
-        *(site, member, found, "thanos-receive"),
+        *(site, member, found, daemons.RECEIVE),
         files={topology.RECEIVE_HASHRINGS: File(hashrings_json(site))},
-        directories=thanos_directories("thanos-receive"),
+        directories=thanos_directories(daemons.RECEIVE),
     )
 
 
@@ -53,7 +52,7 @@ most 5 s (defaults of Prometheus' `queue_config` and of Thanos' `receive-forward
 
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """Ready, which is after its log was replayed, and the hashring loaded; to others, some time after its start."""
-    size = len(site.running("thanos-receive"))
+    size = len(site.running(daemons.RECEIVE))
 
     def judged(report: thanos.Report) -> Progress:
         found = report.values.get(thanos.RING_NODES, 0)
@@ -62,7 +61,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
             return Progress(True, f"ready, in a hashring of {found:.0f}", "ok")
         return Progress(False, f"ready, with a hashring of {found:.0f} of {size} members", found)
 
-    gate = gates.thanos_gate(site, member, asked_by, "thanos-receive", thanos.RECEIVE_CALLS, judged)
+    gate = gates.thanos_gate(site, member, asked_by, daemons.RECEIVE, thanos.RECEIVE_CALLS, judged)
 
     def settled(lines: list[str]) -> Progress:
         progress = gate.judge(lines[1:])
@@ -76,13 +75,13 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
 
 
 def local_endpoint(site: Site, member: Member, found: State) -> Value:
-    return site.endpoint("thanos-receive", member, "grpc").target
+    return site.endpoint(daemons.RECEIVE, member, "grpc").target
 
 
 def hashrings_json(site: Site) -> str:
     """The one hashring of the site, for `--receive.hashrings-file`: every member of the group receive."""
-    members = site.running("thanos-receive")
-    endpoints = [site.endpoint("thanos-receive", m, "grpc").target for m in members]
+    members = site.running(daemons.RECEIVE)
+    endpoints = [site.endpoint(daemons.RECEIVE, m, "grpc").target for m in members]
     return json.dumps([{"hashring": "default", "endpoints": endpoints}], indent=1) + "\n"
 
 
@@ -148,47 +147,47 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
         yield _empty_writes(job, seconds(member.settings.scrape_interval), for_)
 
 
-def _check_hashring(view: View) -> Iterator[Result]:
+def _check_hashring(view: View) -> Iterator[Finding]:
     """All receivers have loaded the same hashring, which is that of the inventory."""
-    size = len(view.site.running("thanos-receive"))
+    size = len(view.site.running(daemons.RECEIVE))
     first: tuple[str, float | None] | None = None
-    for member, report in view.reports("thanos-receive"):
+    for member, report in view.reports(daemons.RECEIVE):
         if not report.ready:
             continue
         if "metrics" in report.errors:
-            yield verify_view.unanswered(member, "hashring", "thanos-receive", "metrics", report)
+            yield verify_view.unanswered(member, "hashring", daemons.RECEIVE, "metrics", report)
             continue
         seen, advice = (
             report.values,
-            f"it reads a new file by itself: {verify_view.journal('thanos-receive')}",
+            f"it reads a new file by itself: {verify_view.journal(daemons.RECEIVE.unit)}",
         )
         nodes, loaded = seen.get(thanos.RING_NODES, 0), seen.get(thanos.RING_HASH)
         if nodes != size or seen.get(thanos.RING_LOADED) == 0:
             found = f"a hashring of {nodes:.0f} members is loaded"
-            yield Result(member.name, "hashring", found, f"one of {size}", advice)
+            yield Finding(member.name, "hashring", found, f"one of {size}", advice)
         elif first is None:
             first = member.name, loaded
         elif loaded != first[1]:
             found = f"another hashring is loaded than on {first[0]}"
-            yield Result(member.name, "hashring", found, "the same on all", advice)
+            yield Finding(member.name, "hashring", found, "the same on all", advice)
         wanted = member.settings.receive_replication
         if (copies := seen.get(thanos.RING_COPIES, wanted)) != wanted:
             found = f"each sample is kept by {copies:.0f} members"
             advice = "the deploy mends it: pyinfra inventory.py deploys/receive.py"
-            yield Result(member.name, "hashring", found, f"{wanted}", advice)
+            yield Finding(member.name, "hashring", found, f"{wanted}", advice)
 
 
 def _check_receive(site: Site, member: Member) -> Iterator[Finding]:
     settings = member.settings
     # 0: for ever.
-    if "receive" in member.groups and settings.bucket_config and seconds(settings.receive_retention):
+    if daemons.RECEIVE.group in member.groups and settings.bucket_config and seconds(settings.receive_retention):
         finding = partial(host_finding, member)
         yield from bucket_checks.check_local(finding, settings, "receive_retention")
 
 
 def _check_ring(site: Site) -> Iterator[Finding]:
     """What a hashring takes to accept a write, and to lose nothing with a member down."""
-    members = site.members("receive")
+    members = site.running(daemons.RECEIVE)
     if not members:
         return
     first, key = members[0], "receive_replication"
@@ -216,7 +215,7 @@ RECEIVE = Role(
     enough=lambda site, member: derived.ring_needs(site, member),
     values={
         daemons.RECEIVE: {
-            "label": lambda site, member, found: derived.replica_label("thanos-receive", member),
+            "label": lambda site, member, found: derived.replica_label(daemons.RECEIVE.name, member),
             "receive.local-endpoint": local_endpoint,
         }
     },

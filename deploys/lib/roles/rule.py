@@ -17,7 +17,6 @@ from typing import Any
 from deploys.lib import daemons
 from deploys.lib.common import starter, verify_view
 from deploys.lib.common.verify_view import View
-from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.declare import Value
 from deploys.lib.engine import documents, gates, service
 from deploys.lib.engine.component import Component, Directory, File
@@ -27,7 +26,7 @@ from deploys.lib.engine.service import installed, thanos_directories
 from deploys.lib.ground import topology
 from deploys.lib.ground.durations import seconds
 from deploys.lib.ground.findings import Finding, host_finding
-from deploys.lib.ground.results import Result, some
+from deploys.lib.ground.results import some
 from deploys.lib.roles.querier import QUERIER
 from deploys.lib.site import derived, web
 from deploys.lib.site.members import Member, Site
@@ -40,7 +39,7 @@ def files(site: Site, member: Member) -> dict[str, File]:
     secrets = member.settings.rule_secret_files
     found = documents.secret_files(topology.RULE_SECRETS_DIR, secrets, "rule_secret_files")
     found[topology.RULE_QUERY] = documents.file(rule_query_yml(site), "web_client")
-    if site.running("alertmanager"):
+    if site.running(daemons.ALERTMANAGER):
         alertmanagers = rule_alertmanagers_yml(site)
         found[topology.RULE_ALERTMANAGERS] = documents.file(alertmanagers, "web_client")
     if derived.stateless(member):
@@ -55,17 +54,17 @@ def checks(member: Member, found: State) -> tuple[str, ...]:
     """The new version's own judgement of the rules; it takes none at all for a mistake."""
     if not member.settings.rule_rules:
         return ()
-    thanos = f"{installed(member, found, 'thanos')}/thanos"
+    thanos = f"{installed(member, found, daemons.RULE.product)}/thanos"
     return (f"{thanos} tools rules-check --rules='{topology.RULE_RULES_DIR}/*.yml'",)
 
 
 def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "rule",
-        *(site, member, found, "thanos-rule"),
+        *(site, member, found, daemons.RULE),
         files=files(site, member),
         directories={
-            **thanos_directories("thanos-rule"),
+            **thanos_directories(daemons.RULE),
             topology.RULE_RULES_DIR: Directory("750", managed=True),
             topology.RULE_SECRETS_DIR: Directory("750", managed=True),
         },
@@ -74,7 +73,7 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 
 def reloaded(site: Site, member: Member) -> Gate:
-    return gates.loaded(site, member, "thanos-rule", "thanos_rule")
+    return gates.loaded(site, member, daemons.RULE, "thanos_rule")
 
 
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
@@ -103,7 +102,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
         for group in rules["groups"]
         if "interval" in group
     ]
-    gate = gates.thanos_gate(site, member, asked_by, "thanos-rule", thanos.RULE_CALLS, judged)
+    gate = gates.thanos_gate(site, member, asked_by, daemons.RULE, thanos.RULE_CALLS, judged)
     return replace(gate, patience=PATIENCE + max(map(_seconds, intervals)))
 
 
@@ -116,12 +115,12 @@ def _seconds(duration: Any) -> float:
 
 
 def alertmanagers_file(site: Site, member: Member, found: State) -> Value:
-    return topology.RULE_ALERTMANAGERS if site.running("alertmanager") else None
+    return topology.RULE_ALERTMANAGERS if site.running(daemons.ALERTMANAGER) else None
 
 
 def query_url(site: Site, member: Member, found: State) -> Value:
-    queriers = site.running("thanos-querier")
-    return site.endpoint("thanos-querier", queriers[0]).url if queriers else None
+    queriers = site.running(daemons.QUERIER)
+    return site.endpoint(daemons.QUERIER, queriers[0]).url if queriers else None
 
 
 def bucket_file(site: Site, member: Member, found: State) -> Value:
@@ -153,8 +152,8 @@ def rule_query_yml(site: Site) -> list[Data]:
             "static_configs": [endpoint.target],
             "scheme": endpoint.scheme,
         }
-        for m in site.running("thanos-querier")
-        for endpoint in (site.endpoint("thanos-querier", m),)
+        for m in site.running(daemons.QUERIER)
+        for endpoint in (site.endpoint(daemons.QUERIER, m),)
     ]
 
 
@@ -168,8 +167,8 @@ def rule_alertmanagers_yml(site: Site) -> Data:
                 "scheme": endpoint.scheme,
                 "api_version": "v2",
             }
-            for m in site.running("alertmanager")
-            for endpoint in (site.endpoint("alertmanager", m),)
+            for m in site.running(daemons.ALERTMANAGER)
+            for endpoint in (site.endpoint(daemons.ALERTMANAGER, m),)
         ]
     }
 
@@ -215,39 +214,39 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     )
 
 
-def _check_rulers(view: View) -> Iterator[Result]:
+def _check_rulers(view: View) -> Iterator[Finding]:
     """A25: the rulers loaded what is on their disks, can evaluate it, and have lost no alert."""
-    unit = DAEMONS["thanos-rule"].unit
-    for member, report in view.reports("thanos-rule"):
+    unit = daemons.RULE.unit
+    for member, report in view.reports(daemons.RULE):
         if not report.ready:
             continue
         rules = thanos.rules(report)
         if isinstance(rules, str):
             found = f"thanos-rule did not answer for its rules: {rules}"
-            yield Result(member.name, "A25", found, "an answer", verify_view.journal(unit))
+            yield Finding(member.name, "A25", found, "an answer", verify_view.journal(unit))
             continue
         if report.values.get(thanos.RULES_LOADED) == 0:
             found = "thanos-rule refused its rules when it last loaded them"
             advice = f"{verify_view.journal(unit)}; then deploy again"
-            yield Result(member.name, "A2", found, "the last reload successful", advice)
+            yield Finding(member.name, "A2", found, "the last reload successful", advice)
         broken = [f"{r.group}/{r.name} ({r.last_error})" for r in rules if r.health == "err"]
         if broken:
             found = f"rules that cannot be evaluated: {some(broken)}"
             advice = "do the queriers answer (A6, A7)? " + verify_view.journal(unit)
-            queriers = [(one.name, "thanos-querier") for one in view.site.running("thanos-querier")]
+            queriers = [(one.name, daemons.QUERIER.name) for one in view.site.running(daemons.QUERIER)]
             all_down = queriers and all(one in view.broken for one in queriers)
             about = queriers[0] if all_down else None
-            yield Result(member.name, "A25", found, "none", advice, "warn", about)
+            yield Finding(member.name, "A25", found, "none", advice, "warn", about)
         wanted = {one for file in member.settings.rule_rules.values() for one in _named(file)}
         missing = wanted - {(rule.group, rule.name) for rule in rules}
         if missing:
             found = f"rules that are not loaded: {some('/'.join(one) for one in sorted(missing))}"
             advice = "the deploy mends it: pyinfra inventory.py deploys/rule.py"
-            yield Result(member.name, "A25", found, "all of rule_rules", advice)
+            yield Finding(member.name, "A25", found, "all of rule_rules", advice)
         if lost := sum(report.values.get(name, 0) for name in thanos.ALERTS_LOST):
             found = f"{lost:.0f} alerts reached no Alertmanager since its start"
             advice = f"do the Alertmanagers answer from here? {verify_view.journal(unit)}"
-            yield Result(member.name, "A25", found, "0", advice, "warn")
+            yield Finding(member.name, "A25", found, "0", advice, "warn")
 
 
 def _named(rules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -258,10 +257,10 @@ def _named(rules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _check_rule(site: Site, member: Member) -> Iterator[Finding]:
-    if "rule" not in member.groups:
+    if daemons.RULE.group not in member.groups:
         return
     finding = partial(host_finding, member)
-    if not site.running("thanos-querier"):
+    if not site.running(daemons.QUERIER):
         yield finding("groups", "rule", "a host of the group querier: a ruler asks nobody else")
     for index, entry in enumerate(member.settings.rule_remote_write):
         if not isinstance(entry.get("url"), str):
@@ -269,7 +268,7 @@ def _check_rule(site: Site, member: Member) -> Iterator[Finding]:
 
 
 def _check_alike(site: Site) -> Iterator[Finding]:
-    members = site.members("rule")
+    members = site.running(daemons.RULE)
     for member in members[1:]:
         for key in ("rule_rules", "rule_remote_write", "rule_secret_files"):
             ours, theirs = getattr(member.settings, key), getattr(members[0].settings, key)
@@ -290,7 +289,7 @@ RULE = Role(
     values={
         daemons.RULE: {
             "alertmanagers.config-file": alertmanagers_file,
-            "label": lambda site, member, found: derived.replica_label("thanos-rule", member),
+            "label": lambda site, member, found: derived.replica_label(daemons.RULE.name, member),
             "alert.label-drop": lambda site, member, found: derived.dropped_from_alerts(site),
             "alert.query-url": query_url,
             "objstore.config-file": bucket_file,

@@ -34,7 +34,7 @@ from facts import http
 from facts.http import NO_ANSWER, Call, metrics, only_metrics, split
 from facts.reports.look import State
 
-COMPONENT = "seaweedfs"
+COMPONENT = daemons.SEAWEEDFS.name
 
 _SECURITY = f"""\
 [grpc]
@@ -109,11 +109,11 @@ def component(site: Site, member: Member, found: State) -> Component:
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """S3 answers, which it does once it has found the filer, and a volume server that stores has reported."""
     beats = "SeaweedFS_master_received_heartbeats"
-    s3 = site.endpoint("seaweedfs", member, "s3")
+    s3 = site.endpoint(daemons.SEAWEEDFS, member, "s3")
     questions = "\n".join(
         [
             http.script(s3.url, [Call("s3", "/healthz")]),
-            script(*(site, member, "seaweedfs"), [Call("metrics", "/metrics", only_metrics(beats))]),
+            script(*(site, member, daemons.SEAWEEDFS), [Call("metrics", "/metrics", only_metrics(beats))]),
         ]
     )
 

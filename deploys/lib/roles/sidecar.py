@@ -16,6 +16,7 @@ from deploys.lib.engine.component import Component
 from deploys.lib.engine.role import Gate, Progress, Role, nobody
 from deploys.lib.engine.service import thanos_directories
 from deploys.lib.ground.findings import Finding, host_finding
+from deploys.lib.roles import attached_checks
 from deploys.lib.site.members import Member, Site
 from facts.reports import thanos
 from facts.reports.look import State
@@ -24,8 +25,8 @@ from facts.reports.look import State
 def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "sidecar",
-        *(site, member, found, "thanos-sidecar-attached"),
-        directories=thanos_directories("thanos-sidecar-attached"),
+        *(site, member, found, daemons.ATTACHED),
+        directories=thanos_directories(daemons.ATTACHED),
     )
 
 
@@ -41,15 +42,15 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
         return Progress(True, "ready, and sees its Prometheus", "ok")
 
     calls = thanos.calls(thanos.PROMETHEUS_UP)
-    return gates.thanos_gate(site, member, asked_by, "thanos-sidecar-attached", calls, judged)
+    return gates.thanos_gate(site, member, asked_by, daemons.ATTACHED, calls, judged)
 
 
 def _check_attached(site: Site, member: Member) -> Iterator[Finding]:
     """What is needed to stand beside somebody else's Prometheus."""
-    if "sidecar" not in member.groups:
+    if daemons.ATTACHED.group not in member.groups:
         return
     finding = partial(host_finding, member)
-    if "prometheus" in member.groups:
+    if daemons.PROMETHEUS.group in member.groups:
         allowed = "one of them: the Prometheus of a host is ours, with its sidecar, or somebody else's"
         yield finding("groups", "prometheus and sidecar", allowed)
     if member.settings.attached_data_dir is None:
@@ -64,5 +65,7 @@ SIDECAR = Role(
     gate,
     stands_in=nobody,
     values={daemons.ATTACHED: {}},
+    surveys=attached_checks.questions,
+    judges=(attached_checks.judge,),
     findings=(_check_attached,),
 )

@@ -20,7 +20,7 @@ from deploys.lib.engine.role import Gate, Progress, Role
 from deploys.lib.engine.service import thanos_directories
 from deploys.lib.ground import topology
 from deploys.lib.ground.findings import Finding, host_finding
-from deploys.lib.ground.results import Result
+from deploys.lib.roles import bucket_checks
 from deploys.lib.roles.minio import MINIO
 from deploys.lib.roles.seaweedfs import SEAWEEDFS
 from deploys.lib.site.members import Member, Site
@@ -35,9 +35,9 @@ def component(site: Site, member: Member, found: State) -> Component:
         files[topology.STORE_INDEX_CACHE] = documents.file(cache, "store_index_cache")
     return service.component(
         "store",
-        *(site, member, found, "thanos-store"),
+        *(site, member, found, daemons.STORE),
         files=files,
-        directories=thanos_directories("thanos-store"),
+        directories=thanos_directories(daemons.STORE),
     )
 
 
@@ -63,7 +63,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
         blocks = report.values.get(thanos.BLOCKS_LOADED, 0)
         return Progress(True, f"ready with {blocks:.0f} blocks", "ok")
 
-    return gates.thanos_gate(site, member, asked_by, "thanos-store", thanos.STORE_CALLS, judged)
+    return gates.thanos_gate(site, member, asked_by, daemons.STORE, thanos.STORE_CALLS, judged)
 
 
 def cache_file(site: Site, member: Member, found: State) -> Value:
@@ -74,16 +74,16 @@ def cache_size(site: Site, member: Member, found: State) -> Value:
     return None if member.settings.store_index_cache else "250MB"
 
 
-def _check_store_gateways(view: View) -> Iterator[Result]:
+def _check_store_gateways(view: View) -> Iterator[Finding]:
     """A22: store gateways read every block that they have found."""
-    for member, report in view.reports("thanos-store"):
+    for member, report in view.reports(daemons.STORE):
         if report.ready and (failed := report.values.get(thanos.BLOCKS_FAILED)):
-            yield Result(
+            yield Finding(
                 member.name,
                 "A22",
                 f"thanos-store could not load {failed:.0f} blocks",
                 "0",
-                f"{verify_view.journal('thanos-store')}; thanos tools bucket verify says which are broken",
+                f"{verify_view.journal(daemons.STORE.unit)}; thanos tools bucket verify says which are broken",
                 "warn",
             )
 
@@ -109,5 +109,6 @@ STORE = Role(
         }
     },
     verdicts=(_check_store_gateways,),
-    findings=(_check_index_cache,),
+    findings=(_check_index_cache, bucket_checks.check_member),
+    site_findings=(bucket_checks.check_site,),
 )

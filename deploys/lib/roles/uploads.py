@@ -12,15 +12,16 @@ from collections.abc import Iterator
 from pyinfra.api.exceptions import FactProcessError
 
 from deploys.lib.common.preflight_view import View
+from deploys.lib.daemons import RECEIVE, SIDECAR
 from deploys.lib.engine.ask import script
 from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.results import Result
+from deploys.lib.ground.findings import Finding
 from deploys.lib.site import derived
 from deploys.lib.site.members import Member, Site
 from deploys.lib.site.settings import PROVEN_RETENTION
 from facts.reports import thanos
 
-LOCAL = {"thanos-sidecar": "prometheus_retention_time", "thanos-receive": "receive_retention"}
+LOCAL = {SIDECAR.name: "prometheus_retention_time", RECEIVE.name: "receive_retention"}
 """Component that uploads -> setting that says how long the local blocks stay. How long somebody else's Prometheus keeps
 its own is its owner's to say."""
 
@@ -59,11 +60,11 @@ def unproven(report: thanos.SidecarReport) -> str:
     return f"the last one was {hours:.0f} hours ago{also}" if hours > FRESH else ""
 
 
-def finding(member: Member, component: str, check: str, report: thanos.SidecarReport) -> Iterator[Result]:
+def finding(member: Member, component: str, check: str, report: thanos.SidecarReport) -> Iterator[Finding]:
     """What is said of a component where it matters, under the name of a check."""
     kept, why = short(member).get(component), unproven(report)
     if kept and why:
-        yield Result(
+        yield Finding(
             member.name,
             check,
             f"blocks are dropped after {kept}, and uploads of {component} are not proven: {why}",
@@ -74,7 +75,7 @@ def finding(member: Member, component: str, check: str, report: thanos.SidecarRe
         )
 
 
-def judge(view: View) -> Iterator[Result]:
+def judge(view: View) -> Iterator[Finding]:
     """Hosts that are to drop blocks soon while nothing proves that they are in the bucket by then."""
     for member, host in view.members():
         for component in short(member):

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from deploys.lib import daemons
 from deploys.lib.common import starter, verify_view
 from deploys.lib.common.verify_view import View
-from deploys.lib.daemons import DAEMONS
 from deploys.lib.engine import gates, service
 from deploys.lib.engine.component import Component
 from deploys.lib.engine.documents import Data
 from deploys.lib.engine.role import Gate, Role, nobody
-from deploys.lib.ground.results import Result
+from deploys.lib.ground.findings import Finding
 from deploys.lib.roles import prometheus
 from deploys.lib.roles.prometheus import alerts, configuration, verdicts
 from deploys.lib.site.members import Member, Site
@@ -29,7 +28,7 @@ from facts.reports.look import State
 def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "prometheus-upper",
-        *(site, member, found, "prometheus-upper"),
+        *(site, member, found, daemons.UPPER),
         files=prometheus.files(
             member, found, upper_yml(site, member), rules(site, member), member.settings.prometheus_targets
         ),
@@ -39,7 +38,7 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 
 def reloaded(site: Site, member: Member) -> Gate:
-    return gates.loaded(site, member, "prometheus-upper", "prometheus")
+    return gates.loaded(site, member, daemons.UPPER, "prometheus")
 
 
 SCRAPES_ALONE = 1
@@ -49,9 +48,9 @@ SCRAPES_ALONE = 1
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """Ready, its write-ahead log replayed, an interval scraped since its start: of itself, as nobody waits for it
     as long as federation's intervals are."""
-    info = DAEMONS["prometheus-upper"]
+    info = daemons.UPPER
     jobs = {info.job_name}
-    return prometheus.scraping(site, member, asked_by, info.name, jobs, SCRAPES_ALONE, sidecar=False)
+    return prometheus.scraping(site, member, asked_by, info, jobs, SCRAPES_ALONE, sidecar=False)
 
 
 def upper_yml(site: Site, member: Member) -> Data:
@@ -62,8 +61,8 @@ def upper_yml(site: Site, member: Member) -> Data:
     external labels of its origin; its own are for what it sends itself.
     """
     settings = member.settings
-    name = DAEMONS["prometheus-upper"].job_name
-    ours = configuration.jobs(site, "prometheus-upper", [member], name) + configuration.federation_jobs(site, member)
+    name = daemons.UPPER.job_name
+    ours = configuration.jobs(site, daemons.UPPER, [member], name) + configuration.federation_jobs(site, member)
     labels = {CLUSTER_LABEL: settings.cluster}
     if settings.replica is not None:
         labels[REPLICA_LABEL] = settings.replica
@@ -80,7 +79,7 @@ def upper_rules(site: Site, member: Member) -> list[Data]:
     if not configuration.federation_jobs(site, member):
         return []
     replicas = {
-        f"federate-{cluster}": [site.endpoint("prometheus", m).target for m in members]
+        f"federate-{cluster}": [site.endpoint(daemons.PROMETHEUS, m).target for m in members]
         for cluster, members in site.clusters.items()
     }
     down = starter.alert(
@@ -96,19 +95,19 @@ def upper_rules(site: Site, member: Member) -> list[Data]:
     return [{"name": "starter-alerts", "rules": [down]}]
 
 
-def _check_targets(view: View) -> Iterator[Result]:
+def _check_targets(view: View) -> Iterator[Finding]:
     """A5: what it federates answers."""
-    for member, report in view.reports("prometheus-upper"):
+    for member, report in view.reports(daemons.UPPER):
         if not report.ready:
             continue
         if "targets" in report.errors:
-            yield verify_view.unanswered(member, "A5", "prometheus-upper", "targets", report)
+            yield verify_view.unanswered(member, "A5", daemons.UPPER, "targets", report)
             continue
         yield from verdicts.check_up(view, member, report)
         yield from _check_federation(view.site, member, report)
 
 
-def _check_federation(site: Site, member: Member, report: reports_prometheus.Report) -> Iterator[Result]:
+def _check_federation(site: Site, member: Member, report: reports_prometheus.Report) -> Iterator[Finding]:
     """spec/000 8: every replica of every cluster is federated."""
     wanted = {
         (job["job_name"], target)
@@ -118,7 +117,7 @@ def _check_federation(site: Site, member: Member, report: reports_prometheus.Rep
     }
     found = {(t.job, t.instance) for t in report.targets}
     if missing := sorted(wanted - found):
-        yield Result(
+        yield Finding(
             member.name,
             "spec/000 8",
             f"does not federate {verify_view.names_of(missing)}",

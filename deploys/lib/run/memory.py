@@ -14,6 +14,8 @@ _NAME = "_monitoring"
 def kept(kind: type[T], state: Any = None) -> T:
     """The one `kind` of this run (of that of `state`), made by `kind()` where there is none yet."""
     memory = (ctx_state.get() if state is None else state).__dict__.setdefault(_NAME, {})
-    if kind not in memory:
-        memory[kind] = kind()
-    return memory[kind]
+    # By name: pyinfra runs a deploy file anew for each host, and its classes are others each time.
+    key = f"{kind.__module__}.{kind.__qualname__}"
+    if key not in memory:
+        memory[key] = kind()
+    return memory[key]

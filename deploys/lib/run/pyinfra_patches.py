@@ -33,13 +33,18 @@ def replace(path: str, arguments: str, make: Make) -> None:
     """
     module_name, name = path.split(":")
     module = import_module(module_name)
-    original = inspect.unwrap(getattr(module, name, None) or _absent(path))
+    before = getattr(module, name, None) or _absent(path)
+    original = _ours.get(before) or inspect.unwrap(before)  # a process of tests has several runs
     found = " ".join(inspect.signature(original).parameters)
     if found != arguments:
         raise PyinfraError(f"pyinfra {__version__}: {path} takes ({found}), and not ({arguments}): {_ADVICE}")
-    setattr(module, name, make(original))
+    made = make(original)
+    _ours[made] = original
+    setattr(module, name, made)
 
 
+_ours: dict[Callable, Callable] = {}
+"""What was made -> what it replaced."""
 _ADVICE = "use the version that setup.cfg names"
 
 

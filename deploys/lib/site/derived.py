@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from deploys.lib import daemons
 from deploys.lib.daemons import ALERTMANAGER, DAEMONS
 from deploys.lib.daemons.prometheus import RETENTION_IN_FILE
 from deploys.lib.daemons.thanos import ENDPOINTS_SINCE
@@ -37,7 +38,7 @@ SHIPPER_META = "thanos.shipper.json"
 
 def clustered(site: Site) -> bool:
     """Whether the Alertmanagers gossip: one alone has nobody to talk to."""
-    return len(site.members("alertmanager")) > 1
+    return len(site.running(daemons.ALERTMANAGER)) > 1
 
 
 GOSSIP_LABEL = "monitoring"
@@ -64,7 +65,7 @@ def gossip_label(site: Site, member: Member) -> str | None:
 
 def store_target(site: Site, component: str, member: Member) -> str:
     """Under what a querier knows a StoreAPI: its own address, or the name of its group."""
-    if component == "thanos-store" and member.settings.store_group:
+    if component == daemons.STORE.name and member.settings.store_group:
         return f"dns+{member.settings.store_group}"  # without, gRPC settles for one address
     return site.endpoint(component, member, "grpc").target
 
@@ -94,7 +95,7 @@ def replica_labels(site: Site, member: Member) -> list[str]:
 def dropped_from_alerts(site: Site) -> list[str]:
     """The labels that alerts lose before they are sent: with them, two senders would have an alert each."""
     labels = {REPLICA_LABEL}
-    for member in (*site.running("thanos-querier"), *site.running("thanos-rule")):
+    for member in (*site.running(daemons.QUERIER), *site.running(daemons.RULE)):
         labels |= set(replica_labels(site, member))
     return sorted(labels)
 
@@ -103,13 +104,13 @@ def frontend_downstream(site: Site, member: Member) -> str:
     """The URL at which a query frontend finds its querier; empty where there is none."""
     if member.settings.frontend_downstream:
         return member.settings.frontend_downstream
-    if "querier" in member.groups:
-        return site.local("thanos-querier", member).url
-    queriers = site.running("thanos-querier")
+    if daemons.QUERIER.group in member.groups:
+        return site.local(daemons.QUERIER, member).url
+    queriers = site.running(daemons.QUERIER)
     if not queriers:
         return ""
-    position = [m.name for m in site.running("thanos-query-frontend")].index(member.name)
-    return site.endpoint("thanos-querier", queriers[position % len(queriers)]).url
+    position = [m.name for m in site.running(daemons.FRONTEND)].index(member.name)
+    return site.endpoint(daemons.QUERIER, queriers[position % len(queriers)]).url
 
 
 def stateless(member: Member) -> bool:
@@ -125,7 +126,7 @@ def replica_of(member: Member) -> str:
 def store_labels(component: str, member: Member) -> dict[str, str]:
     """The external labels with which a querier lists a StoreAPI; none for a gateway, which has those of its blocks, nor
     for somebody else's Prometheus."""
-    if component == "thanos-sidecar":
+    if component == daemons.SIDECAR.name:
         return {
             CLUSTER_LABEL: member.settings.cluster,
             REPLICA_LABEL: str(member.settings.replica),
@@ -153,7 +154,7 @@ def ring_spare(member: Member) -> int:
 
 def ring_needs(site: Site, member: Member) -> int:
     """How many other members have to do their job while this one is down."""
-    return len(site.peers(member, "receive")) + 1 - max(ring_spare(member), 1)
+    return len(site.peers(member, daemons.RECEIVE.group)) + 1 - max(ring_spare(member), 1)
 
 
 def endpoints_file(member: Member) -> bool:
@@ -163,7 +164,7 @@ def endpoints_file(member: Member) -> bool:
 
 def expands_labels(member: Member) -> bool:
     """Whether this Prometheus expands `$` in external labels, as variables of its environment."""
-    return releases.at_least(member.settings.version("prometheus"), "3.0.0-0")
+    return releases.at_least(member.settings.version(daemons.PROMETHEUS), "3.0.0-0")
 
 
 DISK_SHARE = 80
@@ -188,7 +189,7 @@ def retention_size(member: Member, found: State) -> str | None:
 
 def retention_in_file(member: Member) -> bool:
     """Whether the Prometheus of this host reads its limits from its file; older ones have flags."""
-    return releases.at_least(member.settings.version("prometheus"), RETENTION_IN_FILE)
+    return releases.at_least(member.settings.version(daemons.PROMETHEUS), RETENTION_IN_FILE)
 
 
 def retention(member: Member, found: State) -> dict[str, Any]:

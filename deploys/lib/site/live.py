@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from deploys.lib.daemons import DAEMONS
+from deploys.lib.daemons import Ref, of
 from facts.reports.look import State
 
 ARGV = ("/debug/pprof/cmdline", r"tr '\000' ' '")
@@ -29,16 +29,17 @@ class Live:
     heard: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Host outside this run -> the command line of its Alertmanager, as it says itself."""
 
-    def argv(self, component: str, host: str) -> tuple[str, ...] | None:
+    def argv(self, daemon: Ref, host: str) -> tuple[str, ...] | None:
         """The command line with which a daemon of ours runs; None where it does not, or is not known to."""
-        process = self.looks[host].processes.get(DAEMONS[component].unit) if host in self.looks else None
+        info = of(daemon)
+        process = self.looks[host].processes.get(info.unit) if host in self.looks else None
         # Somebody else's daemon by our name is no member.
-        return process.argv if process and process.argv[:1] == (DAEMONS[component].path,) else None
+        return process.argv if process and process.argv[:1] == (info.path,) else None
 
-    def port(self, component: str, host: str, kind: str = "http") -> int | None:
+    def port(self, daemon: Ref, host: str, kind: str = "http") -> int | None:
         """Where a running daemon listens; None where that is not known."""
-        flag = DAEMONS[component].ports[kind].flag
-        value = flag_value(self.argv(component, host) or (), flag)
+        flag = of(daemon).ports[kind].flag
+        value = flag_value(self.argv(daemon, host) or (), flag)
         port = (value or "").rpartition(":")[2]
         return int(port) if port.isdecimal() else None
 

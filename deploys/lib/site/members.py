@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from deploys.lib.daemons import DAEMONS, GROUPS, of_groups
-from deploys.lib.daemons.declare import EVERY_HOST
+from deploys.lib import daemons
+from deploys.lib.daemons import DAEMONS, GROUPS, Ref, of, of_groups
+from deploys.lib.daemons.declare import EVERY_HOST, Daemon
+from deploys.lib.daemons.exporters import WATCHED
 from deploys.lib.ground import topology
 from deploys.lib.ground.findings import Finding
 from deploys.lib.ground.topology import Endpoint
@@ -72,14 +74,14 @@ class Site:
         A group without hosts is an empty list. Raises KeyError where there is no such group: taken for one without
         hosts, whoever needs it would be stopped by nothing.
         """
-        everyone = group == EVERY_HOST
+        everyone = group in (EVERY_HOST, WATCHED)  # every host is watched
         if not everyone and group not in GROUPS:
             raise KeyError(group)
         return [m for m in self.hosts.values() if everyone or group in m.groups]
 
-    def running(self, component: str) -> list[Member]:
-        """The hosts that run `component`, in inventory order."""
-        return self.members(DAEMONS[component].group)
+    def running(self, daemon: Ref) -> list[Member]:
+        """The hosts that run `daemon`, in inventory order."""
+        return self.members(of(daemon).group)
 
     def peers(self, member: Member, group: str) -> list[Member]:
         """The other hosts of `group`, in inventory order."""
@@ -89,7 +91,7 @@ class Site:
     def clusters(self) -> dict[str, list[Member]]:
         """Cluster -> its Prometheus, as the inventory first names them."""
         found: dict[str, list[Member]] = {}
-        for member in self.members("prometheus"):
+        for member in self.running(daemons.PROMETHEUS):
             found.setdefault(member.settings.cluster, []).append(member)
         return found
 
@@ -108,10 +110,10 @@ class Site:
                 return cluster
         return next(iter(self.clusters), None)
 
-    def scraped(self, prometheus: Member, component: str) -> list[Member]:
-        """The hosts that run `component` and that the cluster of this Prometheus scrapes, in inventory order."""
+    def scraped(self, prometheus: Member, daemon: Ref) -> list[Member]:
+        """The hosts that run `daemon` and that the cluster of this Prometheus scrapes, in inventory order."""
         cluster = prometheus.settings.cluster
-        return [m for m in self.running(component) if self.scraped_by(m) == cluster]
+        return [m for m in self.running(daemon) if self.scraped_by(m) == cluster]
 
     def watched(self, prometheus: Member) -> list[Member]:
         """The Prometheus of the next cluster, after the last of which comes the first; empty where there is only one.
@@ -132,7 +134,7 @@ class Site:
             for name in relations.STORE_APIS
             for member in self.running(name)
             # A ruler that sends what it records has nothing to be asked for.
-            if not (name == "thanos-rule" and member.settings.rule_remote_write)
+            if not (name == daemons.RULE.name and member.settings.rule_remote_write)
         ]
 
     def dials(self, member: Member) -> list[Endpoint]:
@@ -157,7 +159,7 @@ class Site:
                 for component in DAEMONS:
                     scraped = [m for m in self.running(component) if self.scraped_by(m) == cluster]
                     yield component, "http", scraped
-            if name == "prometheus":
+            if name == daemons.PROMETHEUS.name:
                 yield name, "http", self.watched(member)
             for component, kind in relations.DIALS.get(name, ()):
                 yield component, kind, self.running(component)
@@ -175,39 +177,39 @@ class Site:
                     found.setdefault((protocol, endpoint.port), []).append(other)
         return found
 
-    def endpoint(self, component: str, member: Member, port: str = "http") -> Endpoint:
-        """Where other hosts reach `component` on `member`; `port` is a kind of its ports."""
-        return self._endpoint(component, member, port, member.address)
+    def endpoint(self, daemon: Ref, member: Member, port: str = "http") -> Endpoint:
+        """Where other hosts reach `daemon` on `member`; `port` is a kind of its ports."""
+        return self._endpoint(of(daemon), member, port, member.address)
 
-    def local(self, component: str, member: Member, port: str = "http") -> Endpoint:
+    def local(self, daemon: Ref, member: Member, port: str = "http") -> Endpoint:
         """Where processes on the same host reach it: loopback, unless it listens elsewhere, or has a
         certificate, which names the service address."""
-        if DAEMONS[component].web and web.tls(member.settings):
-            return self.endpoint(component, member, port)
-        listens = listens_on(DAEMONS[component], member.settings)
+        info = of(daemon)
+        if info.web and web.tls(member.settings):
+            return self.endpoint(info, member, port)
+        listens = listens_on(info, member.settings)
         found = topology.ip(listens)
         # An address, never the name localhost, which may lead to DNS or to the other family.
         address = "127.0.0.1" if found is None or found.is_unspecified else str(found)
-        return self._endpoint(component, member, port, address)
+        return self._endpoint(info, member, port, address)
 
-    def listen(self, component: str, member: Member, port: str = "http") -> str:
+    def listen(self, daemon: Ref, member: Member, port: str = "http") -> str:
         """`address:port` to listen on. With an IPv6 address the wildcard covers both families."""
         default = "::" if ":" in member.address else "0.0.0.0"
-        address = listens_on(DAEMONS[component], member.settings) or default
-        return self._endpoint(component, member, port, address).target
+        address = listens_on(of(daemon), member.settings) or default
+        return self._endpoint(of(daemon), member, port, address).target
 
-    def ports(self, component: str, member: Member, kind: str = "http") -> list[int]:
-        """Where to ask `component` on `member`, in this order, while its turn may still have to come."""
-        known = self.live.port(component, member.name, kind)
+    def ports(self, daemon: Ref, member: Member, kind: str = "http") -> list[int]:
+        """Where to ask `daemon` on `member`, in this order, while its turn may still have to come."""
+        known = self.live.port(daemon, member.name, kind)
         if known is not None:
             return [known]
-        wanted = self.endpoint(component, member, kind).port
+        wanted = self.endpoint(daemon, member, kind).port
         # Not looked at (`--limit`): most likely it still listens where those do that were.
-        before = (self.live.port(component, other.name, kind) for other in self.running(component))
+        before = (self.live.port(daemon, other.name, kind) for other in self.running(daemon))
         return list(dict.fromkeys([wanted, *(port for port in before if port)]))
 
-    def _endpoint(self, component: str, member: Member, port: str, address: str) -> Endpoint:
-        info = DAEMONS[component]
+    def _endpoint(self, info: Daemon, member: Member, port: str, address: str) -> Endpoint:
         number = getattr(member.settings, info.ports[port].setting)
         scheme = "https" if port == "http" and info.web and web.tls(member.settings) else "http"
-        return Endpoint(member.name, component, address, number, scheme)
+        return Endpoint(member.name, info.name, address, number, scheme)

@@ -25,9 +25,9 @@ _MINIO = {"minio": LAST_MINIO, "mc": LAST_MC}
 RELEASES: dict[str, dict[str, str]] = {
     # The newest that the lab can build.
     "current": {
-        "prometheus": "3.15.0",
+        "prometheus": "3.16.0",
         "thanos": "0.42.5",
-        "alertmanager": "0.34.2",
+        "alertmanager": "0.35.0",
         "node_exporter": "1.12.1",
         "blackbox_exporter": "0.28.0",
         "seaweedfs": "4.48",

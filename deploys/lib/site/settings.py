@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from deploys.lib.daemons import ADMIN, DAEMONS, RIGHTS
-from deploys.lib.daemons.declare import Daemon
+from deploys.lib.daemons.declare import Daemon, Product
 from deploys.lib.ground import topology
 from deploys.lib.ground.durations import seconds
 from deploys.lib.ground.findings import nearest
@@ -1035,10 +1035,11 @@ class Settings(BaseModel):
         """Component -> version: the release set with `versions` over it."""
         return releases.resolve(self.release, self.versions)
 
-    def version(self, component: str) -> str:
-        """Version of a component of `DAEMONS` or `releases`."""
-        info = DAEMONS.get(component)
-        return self.all_versions[info.archive if info else component]
+    def version(self, of: Daemon | Product | str) -> str:
+        """Version of a daemon or product, which may be given by its name."""
+        name = of if isinstance(of, str) else of.name
+        info = DAEMONS.get(name)
+        return self.all_versions[info.archive if info else name]
 
     @property
     def scrape_interval(self) -> str:

@@ -14,13 +14,15 @@ from typing import Any
 
 from pyinfra.api.exceptions import FactProcessError
 
+from deploys.lib import daemons
 from deploys.lib.common.promql import query_call, read_query
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.engine.ask import script
 from deploys.lib.engine.role import scrapes
 from deploys.lib.ground import topology
 from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.results import Result, aligned, listed_results, some
+from deploys.lib.ground.findings import Finding
+from deploys.lib.ground.results import aligned, listed_results, some
 from deploys.lib.roles.prometheus import configuration
 from deploys.lib.roles.prometheus.verdicts import size
 from deploys.lib.site import derived, relations
@@ -201,7 +203,7 @@ class Usage:
 
 def questions(site: Site, member: Member) -> str:
     """The script that asks the Prometheus of a host, on that host."""
-    return "date +%s\n" + script(site, member, "prometheus", _CALLS)
+    return "date +%s\n" + script(site, member, daemons.PROMETHEUS, _CALLS)
 
 
 def read(lines: Iterable[str]) -> Usage:
@@ -238,16 +240,16 @@ class Seen:
     usage: Usage = Usage()
 
 
-def findings(site: Site, seen: Mapping[str, Seen]) -> list[Result]:
+def findings(site: Site, seen: Mapping[str, Seen]) -> list[Finding]:
     """Hosts that have less than the estimate, and estimates that the running site has outgrown. All are warnings."""
-    return [result for member in site.members("prometheus") for result in _judge(site, member, seen)]
+    return [result for member in site.running(daemons.PROMETHEUS) for result in _judge(site, member, seen)]
 
 
-def _judge(site: Site, member: Member, seen: Mapping[str, Seen]) -> Iterator[Result]:
+def _judge(site: Site, member: Member, seen: Mapping[str, Seen]) -> Iterator[Finding]:
     needed, has = estimate(site, member), seen.get(member.name, Seen())
 
-    def warn(found: str, wanted: str, advice: str) -> Result:
-        return Result(member.name, "capacity", found, wanted, advice, "warn")
+    def warn(found: str, wanted: str, advice: str) -> Finding:
+        return Finding(member.name, "capacity", found, wanted, advice, "warn")
 
     uncounted = [job.name for job in needed.jobs if job.targets is None]
     if uncounted:
@@ -409,7 +411,7 @@ def _cluster(site: Site, members: list[Member], seen: Mapping[str, Seen]) -> lis
 def kept(site: Site, reckoned: Capacity) -> dict[str, float]:
     """Resolution -> seconds that the bucket keeps it: by the compactor's settings, else `bucket_retention`."""
     for_ever = seconds(reckoned.bucket_retention)
-    compactors = site.running("thanos-compactor")
+    compactors = site.running(daemons.COMPACTOR)
     if not compactors:
         return {"raw": for_ever}
     settings = compactors[0].settings
@@ -465,7 +467,7 @@ class Storage:
 
 def _storage(site: Site, seen: Mapping[str, Seen]) -> list[Cells]:
     """What long-term storage needs for all replicas that upload: by the estimate, and by what they really scrape."""
-    uploading = [member for member in site.members("prometheus") if derived.uploads(member)]
+    uploading = [member for member in site.running(daemons.PROMETHEUS) if derived.uploads(member)]
     if not uploading:
         return [("object storage", "", "nothing is uploaded: no bucket_config")]
     reckoned = uploading[0].settings.capacity
@@ -515,10 +517,10 @@ def _storage(site: Site, seen: Mapping[str, Seen]) -> list[Cells]:
     ]
 
 
-def table(site: Site, seen: Mapping[str, Seen], results: Iterable[Result]) -> list[str]:
+def table(site: Site, seen: Mapping[str, Seen], results: Iterable[Finding]) -> list[str]:
     """The estimate beside what is used and what there is, cluster by cluster, and the findings, as lines of text."""
     clusters: dict[str, list[Member]] = {}
-    for member in site.members("prometheus"):
+    for member in site.running(daemons.PROMETHEUS):
         clusters.setdefault(member.settings.cluster, []).append(member)
     lines: list[str] = []
     for members in clusters.values():

@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pyinfra.api.exceptions import FactProcessError
 
 import deploys.lib.roles  # noqa: F401  flags that need a site, and verdicts, are theirs
-from deploys.lib.common import causes, faults, kernel, promql, verify_view
+from deploys.lib.common import causes, faults, kernel, verify_view
 from deploys.lib.common.verify_view import Seen, View
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.engine.ask import script
-from deploys.lib.engine.role import in_order
+from deploys.lib.engine.role import in_order, on
 from deploys.lib.engine.service import installed
 from deploys.lib.ground import topology
-from deploys.lib.ground.findings import printable
-from deploys.lib.ground.results import Result, aligned, listed_results
+from deploys.lib.ground.findings import Finding, printable
+from deploys.lib.ground.results import aligned, listed_results
 from deploys.lib.site import derived, releases
 from deploys.lib.site.members import Member, Site
 from deploys.lib.survey import paths
@@ -50,21 +51,17 @@ def sectioned(scripts: Mapping[str, str]) -> str:
 
 
 _CRASHES = "crashes"
-_FAILURES = "failed notifications"
-_FAILED_NOTIFICATIONS = (
-    f"journalctl -u {DAEMONS['alertmanager'].unit} -n 2000 -o short-iso --no-pager "
-    "2>/dev/null | grep -E 'Notify (for alerts|attempt) failed' | tail -n 20 | cut -c 1-2000"
-)
 
 
 def questions(site: Site, member: Member) -> str:
     """The script that asks every daemon of a host, in one command."""
-    more = {"thanos-querier": promql.queries(site)} if "querier" in member.groups else {}
+    roles = on(member)
+    more = {daemon.name: calls(site) for role in roles for daemon, calls in role.questions.items()}
     scripts = {
         name: script(site, member, name, (*DAEMONS[name].calls, *more.get(name, ()))) for name in member.components
     }
-    if "alertmanager" in member.components:
-        scripts[_FAILURES] = _FAILED_NOTIFICATIONS
+    for role in roles:
+        scripts |= role.journals
     units = dict.fromkeys(DAEMONS[name].unit for name in member.components)
     scripts[_CRASHES] = faults.script(member, units)
     return sectioned(scripts)
@@ -74,29 +71,29 @@ def read(member: Member, found: look.State | None, lines: Iterable[str]) -> Seen
     """What the look and the output of `questions` say. What is not understood counts as not
     answered, with the reason in the daemon's `errors`."""
     parts = sections(list(lines))
-    daemons: dict[str, Any] = {}
+    reports: dict[str, Any] = {}
     for name in member.components:
         try:
-            daemons[name] = DAEMONS[name].parse(parts.get(name, []))
+            reports[name] = DAEMONS[name].parse(parts.get(name, []))
         except FactProcessError as error:
-            daemons[name] = Plain(False, None, {"ready": str(error)})
-    queries: Mapping[str, Answer] = {}
-    if parts.get("thanos-querier"):
-        try:
-            queries = split(parts["thanos-querier"])
-        except FactProcessError:
-            queries = {}
-    crashes = faults.read(member, parts.get(_CRASHES, ()))
-    return Seen(found, daemons, queries, tuple(parts.get(_FAILURES, ())), crashes)
+            reports[name] = Plain(False, None, {"ready": str(error)})
+    answers: dict[str, Answer] = {}
+    journals: dict[str, tuple[str, ...]] = {}
+    for role in on(member):
+        journals |= {name: tuple(parts.get(name, ())) for name in role.journals}
+        for daemon in role.questions:
+            with suppress(FactProcessError):
+                answers |= split(parts.get(daemon.name, []))
+    return Seen(found, reports, answers, journals, faults.read(member, parts.get(_CRASHES, ())))
 
 
 # --- Judging --------------------------------------------------------------------------------------
 
 
-def _check_units(view: View) -> Iterator[Result]:
+def _check_units(view: View) -> Iterator[Finding]:
     """A1 and spec/000 11.1: every unit runs what is wanted, and is ready."""
     for name in (one for one in view.site.hosts if one in view.dead):
-        yield Result(
+        yield Finding(
             name,
             "A1",
             "this host cannot be reached, or failed before it was asked",
@@ -107,7 +104,7 @@ def _check_units(view: View) -> Iterator[Result]:
     for name, seen in view.seen.items():
         member = view.site.hosts[name]
         if seen.look is None:
-            yield Result(
+            yield Finding(
                 name,
                 "A1",
                 "the look at this host failed",
@@ -120,24 +117,24 @@ def _check_units(view: View) -> Iterator[Result]:
         yield from _crashed(name, seen.crashes)
 
 
-def _crashed(host: str, crashes: Mapping[str, faults.Crashes]) -> Iterator[Result]:
+def _crashed(host: str, crashes: Mapping[str, faults.Crashes]) -> Iterator[Finding]:
     """What is over and done with, but may come again."""
     for unit, found in crashes.items():
         if found.unknown:
             advice = f"{verify_view.journal(unit)}; when the cause is known: systemctl reset-failed {unit}"
-            yield Result(host, "A1", f"{unit} {found}", "no crash", advice, "warn")
+            yield Finding(host, "A1", f"{unit} {found}", "no crash", advice, "warn")
         else:
             advice = "nothing, until a release mends it"
-            yield Result(host, "A1", f"{unit} {found}", "no crash", advice, "note")
+            yield Finding(host, "A1", f"{unit} {found}", "no crash", advice, "note")
 
 
-def _check_unit(member: Member, found: look.State, component: str, report: Any) -> Iterator[Result]:
+def _check_unit(member: Member, found: look.State, component: str, report: Any) -> Iterator[Finding]:
     info = DAEMONS[component]
     unit = found.units.get(info.unit, {})
 
-    def result(found: str, wanted: str, advice: str) -> Result:
+    def result(found: str, wanted: str, advice: str) -> Finding:
         about = member.name, component
-        return Result(member.name, "A1", f"{info.unit}: {found}", wanted, advice, about=about)
+        return Finding(member.name, "A1", f"{info.unit}: {found}", wanted, advice, about=about)
 
     converge = "the deploy mends it: pyinfra inventory.py deploys/site.py"
     yield from paths.drop_ins(member.name, "A1", component, found)
@@ -150,7 +147,7 @@ def _check_unit(member: Member, found: look.State, component: str, report: Any) 
         yield result(_activity(unit), "active", verify_view.journal(info.unit))
         return
     version = member.settings.version(component)
-    executable = f"{installed(member, found, info.archive)}/{info.binary}"
+    executable = f"{installed(member, found, info.product)}/{info.binary}"
     process = found.processes.get(info.unit)
     if process is not None and process.exe != executable:
         yield result(f"runs {process.exe}", executable, converge)
@@ -168,12 +165,12 @@ def _activity(unit: Mapping[str, str]) -> str:
     return active if sub in ("", "dead", active) else f"{active} ({sub})"
 
 
-def _check_reloads(view: View) -> Iterator[Result]:
+def _check_reloads(view: View) -> Iterator[Finding]:
     """A2: what is on disk was accepted when it was last loaded."""
     for name, daemon in DAEMONS.items():
         for member, report in view.reports(name):
             if report.ready and getattr(report, "reload_success", None) is False:
-                yield Result(
+                yield Finding(
                     member.name,
                     "A2",
                     f"{name} refused its files when it last loaded them",
@@ -182,7 +179,7 @@ def _check_reloads(view: View) -> Iterator[Result]:
                 )
 
 
-def _check_clocks(view: View) -> Iterator[Result]:
+def _check_clocks(view: View) -> Iterator[Finding]:
     """spec/000 1.1: the clock is kept, by the host or by the machine around a container."""
     for name, seen in view.seen.items():
         if seen.look is None or view.site.hosts[name].settings.timesync == "host":
@@ -191,28 +188,28 @@ def _check_clocks(view: View) -> Iterator[Result]:
         try:
             clock = timesync.of_look(seen.look.units, seen.look.extra.get("timesync", []))
         except FactProcessError as error:
-            yield Result(name, check, str(error), "a clock that is kept", advice, "warn")
+            yield Finding(name, check, str(error), "a clock that is kept", advice, "warn")
             continue
         if clock.verdict not in ("synchronised", "clock of the container's host"):
             service = f" ({clock.service})" if clock.service else ""
             found = f"clock: {clock.verdict}{service}"
             if clock.verdict == "no service":
                 advice = "pyinfra inventory.py deploys/timesync.py installs one"
-            yield Result(name, check, found, "synchronised", advice)
+            yield Finding(name, check, found, "synchronised", advice)
         elif clock.offset_seconds is not None and abs(clock.offset_seconds) > CLOCK_OFFSET:
             found = f"clock: {clock.offset_seconds * 1000:.0f} ms off"
             wanted = f"at most {CLOCK_OFFSET * 1000:.0f} ms"
-            yield Result(name, check, found, wanted, advice, "warn")
+            yield Finding(name, check, found, wanted, advice, "warn")
 
 
-def _check_kernel(view: View) -> Iterator[Result]:
+def _check_kernel(view: View) -> Iterator[Finding]:
     """spec/000 4.2: the live kernel values are the wanted ones."""
     for name, seen in view.seen.items():
         if seen.look is None:
             continue
         member = view.site.hosts[name]
         for key, wanted in kernel.differing(member, seen.look).items():
-            yield Result(
+            yield Finding(
                 name,
                 "spec/000 4.2",
                 f"{key} = {seen.look.sysctl.get(key, 'no such value')}",
@@ -220,7 +217,7 @@ def _check_kernel(view: View) -> Iterator[Result]:
                 "pyinfra inventory.py deploys/kernel.py; or does another file in sysctl.d win?",
             )
         for path, text in kernel.overridden(member, seen.look).items():
-            yield Result(
+            yield Finding(
                 name,
                 "spec/000 4.2",
                 f"at boot {path} sets {topology.RESERVED_PORTS} = {text}",
@@ -230,33 +227,33 @@ def _check_kernel(view: View) -> Iterator[Result]:
             )
 
 
-def _check_settings(view: View) -> Iterator[Result]:
+def _check_settings(view: View) -> Iterator[Finding]:
     """Settings that are doubtful, though they can be deployed."""
     for finding in view.site.findings:
         host = finding.host or next(iter(view.seen), "")
-        found = f"{finding.key}: {finding.found}"
+        found = f"{finding.check}: {finding.found}"
         advice = f"change it in {finding.where or 'inventory.py or group_data'}"
-        yield Result(host, "settings", found, finding.allowed, advice, "warn")
+        yield Finding(host, "settings", found, finding.wanted, advice, "warn")
 
 
 CHECKS = (_check_units, _check_reloads, _check_clocks, _check_kernel, _check_settings)
 """Those of every host; what is to be said of a role, it says itself."""
 
 
-def judge(view: View) -> list[Result]:
+def judge(view: View) -> list[Finding]:
     """Everything that is not as it should be, failures first. Empty where the site is well.
 
     A report that a check does not understand fails that check, and no other. What another failure explains is told
     under that.
     """
-    results: list[Result] = []
+    results: list[Finding] = []
     for check in (*CHECKS, *(one for role in in_order() for one in role.verdicts)):
         try:
             results += check(view)
         except Exception as error:  # noqa: BLE001  (whatever a daemon of another release may say)
             found = f"{check.__name__.removeprefix('_check_')}: not judged: {error!r}"
             first = next(iter(view.seen), "")
-            results.append(Result(first, "verify", found, "reports that are understood", "report it"))
+            results.append(Finding(first, "verify", found, "reports that are understood", "report it"))
     return sorted(causes.folded(results, view.broken), key=lambda result: result.severity != "fail")
 
 
@@ -309,7 +306,7 @@ def _state(view: View, name: str, component: str) -> tuple[str, str]:
     return version, "ready" if restarts in ("", "0") else f"ready, restarted {restarts} times"
 
 
-def table(view: View, results: Iterable[Result]) -> list[str]:
+def table(view: View, results: Iterable[Finding]) -> list[str]:
     """The site and its failed checks as lines of text."""
     head = Row("HOST", "ROLE", "VERSION", "HEALTH", "ADDRESS")
     listed = rows(view)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pyinfra import host, inventory
 from pyinfra.api.exceptions import FactValueError, PyinfraError
 
+from deploys.lib import daemons
 from deploys.lib.daemons import DAEMONS, GROUPS
 from deploys.lib.engine.ask import script
 from deploys.lib.ground.findings import SettingsErrors, refusal
@@ -37,7 +38,7 @@ def of_current_host(components: Sequence[str], calls: Sequence[Call], extra: Seq
         return http.script(f"http://127.0.0.1:{port}", calls, extra)
     member = site.hosts[host.name]
     here = [name for name in components if name in member.components]
-    if "thanos-sidecar-attached" in member.components and "prometheus" in components:
+    if daemons.ATTACHED.name in member.components and daemons.PROMETHEUS.name in components:
         return http.script(member.settings.attached_url, calls, extra)
     if len(here) > 1:
         urls = ", ".join(f"url={site.local(name, member).url} ({name})" for name in here)

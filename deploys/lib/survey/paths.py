@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 from deploys.lib.common.preflight_view import View
-from deploys.lib.daemons import DAEMONS, directories
+from deploys.lib.daemons import DAEMONS, PRODUCTS, directories
 from deploys.lib.engine.service import installed
 from deploys.lib.ground import topology
-from deploys.lib.ground.results import Result, some
+from deploys.lib.ground.findings import Finding
+from deploys.lib.ground.results import some
 from deploys.lib.site import releases
 from deploys.lib.site.members import Member
 from deploys.lib.site.settings import HIDDEN
@@ -30,7 +31,7 @@ def _inside(path: str, root: str) -> bool:
     return path == root or path.startswith(f"{root.rstrip('/')}/")
 
 
-def judge_links(view: View) -> Iterator[Result]:
+def judge_links(view: View) -> Iterator[Finding]:
     """Links that lead a directory of ours nowhere, out of the daemons' sight, or to where others may write."""
     for member, host in view.members():
         look = view.looks.get(member.name)
@@ -43,10 +44,10 @@ def judge_links(view: View) -> Iterator[Result]:
             if found and found not in said:
                 said.add(found)
                 wanted = "a directory, or a link to one that is root's and lasts"
-                yield Result(member.name, "links", found, wanted, advice)
+                yield Finding(member.name, "links", found, wanted, advice)
 
 
-def _unwatched(member: Member, host: Host, look: State) -> Iterator[Result]:
+def _unwatched(member: Member, host: Host, look: State) -> Iterator[Finding]:
     """The alert about data directories knows a file system by the names of the directories above."""
     for path in dict.fromkeys(DAEMONS[name].data_dir for name in member.components):
         room = host.room.get(path or "")
@@ -54,14 +55,14 @@ def _unwatched(member: Member, host: Host, look: State) -> Iterator[Result]:
             found = f"{path} leads to {look.links[path]}, on {room.mount}"
             advice = f"mount the disk at {path}; or an alert of your own on {room.mount}"
             wanted = "a file system that the alert DataDiskFilling knows by its name"
-            yield Result(member.name, "links", found, wanted, advice, "note")
+            yield Finding(member.name, "links", found, wanted, advice, "note")
 
 
 def _directories(member: Member, look: State) -> list[str]:
     own = [*directories(member.components), *topology.SHARED_DIRECTORIES]
     if look.arch in releases.ARCHITECTURES:
-        archives = (a for c in member.components for a in DAEMONS[c].archives)
-        own += [installed(member, look, archive) for archive in dict.fromkeys(archives)]
+        names = (name for one in member.components for name in DAEMONS[one].archives)
+        own += [installed(member, look, PRODUCTS[name]) for name in dict.fromkeys(names)]
     return own
 
 
@@ -136,13 +137,13 @@ def foreign(settings: Iterable[str]) -> list[str]:
     )
 
 
-def drop_ins(host: str, check: str, component: str, look: State) -> Iterator[Result]:
+def drop_ins(host: str, check: str, component: str, look: State) -> Iterator[Finding]:
     """The drop-ins for a unit of ours: harmless, or not. One for all services is the system's and named only where it
     does harm."""
     unit = DAEMONS[component].unit
     for path, settings in look.drop_ins.get(unit, {}).items():
         if bad := foreign(settings):
-            yield Result(
+            yield Finding(
                 host,
                 check,
                 f"{path} sets {', '.join(bad)} for {unit}.service",
@@ -151,7 +152,7 @@ def drop_ins(host: str, check: str, component: str, look: State) -> Iterator[Res
             )
         elif settings and PurePosixPath(path).parent.name != "service.d":
             names = some(dict.fromkeys(one.partition("=")[0] for one in settings))
-            yield Result(
+            yield Finding(
                 host,
                 check,
                 f"{unit}.service is ours with your drop-in {path}: {names}",
@@ -161,7 +162,7 @@ def drop_ins(host: str, check: str, component: str, look: State) -> Iterator[Res
             )
 
 
-def judge_drop_ins(view: View) -> Iterator[Result]:
+def judge_drop_ins(view: View) -> Iterator[Finding]:
     for member, _ in view.members():
         if look := view.looks.get(member.name):
             for component in member.components:

@@ -11,20 +11,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+import deploys.lib.roles  # noqa: F401  judges are theirs, too
+from deploys.lib import daemons
 from deploys.lib.common import kernel
 from deploys.lib.common.look_script import ROOT_HELP
 from deploys.lib.common.preflight_view import View
 from deploys.lib.daemons import DAEMONS, PRODUCTS, logs, of_groups
 from deploys.lib.daemons.declare import Port
+from deploys.lib.engine.role import in_order
 from deploys.lib.engine.service import running_version
 from deploys.lib.ground import topology
-from deploys.lib.ground.results import Result, aligned, merged, some
-from deploys.lib.roles import uploads
+from deploys.lib.ground.findings import Finding
+from deploys.lib.ground.results import aligned, merged, some
 from deploys.lib.site import releases
 from deploys.lib.site.members import Member, Site
 from deploys.lib.site.settings import Settings
 from deploys.lib.site.severities import CHECKS
-from deploys.lib.survey import attached, paths, source
+from deploys.lib.survey import paths, source
 from facts.reports import survey
 from facts.reports.look import State
 from facts.reports.survey import Host
@@ -95,7 +98,7 @@ def _questions(
 def questions(site: Site, member: Member) -> str:
     """The survey of a host: what it is, and whether it reaches what it will dial."""
     peers = [(endpoint.address, endpoint.port) for endpoint in site.dials(member)]
-    asked = {"attached": attached.questions(member), **uploads.questions(site, member)}
+    asked = dict(sorted((name, ask) for role in in_order() for name, ask in role.surveys(site, member).items()))
     asked["source"] = source.questions(member)
     asked["address"] = _address_script(member.address)
     return _questions(member.components, _ports(member), peers, asked)
@@ -120,14 +123,14 @@ def _ports(member: Member) -> dict[int, tuple[str, Port]]:
 # --- Judging --------------------------------------------------------------------------------------
 
 
-def _root(view: View) -> Iterator[Result]:
+def _root(view: View) -> Iterator[Finding]:
     for name, look in view.looks.items():
         if look.account:
             found = f"commands are run as {look.account}"
-            yield Result(name, "root", found, "root", ROOT_HELP)
+            yield Finding(name, "root", found, "root", ROOT_HELP)
 
 
-def _releases(view: View) -> Iterator[Result]:
+def _releases(view: View) -> Iterator[Finding]:
     for name, look in view.looks.items():
         member = view.site.hosts[name]
         for info in of_groups(member.groups):
@@ -136,10 +139,10 @@ def _releases(view: View) -> Iterator[Result]:
             for problem in problems:
                 found = f"{info.name} {running} is to be {wanted}: {problem}"
                 advice = "another release or versions"
-                yield Result(name, "release", found, "a change that can be made", advice)
+                yield Finding(name, "release", found, "a change that can be made", advice)
 
 
-def _system(view: View) -> Iterator[Result]:
+def _system(view: View) -> Iterator[Finding]:
     run = "; ".join(f"{name} {', '.join(v)}" for name, v in RUN.items())
     for name, look in view.looks.items():
         version = look.os_version
@@ -147,54 +150,54 @@ def _system(view: View) -> Iterator[Result]:
         found = f"{look.os} {version}".strip() or "unknown"
         if known & set(DOCUMENTED.get(look.os, ())):
             advice = "try it on a host that you can spare: known from documentation, not run"
-            yield Result(name, "os", found, run, advice, "warn")
+            yield Finding(name, "os", found, run, advice, "warn")
         elif not known & set(RUN.get(look.os, ())):
             advice = 'another system; or preflight = {"os": "warn"}, to try'
-            yield Result(name, "os", found, f"{run}; {DOCUMENTED_AS}", advice)
+            yield Finding(name, "os", found, f"{run}; {DOCUMENTED_AS}", advice)
         if look.machine not in MACHINES:
             wanted = "x86_64 (run); aarch64 (documented)"
-            yield Result(name, "arch", look.machine, wanted, "another machine")
+            yield Finding(name, "arch", look.machine, wanted, "another machine")
         elif MACHINES[look.machine] != "run":
             advice = "try it on a host that you can spare: known from documentation, not run"
-            yield Result(name, "arch", look.machine, "x86_64 (run)", advice, "warn")
+            yield Finding(name, "arch", look.machine, "x86_64 (run)", advice, "warn")
         if look.systemd < topology.OLDEST_SYSTEMD:
             wanted = f"{topology.OLDEST_SYSTEMD} or newer"
-            yield Result(name, "systemd", str(look.systemd or "none"), wanted, "a newer system")
+            yield Finding(name, "systemd", str(look.systemd or "none"), wanted, "a newer system")
 
 
-def _machine(view: View) -> Iterator[Result]:
+def _machine(view: View) -> Iterator[Finding]:
     for member, host in view.members():
         if 0 < host.cpus < CPUS:
             advice = "fine for a small site; more for many targets"
-            yield Result(member.name, "cpu", f"{host.cpus} CPUs", f"{CPUS} or more", advice)
-        if not any(DAEMONS[name].archive == "prometheus" for name in member.components):
+            yield Finding(member.name, "cpu", f"{host.cpus} CPUs", f"{CPUS} or more", advice)
+        if not any(DAEMONS[name].archive == daemons.PROMETHEUS.name for name in member.components):
             continue
         if 0 < host.memory < 0.95 * MEMORY:
             found = f"{host.memory / GIGABYTE:.1f} GB"
             advice = "fine for a small site; series cost 3 to 8 kB each"
-            yield Result(member.name, "memory", found, "16 GB or more", advice)
+            yield Finding(member.name, "memory", found, "16 GB or more", advice)
         disk = host.room.get(topology.PROMETHEUS_DATA)
         if disk and disk.kind == "rotational":
             found = f"{disk.mount} on a rotating disk, as its kernel says"
             advice = "an SSD; of a virtual disk the kernel may say so wrongly"
-            yield Result(member.name, "disk-kind", found, "SSD", advice)
+            yield Finding(member.name, "disk-kind", found, "SSD", advice)
 
 
-def _kernel(view: View) -> Iterator[Result]:
+def _kernel(view: View) -> Iterator[Finding]:
     for name, look in view.looks.items():
         if unknown := [key for key in kernel.live(view.site.hosts[name], look) if key not in look.sysctl]:
             found = f"its kernel has no {', '.join(unknown)}"
             advice = "leave it out of sysctl for this host; or load the module that has it"
-            yield Result(name, "sysctl", found, "kernel values that there are", advice)
+            yield Finding(name, "sysctl", found, "kernel values that there are", advice)
 
 
-def _disks(view: View) -> Iterator[Result]:
+def _disks(view: View) -> Iterator[Finding]:
     for member, host in view.members():
         yield from _mounted(member, host)
         yield from _space(member, host, view.looks.get(member.name))
 
 
-def _mounted(member: Member, host: Host) -> Iterator[Result]:
+def _mounted(member: Member, host: Host) -> Iterator[Finding]:
     for option, check, wanted in (("ro", "read-only", "rw"), ("noexec", "noexec", "exec")):
         places: dict[str, list[str]] = {}
         for room in host.room.values():
@@ -205,10 +208,10 @@ def _mounted(member: Member, host: Host) -> Iterator[Result]:
             advice = f"mount -o remount,{wanted} {mount}, and mend /etc/fstab"
             if mount not in names and check == "noexec":
                 advice += f"; or a file system of its own at {names[0]}"
-            yield Result(member.name, check, found, wanted, advice)
+            yield Finding(member.name, check, found, wanted, advice)
 
 
-def _space(member: Member, host: Host, look: State | None) -> Iterator[Result]:
+def _space(member: Member, host: Host, look: State | None) -> Iterator[Finding]:
     # Directories may share a file system: what each needs is added up.
     needs: dict[str, dict[str, int]] = {}
     for place, room in host.room.items():
@@ -222,7 +225,7 @@ def _space(member: Member, host: Host, look: State | None) -> Iterator[Result]:
         room = next(room for room in host.room.values() if room.mount == mount)
         need, names = sum(places.values()), ", ".join(places)
         if room.free is not None and room.free < need * MEGABYTE:
-            yield Result(
+            yield Finding(
                 member.name,
                 "disk-space",
                 f"{room.free / MEGABYTE:.0f} MB free on {mount}",
@@ -232,7 +235,7 @@ def _space(member: Member, host: Host, look: State | None) -> Iterator[Result]:
         if room.free_inodes is not None and room.free_inodes < INODES:
             found = f"{room.free_inodes} inodes free on {mount}"
             advice = f"remove small files on {mount}, or make it anew with more inodes"
-            yield Result(member.name, "disk-space", found, f"{INODES} for {names}", advice)
+            yield Finding(member.name, "disk-space", found, f"{INODES} for {names}", advice)
     running = {holder.unit for holder in host.holders if holder.ours}
     for path, services in _data_of(member).items():
         space = host.room.get(path)
@@ -240,7 +243,7 @@ def _space(member: Member, host: Host, look: State | None) -> Iterator[Result]:
             continue
         share, least = DATA_FREE
         if space.free < share * space.size or space.free < least:
-            yield Result(
+            yield Finding(
                 member.name,
                 "disk-space",
                 f"{path}: {space.free / MEGABYTE:.0f} MB of {space.size / MEGABYTE:.0f} free on {space.mount}",
@@ -272,12 +275,12 @@ def _missing(member: Member, look: State | None) -> list[str]:
     return found
 
 
-def _holders(view: View) -> Iterator[Result]:
+def _holders(view: View) -> Iterator[Finding]:
     for member, host in view.members():
         ports = _ports(member)
         if not host.listeners:
             found, advice = "no ss: who listens was not seen", "install iproute2 (iproute on RHEL)"
-            yield Result(member.name, "ports", found, "ss", advice, "warn")
+            yield Finding(member.name, "ports", found, "ss", advice, "warn")
         for holder in host.holders:
             component, port = ports[holder.port]
             info = DAEMONS[component]
@@ -300,17 +303,17 @@ def _holders(view: View) -> Iterator[Result]:
             )
 
 
-def _take(member: Member, check: str, found: str, wanted: str, advice: str, taken: bool) -> Result:
+def _take(member: Member, check: str, found: str, wanted: str, advice: str, taken: bool) -> Finding:
     """A finding about somebody else's daemon. What may be taken over says so, or is a note where it will be."""
     if taken and member.settings.take_over:
         advice = "taken over: it is stopped and masked, its data is left alone"
-        return Result(member.name, check, found, wanted, advice, "note")
+        return Finding(member.name, check, found, wanted, advice, "note")
     if taken:
         advice += "; or take_over = True, which stops it for ours and leaves its data alone"
-    return Result(member.name, check, found, wanted, advice)
+    return Finding(member.name, check, found, wanted, advice)
 
 
-def _units(view: View) -> Iterator[Result]:
+def _units(view: View) -> Iterator[Finding]:
     for member, host in view.members():
         ours = {unit.name for unit in host.units if unit.ours}
         names = {DAEMONS[name].unit for name in member.components}
@@ -325,7 +328,7 @@ def _units(view: View) -> Iterator[Result]:
             yield _take(member, "units", found, f"no {unit.name}.service but ours", advice, True)
 
 
-def _address(view: View) -> Iterator[Result]:
+def _address(view: View) -> Iterator[Finding]:
     for member, host in view.members():
         said: dict[str, list] = {"was": [], "has": [], "is": []}
         for line in host.asked.get("address", ()):
@@ -344,10 +347,10 @@ def _address(view: View) -> Iterator[Result]:
         advice += 'preflight = {"address": "off"} for this host'
         # What was deployed before addresses were recorded may have had this one all along.
         severity = "fail" if said["was"] else "warn"
-        yield Result(member.name, "address", found, "an address of this host", advice, severity)
+        yield Finding(member.name, "address", found, "an address of this host", advice, severity)
 
 
-def _accounts(view: View) -> Iterator[Result]:
+def _accounts(view: View) -> Iterator[Finding]:
     for host, look in view.looks.items():
         if topology.USER not in look.users:
             continue
@@ -363,10 +366,10 @@ def _accounts(view: View) -> Iterator[Result]:
         else:
             continue  # another home is no matter: the units see none
         wanted = f"an account for services (below {SYSTEM_UIDS}, no shell), or none"
-        yield Result(host, "user", found, wanted, advice, severity)
+        yield Finding(host, "user", found, wanted, advice, severity)
 
 
-def _data(view: View) -> Iterator[Result]:
+def _data(view: View) -> Iterator[Finding]:
     for member, host in view.members():
         for path in _data_of(member):
             parent = host.data.get(str(PurePosixPath(path).parent))
@@ -381,7 +384,7 @@ def _data(view: View) -> Iterator[Result]:
             else:
                 continue
             advice = f"move it away; or chown -R {topology.USER}: {path}, where it is this site's data"
-            yield Result(member.name, "data", text, f"empty, or {topology.USER}'s", advice)
+            yield Finding(member.name, "data", text, f"empty, or {topology.USER}'s", advice)
 
 
 def _dialled(site: Site, member: Member) -> str:
@@ -396,13 +399,13 @@ def _open(member: Member, host: Host | None) -> bool:
     return bool(host and member.settings.firewall == "open" and host.firewall not in ("", "iptables"))
 
 
-def _reach(view: View) -> Iterator[Result]:
+def _reach(view: View) -> Iterator[Finding]:
     silent: dict[tuple[str, str], dict[int, list[str]]] = {}
     for member, host in view.members():
         dials = view.site.dials(member)
         if dials and "" not in host.reach:
             found = "no bash: its peers were not tried"
-            yield Result(member.name, "reach", found, "bash", "install bash", "warn")
+            yield Finding(member.name, "reach", found, "bash", "install bash", "warn")
             continue
         for endpoint in dials:
             if endpoint.host_name in view.dead:
@@ -434,10 +437,10 @@ def _reach(view: View) -> Iterator[Result]:
         if there and severity == "fail" and any(h.ours and h.port in ports for h in there.holders):
             # An outage of a running site must not keep the run from the living.
             severity, advice = "warn", f"an outage: the site runs there; {advice}"
-        yield Result(name, "reach", found, "open or refused", advice, severity)
+        yield Finding(name, "reach", found, "open or refused", advice, severity)
 
 
-def _firewalls(view: View) -> Iterator[Result]:
+def _firewalls(view: View) -> Iterator[Finding]:
     tried: dict[str, set[str]] = {}
     for member, host in view.members():
         for endpoint in view.site.dials(member):
@@ -451,7 +454,7 @@ def _firewalls(view: View) -> Iterator[Result]:
             continue
         if tried.get(member.name, {""}) <= {"open", "refused"} and all(p == "tcp" for p, _ in dialled):
             continue  # it lets them in, as was tried
-        yield Result(
+        yield Finding(
             member.name,
             "firewall",
             f"{host.firewall} is active",
@@ -462,19 +465,24 @@ def _firewalls(view: View) -> Iterator[Result]:
         )
 
 
-def _selinux(view: View) -> Iterator[Result]:
+def _selinux(view: View) -> Iterator[Finding]:
     for member, host in view.members():
         if host.selinux == "enforcing":
             advice = "nothing: the contexts of what is installed are restored; not run by our tests"
-            yield Result(member.name, "selinux", "SELinux enforces", "known to work", advice)
+            yield Finding(member.name, "selinux", "SELinux enforces", "known to work", advice)
 
 
-_TIERS = ("alertmanager", "querier", "query_frontend", "store", "rule", "receive")
+_TIERS = tuple(
+    daemon.group
+    for daemon in (
+        *(daemons.ALERTMANAGER, daemons.QUERIER, daemons.FRONTEND, daemons.STORE, daemons.RULE, daemons.RECEIVE),
+    )
+)
 """Groups whose members stand in for each other."""
 
 
-def _zones(view: View) -> Iterator[Result]:
-    tiers = {f"cluster {m.settings.cluster}": view.site.replicas(m) for m in view.site.members("prometheus")}
+def _zones(view: View) -> Iterator[Finding]:
+    tiers = {f"cluster {m.settings.cluster}": view.site.replicas(m) for m in view.site.running(daemons.PROMETHEUS)}
     tiers |= {group: view.site.members(group) for group in _TIERS}
     for name, members in tiers.items():
         zones = {member.settings.zone for member in members}
@@ -483,17 +491,18 @@ def _zones(view: View) -> Iterator[Result]:
             found = f"all of {name} in zone {zones.pop()}"
             advice = "put one elsewhere: a zone that fails takes them all"
             if here:
-                yield Result(here[0], "zones", found, "two zones or more", advice)
+                yield Finding(here[0], "zones", found, "two zones or more", advice)
 
 
 JUDGES = (
     *(_root, source.judge, _releases, _system, _machine, _kernel, _disks, paths.judge_links),
     *(_holders, _units, _address, paths.judge_drop_ins, _accounts, _data),
-    *(_reach, _firewalls, _selinux, attached.judge, uploads.judge, _zones),
+    *(_reach, _firewalls, _selinux, _zones),
+    *(judge for role in in_order() for judge in role.judges),
 )
 
 
-def judge(view: View) -> list[Result]:
+def judge(view: View) -> list[Finding]:
     """All findings, the worst first, with the severity that the settings give them."""
     judged = (severe(view.site.hosts[one.host], one) for judge in JUDGES for one in judge(view))
     found = [one for one in judged if one]
@@ -504,7 +513,7 @@ def judge(view: View) -> list[Result]:
     return sorted(found, key=lambda one: order[one.severity])
 
 
-def severe(member: Member, result: Result) -> Result | None:
+def severe(member: Member, result: Finding) -> Finding | None:
     """The finding with the severity in force; None where the check is off. Notes stay notes."""
     default = CHECKS[result.check][0]
     if result.severity == "fail" and default == "warn":
@@ -520,7 +529,7 @@ def severe(member: Member, result: Result) -> Result | None:
 HEADINGS = ("", "host", "check", "found", "wanted", "how to mend")
 
 
-def table(site: Site, results: Iterable[Result]) -> list[str]:
+def table(site: Site, results: Iterable[Finding]) -> list[str]:
     """The findings as lines, in columns. What several hosts share is said once."""
     findings = merged(results)
     if not findings:
@@ -531,8 +540,8 @@ def table(site: Site, results: Iterable[Result]) -> list[str]:
         who = f"all {everyone}" if 1 < everyone == len(names) else some(names)
         rows.append((one.severity, who, one.check, one.found, one.wanted, one.advice))
     lines = aligned(rows)
-    gossip = {m.settings.alertmanager_cluster_port for m in site.members("alertmanager")}
-    if len(site.members("alertmanager")) > 1:
+    gossip = {m.settings.alertmanager_cluster_port for m in site.running(daemons.ALERTMANAGER)}
+    if len(site.running(daemons.ALERTMANAGER)) > 1:
         ports = ", ".join(map(str, sorted(gossip)))
         lines.append(f"UDP {ports} (gossip) cannot be tried: a firewall between Alertmanagers must let it through, too")
     return lines

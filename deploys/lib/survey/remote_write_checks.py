@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from deploys.lib import daemons
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.ground import topology
 from deploys.lib.ground.findings import Finding, host_finding
@@ -14,7 +15,7 @@ from deploys.lib.site.members import Member, Site
 
 VERSION_2 = "io.prometheus.write.v2.Request"
 """Upstream's name of the message of remote write 2.0; its default is that of 1.0."""
-_RECEIVERS = {"thanos-receive": "remote_write", "prometheus-upper": "http"}
+_RECEIVERS = {daemons.RECEIVE.name: "remote_write", daemons.UPPER.name: "http"}
 """Component that takes remote write -> kind of its port for that."""
 _ACCEPTED = "web.remote-write-receiver.accepted-protobuf-messages"
 
@@ -24,11 +25,11 @@ def entries(member: Member) -> Iterator[tuple[str, Mapping[str, Any]]]:
     settings = member.settings
     for groups, key, written in (
         (
-            {"prometheus", "upper"},
+            {daemons.PROMETHEUS.group, daemons.UPPER.group},
             "prometheus_config.remote_write",
             settings.prometheus_config.get("remote_write") or [],
         ),
-        ({"rule"}, "rule_remote_write", settings.rule_remote_write),
+        ({daemons.RULE.group}, "rule_remote_write", settings.rule_remote_write),
     ):
         if groups & set(member.groups):
             for index, entry in enumerate(written):
@@ -81,7 +82,7 @@ def check_protocol(site: Site, member: Member) -> Iterator[Finding]:
             )
             says = f"{VERSION_2} to {other.name}, which has {archive} {version}"
             yield host_finding(member, place, says, allowed)
-        elif component == "prometheus-upper":
+        elif component == daemons.UPPER.name:
             accepted = other.settings.prometheus_flags.get(_ACCEPTED, VERSION_2)
             if VERSION_2 not in (accepted if isinstance(accepted, list) else [accepted]):
                 allowed = f"what its prometheus_flags allow in {_ACCEPTED}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from deploys.lib import ROOT
+from deploys.lib import ROOT, daemons
 from deploys.lib.daemons import DAEMONS, GROUPS
 from deploys.lib.engine import flags
 from deploys.lib.ground import topology
@@ -30,7 +30,6 @@ from deploys.lib.ground.secrets import (
     misplaced,
     read_secret,
 )
-from deploys.lib.roles import bucket_checks
 from deploys.lib.site import releases
 from deploys.lib.site.members import InventoryHost, Member, Site
 from deploys.lib.site.settings import Settings, listens_on, reachable
@@ -71,7 +70,7 @@ def service_address_of(host: InventoryHost, settings: Settings) -> tuple[str, li
         except ValueError as error:
             allowed = f"service_address: {error}"
             return address, [host_finding(host, key, address, allowed)]
-    if "alertmanager" in host.groups and topology.ip(address) is None:
+    if daemons.ALERTMANAGER.group in host.groups and topology.ip(address) is None:
         allowed = "an IP address: Alertmanager advertises no names"
         return address, [host_finding(host, key, repr(address), allowed)]
     return address, []
@@ -188,16 +187,16 @@ def _check_firewall(site: Site, member: Member) -> Iterator[Finding]:
 
 _NAMES_FILES = (
     (
-        ("prometheus", "upper"),
+        (daemons.PROMETHEUS.group, daemons.UPPER.group),
         "prometheus_config",
         ("prometheus_secret_files", topology.SECRETS_DIR, topology.PROMETHEUS_DIR),
     ),
     (
-        ("alertmanager",),
+        (daemons.ALERTMANAGER.group,),
         "alertmanager_config",
         ("alertmanager_secret_files", topology.ALERTMANAGER_SECRETS_DIR, None),
     ),
-    (("rule",), "rule_remote_write", ("rule_secret_files", topology.RULE_SECRETS_DIR, None)),
+    ((daemons.RULE.group,), "rule_remote_write", ("rule_secret_files", topology.RULE_SECRETS_DIR, None)),
 )
 """Groups, their setting that names files, and the setting that brings those: with its directory, and where upstream
 takes a relative name from (Alertmanager: some from its configuration's directory, others from /; rulers: from /)."""
@@ -279,7 +278,11 @@ def _check_addresses(site: Site) -> Iterator[Finding]:
 
 
 def _check_tiers(site: Site) -> Iterator[Finding]:
-    tiers = {"prometheus": "scraped", "alertmanager": "notified", "querier": "deduplicated"}
+    tiers = {
+        daemons.PROMETHEUS.group: "scraped",
+        daemons.ALERTMANAGER.group: "notified",
+        daemons.QUERIER.group: "deduplicated",
+    }
     for group, done in tiers.items():
         size = len(site.members(group))
         if size == 0:
@@ -290,7 +293,7 @@ def _check_tiers(site: Site) -> Iterator[Finding]:
                 "one or more, or nothing is " + done,
                 severity="warn",
             )
-        elif size == 1 and group != "prometheus":
+        elif size == 1 and group != daemons.PROMETHEUS.group:
             allowed = "two or more: this one's restart is an outage"
             yield Finding("", f"group {group}", "one host", allowed, severity="warn")
 
@@ -323,7 +326,6 @@ SITE_CHECKS = (
     _check_tiers,
     _check_versions_agree,
     _check_profiles,
-    bucket_checks.check_site,
     web_checks.check_clients,
 )
 MEMBER_CHECKS = (
@@ -333,7 +335,6 @@ MEMBER_CHECKS = (
     _check_secret_files,
     _check_firewall,
     remote_write_checks.check_protocol,
-    bucket_checks.check_member,
     web_checks.check_server,
 )
 SECRET_CHECKS = (check_readable, web_checks.check_password, web_checks.check_certificate)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from deploys.lib.common.preflight_view import View
 from deploys.lib.engine import fetch
 from deploys.lib.ground import topology
-from deploys.lib.ground.results import Result
+from deploys.lib.ground.findings import Finding
 from deploys.lib.ground.secrets import SecretError, is_secret, read_secret
 from deploys.lib.site.members import Member
 from deploys.lib.site.settings import Settings
@@ -105,7 +105,7 @@ ADVICE = (
 )
 
 
-def judge(view: View) -> Iterator[Result]:
+def judge(view: View) -> Iterator[Finding]:
     """What cannot be fetched, by the host or by the control machine for it."""
     here: dict[tuple[str, str], str] = {}
     for member, host in view.members():
@@ -116,7 +116,7 @@ def judge(view: View) -> Iterator[Result]:
             advice = ADVICE
             if code == REFUSED:
                 advice = "is the version right (versions), and has base_url its archive for this machine?"
-            yield Result(member.name, "source", f"{url}: {' '.join(said)}", wanted, advice)
+            yield Finding(member.name, "source", f"{url}: {' '.join(said)}", wanted, advice)
         if not settings.offline or not look or look.machine not in MACHINES:
             continue
         for archive, pin in fetch.lacking(member, look):
@@ -126,4 +126,4 @@ def judge(view: View) -> Iterator[Result]:
             if here[key]:
                 advice = "HTTPS_PROXY in the environment of this machine; or base_url = a mirror that it reaches"
                 found = f"this machine, which is to upload: {here[key]}"
-                yield Result(member.name, "source", found, wanted, advice)
+                yield Finding(member.name, "source", found, wanted, advice)

@@ -49,22 +49,6 @@ CLIENT_AUTH = (
     *web.ASKS_CERTIFICATE,
 )
 
-SINCE: dict[str, dict[str, str]] = {
-    "tls_server_config.client_allowed_sans": {
-        "prometheus": "2.45.0",
-        "alertmanager": "0.26.0",
-        "node_exporter": "1.6.0",
-        "thanos": "0.32.3",
-    },
-    "rate_limit": {
-        "prometheus": "3.8.0",
-        "alertmanager": "0.30.0",
-        "node_exporter": "1.11.0",
-        "thanos": "0.41.0",
-    },
-}
-"""Key -> project -> first release that knows it: others refuse the file. From the exporter-toolkit in their go.mod."""
-
 _HASH = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 _EXPIRES_SOON = timedelta(days=14)
 
@@ -121,19 +105,19 @@ def check_server(site: Site, member: Member) -> Iterator[Finding]:
         if not is_secret(digest) and not _HASH.fullmatch(str(digest)):
             allowed = "a bcrypt hash, as htpasswd -nBC 10 prints it, or a secret reference to one"
             yield finding(f"web_config.basic_auth_users.{user}", "no bcrypt hash (not shown)", allowed)
-    for dotted, since in SINCE.items():
-        part, _, key = dotted.partition(".")
-        if part not in config or (key and key not in config[part]):
-            continue
-        infos = [DAEMONS[name] for name in member.components]
-        for project in dict.fromkeys(info.archive for info in infos if info.web):
+    infos = [DAEMONS[name] for name in member.components]
+    for product in dict.fromkeys(info.product for info in infos if info.web):
+        for dotted, since in product.web_keys.items():
+            part, _, key = dotted.partition(".")
+            if part not in config or (key and key not in config[part]):
+                continue
             try:
-                version = settings.version(project)
+                version = settings.version(product)
             except ValueError:
                 continue  # reported as a wrong version
-            if not releases.at_least(version, since[project]):
-                found = f"a key that {project} {version} does not know"
-                yield finding(f"web_config.{dotted}", found, f"{project} {since[project]} and newer")
+            if not releases.at_least(version, since):
+                found = f"a key that {product.name} {version} does not know"
+                yield finding(f"web_config.{dotted}", found, f"{product.name} {since} and newer")
 
 
 def check_clients(site: Site) -> Iterator[Finding]:

@@ -22,7 +22,8 @@ from deploys.lib.engine.documents import Data
 from deploys.lib.engine.role import Gate, Progress, Role
 from deploys.lib.engine.service import data_directories, installed
 from deploys.lib.ground import routing, topology
-from deploys.lib.ground.results import Result, some
+from deploys.lib.ground.findings import Finding
+from deploys.lib.ground.results import some
 from deploys.lib.ground.secrets import lacking, leaves
 from deploys.lib.roles.alertmanager import configuration, findings
 from deploys.lib.site import derived
@@ -60,10 +61,10 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
     for name, text in member.settings.alertmanager_templates.items():
         files[f"{topology.TEMPLATES_DIR}/{name}"] = File(text)
-    amtool = f"{installed(member, found, 'alertmanager')}/amtool"
+    amtool = f"{installed(member, found, daemons.ALERTMANAGER.product)}/amtool"
     return service.component(
         "alertmanager",
-        *(site, member, found, "alertmanager"),
+        *(site, member, found, daemons.ALERTMANAGER),
         files=files,
         directories={
             topology.ALERTMANAGER_DIR: Directory("750", managed=True),
@@ -76,19 +77,19 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 
 def reloaded(site: Site, member: Member) -> Gate:
-    return gates.loaded(site, member, "alertmanager", "alertmanager")
+    return gates.loaded(site, member, daemons.ALERTMANAGER, "alertmanager")
 
 
 def together(site: Site, member: Member, found: State) -> str:
     """Members with another gossip label or port do not hear each other: in turns, the first would be alone."""
-    running = site.live.argv("alertmanager", member.name)
+    running = site.live.argv(daemons.ALERTMANAGER, member.name)
     if running is None or not derived.clustered(site):
         return ""
-    wanted = flags.argv("alertmanager", site, member, found)
+    wanted = flags.argv(daemons.ALERTMANAGER, site, member, found)
     labels = [flag_value(argv, "cluster.label") or "none" for argv in (running, wanted)]
     ports = [
-        site.live.port("alertmanager", member.name, "cluster"),
-        site.endpoint("alertmanager", member, "cluster").port,
+        site.live.port(daemons.ALERTMANAGER, member.name, "cluster"),
+        site.endpoint(daemons.ALERTMANAGER, member, "cluster").port,
     ]
     moves = [f"gossip label {labels[0]} becomes {labels[1]}"] if labels[0] != labels[1] else []
     # None: it was the only one so far, and gossiped with nobody.
@@ -99,17 +100,17 @@ def together(site: Site, member: Member, found: State) -> str:
 
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """Ready, gossip settled, and every other member that is alive among its peers."""
-    others = [other for other in gates.living(site, "alertmanager") if other.name != member.name]
+    others = [other for other in gates.living(site, daemons.ALERTMANAGER) if other.name != member.name]
     questions = at_once(
         [
             script(
-                *(site, member, "alertmanager"),
+                *(site, member, daemons.ALERTMANAGER),
                 reports_alertmanager.CALLS,
                 either=member.name != asked_by.name,
             ),
             *(
                 script(
-                    *(site, other, "alertmanager"),
+                    *(site, other, daemons.ALERTMANAGER),
                     [Call(f"other {other.name}", "/-/ready")],
                     either=other.name != asked_by.name,
                 )
@@ -128,7 +129,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
             other.name
             for other in others
             if answers.get(f"other {other.name}", NO_ANSWER).ok
-            and site.endpoint("alertmanager", other, "cluster").target not in peers
+            and site.endpoint(daemons.ALERTMANAGER, other, "cluster").target not in peers
         ]
         if missing:
             return Progress(False, f"gossip without {', '.join(missing)}", ("peers", len(missing)))
@@ -140,13 +141,13 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
 
 
 def peers(site: Site, member: Member, found: State) -> Value:
-    others = site.peers(member, "alertmanager")
-    return [site.endpoint("alertmanager", other, "cluster").target for other in others]
+    others = site.peers(member, daemons.ALERTMANAGER.group)
+    return [site.endpoint(daemons.ALERTMANAGER, other, "cluster").target for other in others]
 
 
 def listen(site: Site, member: Member, found: State) -> Value:
     """Empty where there is one Alertmanager."""
-    return site.listen("alertmanager", member, "cluster") if derived.clustered(site) else ""
+    return site.listen(daemons.ALERTMANAGER, member, "cluster") if derived.clustered(site) else ""
 
 
 def if_clustered(value: Callable[[Site, Member], Value]) -> flags.Here:
@@ -166,14 +167,14 @@ def _failing(site: Site, member: Member, for_: str) -> list[Data]:
 
     Where one member fails, the next one sends: that is a warning. Where as good as all fails, nobody is told.
     """
-    if not site.scraped(member, "alertmanager"):
+    if not site.scraped(member, daemons.ALERTMANAGER):
         return []
-    settings = site.running("alertmanager")[0].settings
+    settings = site.running(daemons.ALERTMANAGER)[0].settings
     # What failed is tried again after each group_interval.
     routes = [route := settings.alertmanager_config.get("route") or {}, *routing.within(route)]
     steps = [settings.timing.group_interval, *starter.values(routes, "group_interval")]
     window = starter.window(member, *steps, count=3)
-    ours = starter.ours(site, member, "alertmanager")
+    ours = starter.ours(site, member, daemons.ALERTMANAGER)
     metric = "alertmanager_notifications"
     total = f"rate({metric}_total{{{ours}}}[{window}])"
     # A reload or a stop cancels what is under way, and it is sent again.
@@ -209,16 +210,16 @@ def _failing(site: Site, member: Member, for_: str) -> list[Data]:
 
 
 def _missing(site: Site, member: Member, for_: str) -> list[Data]:
-    members = site.running("alertmanager")
+    members = site.running(daemons.ALERTMANAGER)
     wanted = len(members)
-    if wanted < 2 or not site.scraped(member, "alertmanager"):
+    if wanted < 2 or not site.scraped(member, daemons.ALERTMANAGER):
         return []
-    port = site.endpoint("alertmanager", members[0], "cluster").port
+    port = site.endpoint(daemons.ALERTMANAGER, members[0], "cluster").port
     return [
         starter.alert(
             "AlertmanagerPeersMissing",
             # From the inventory: what is scraped could be missing a member as well.
-            f"alertmanager_cluster_members{{{starter.ours(site, member, 'alertmanager')}}} < {wanted}",
+            f"alertmanager_cluster_members{{{starter.ours(site, member, daemons.ALERTMANAGER)}}} < {wanted}",
             "critical",
             f"Alertmanager on {{{{ or $labels.host $labels.instance }}}} sees {{{{ $value }}}} of {wanted} members",
             "Members that do not see each other each send every notification. See whether all of "
@@ -235,39 +236,42 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     yield from _missing(site, member, for_)
 
 
-def _check_gossip(view: View) -> Iterator[Result]:
+def _check_gossip(view: View) -> Iterator[Finding]:
     """A17 and spec/000 11: one cluster of all Alertmanagers, with one configuration."""
     members = {
-        view.site.endpoint("alertmanager", member, "cluster").target: member.name
-        for member in view.site.members("alertmanager")
+        view.site.endpoint(daemons.ALERTMANAGER, member, "cluster").target: member.name
+        for member in view.site.running(daemons.ALERTMANAGER)
     }
     gossip = len(members) > 1
     first: tuple[str, float] | None = None
-    for member, report in view.reports("alertmanager"):
+    for member, report in view.reports(daemons.ALERTMANAGER):
         if not report.ready:
             continue
         failed = next((call for call in ("status", "metrics") if call in report.errors), None)
         if failed:
-            yield verify_view.unanswered(member, "A17", "alertmanager", failed, report)
+            yield verify_view.unanswered(member, "A17", daemons.ALERTMANAGER, failed, report)
             continue
-        advice = "is the gossip port open between them, TCP and UDP? " + verify_view.journal("alertmanager")
+        journal = verify_view.journal(daemons.ALERTMANAGER.unit)
+        advice = f"is the gossip port open between them, TCP and UDP? {journal}"
         if gossip:
             peers = {peer.address for peer in report.peers}
-            missing = {name: (name, "alertmanager") for target, name in members.items() if target not in peers}
+            missing = {
+                name: (name, daemons.ALERTMANAGER.name) for target, name in members.items() if target not in peers
+            }
             for names, about in view.by_cause(missing):
                 found, wanted = f"does not see {', '.join(names)}", f"all {len(members)} as peers"
-                yield Result(member.name, "A17", found, wanted, advice, about=about)
+                yield Finding(member.name, "A17", found, wanted, advice, about=about)
             if report.cluster_status != "ready":
                 found = f"gossip is {report.cluster_status}"
-                yield Result(member.name, "A17", found, "ready, that is settled", advice)
+                yield Finding(member.name, "A17", found, "ready, that is settled", advice)
             if report.failed_peers:
                 found = f"failed peers: {report.failed_peers}"
                 down = [one for one in missing.values() if one in view.broken]
                 about = down[0] if report.failed_peers <= len(down) else None
-                yield Result(member.name, "A17", found, "0", advice, about=about)
+                yield Finding(member.name, "A17", found, "0", advice, about=about)
             strange = sorted(peers - set(members))
             if strange:
-                yield Result(
+                yield Finding(
                     member.name,
                     "A17",
                     f"peers that the inventory does not have: {some(strange)}",
@@ -278,7 +282,7 @@ def _check_gossip(view: View) -> Iterator[Result]:
         if first is None:
             first = member.name, report.config_hash
         elif report.config_hash != first[1]:
-            yield Result(
+            yield Finding(
                 member.name,
                 "A17",
                 f"another configuration loaded than on {first[0]}",
@@ -287,18 +291,27 @@ def _check_gossip(view: View) -> Iterator[Result]:
             )
 
 
-def _check_notifications(view: View) -> Iterator[Result]:
+FAILED = "failed notifications"
+"""What its journal has of notifications that failed lately."""
+_FAILED = (
+    f"journalctl -u {daemons.ALERTMANAGER.unit} -n 2000 -o short-iso --no-pager "
+    "2>/dev/null | grep -E 'Notify (for alerts|attempt) failed' | tail -n 20 | cut -c 1-2000"
+)
+
+
+def _check_notifications(view: View) -> Iterator[Finding]:
     """Notifications arrive. Who else would say that nobody is told?"""
-    for member, report in view.reports("alertmanager"):
+    for member, report in view.reports(daemons.ALERTMANAGER):
         for one in report.sent if report.ready else ():
             if not one.failed:
                 continue
             to = f"the receiver {one.receiver} ({one.integration})" if one.receiver else one.integration
             found = f"{one.failed} of {one.tried} notifications to {to} failed since its start or reload"
-            if said := _failure(view.seen[member.name].failures, one):
+            if said := _failure(view.seen[member.name].journals.get(FAILED, ()), one):
                 found += f"; last: {said}"
-            advice = f"is the receiver's address right, and can it be reached? {verify_view.journal('alertmanager')}"
-            yield Result(member.name, "notifications", found, "0 failed", advice, "warn")
+            journal = verify_view.journal(daemons.ALERTMANAGER.unit)
+            advice = f"is the receiver's address right, and can it be reached? {journal}"
+            yield Finding(member.name, "notifications", found, "0 failed", advice, "warn")
 
 
 def _failure(lines: Iterable[str], sent: reports_alertmanager.Sent) -> str:
@@ -328,7 +341,7 @@ ALERTMANAGER = Role(
         daemons.ALERTMANAGER: {
             "cluster.listen-address": listen,
             "cluster.advertise-address": if_clustered(
-                lambda site, member: site.endpoint("alertmanager", member, "cluster").target
+                lambda site, member: site.endpoint(daemons.ALERTMANAGER, member, "cluster").target
             ),
             "cluster.peer": peers,
             "cluster.label": if_clustered(derived.gossip_label),
@@ -340,6 +353,7 @@ ALERTMANAGER = Role(
         }
     },
     alerts=alerts,
+    journals={FAILED: _FAILED},
     verdicts=(_check_gossip, _check_notifications),
     site_findings=findings.SITE_FINDINGS,
 )

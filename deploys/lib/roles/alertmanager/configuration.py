@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from deploys.lib import daemons
 from deploys.lib.common import starter
 from deploys.lib.engine.documents import Data
 from deploys.lib.ground import routing, topology
@@ -87,8 +88,8 @@ FAILED_TO_SEND = "AlertmanagerFailedToSendAlerts"
 def _past_the_failing(site: Site, route: Data, receivers: list[Data]) -> list[Data]:
     """Routes for the alert that a receiver cannot be notified: to another one as well, where it would go to that
     receiver alone. Below 0.27 it does not say which one it is. The same for all members, whichever is asked."""
-    members = site.running("alertmanager")
-    versions = [one.settings.version("alertmanager") for one in members]
+    members = site.running(daemons.ALERTMANAGER)
+    versions = [one.settings.version(daemons.ALERTMANAGER) for one in members]
     clusters = [site.scraped_by(one) or "" for one in members]
     telling = [str(r.get("name")) for r in receivers if any(k.endswith("_configs") for k in r)]
     # The default one first: it is meant for everybody.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from deploys.lib import daemons
 from deploys.lib.ground.durations import go_seconds, seconds, written
 from deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
 from deploys.lib.roles.alertmanager.configuration import WATCHDOG, is_for_watchdog
@@ -22,7 +23,7 @@ def _routes(config: dict) -> Iterator[dict]:
 
 
 def _check_alertmanagers(site: Site) -> Iterator[Finding]:
-    members = site.members("alertmanager")
+    members = site.running(daemons.ALERTMANAGER)
     if not members:
         return
     first = members[0]
@@ -51,7 +52,7 @@ def _check_watchdog(site: Site, member: Member) -> Iterator[Finding]:
     named = WATCHDOG in [r.get("name") for r in map(as_dict, as_list(config.get("receivers")))]
     finding = partial(host_finding, member, "deadman_url")
     if settings.deadman_url is None:
-        fired = any(m.settings.starter_rules for m in site.members("prometheus"))
+        fired = any(m.settings.starter_rules for m in site.running(daemons.PROMETHEUS))
         if fired and not routed and not named:
             allowed = "the URL of a dead man's switch: nobody outside notices when the platform dies"
             yield finding("nothing", allowed, "warn")

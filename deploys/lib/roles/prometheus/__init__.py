@@ -15,7 +15,7 @@ import yaml
 
 from deploys.lib import daemons
 from deploys.lib.daemons import DAEMONS
-from deploys.lib.daemons.declare import Value
+from deploys.lib.daemons.declare import Daemon, Value
 from deploys.lib.engine import documents, gates, service
 from deploys.lib.engine.ask import script
 from deploys.lib.engine.component import Change, Component, Directory, File
@@ -24,6 +24,7 @@ from deploys.lib.engine.role import PATIENCE, Gate, Progress, Role, alike
 from deploys.lib.engine.service import data_directories, installed
 from deploys.lib.ground import topology
 from deploys.lib.ground.durations import seconds
+from deploys.lib.roles import uploads
 from deploys.lib.roles.prometheus import alerts, configuration, findings, verdicts
 from deploys.lib.site import derived, releases, web
 from deploys.lib.site.members import Member, Site
@@ -67,7 +68,7 @@ def files(
 
 def checks(member: Member, found: State) -> tuple[str, ...]:
     """The new version's own judgement of all that."""
-    promtool = f"{installed(member, found, 'prometheus')}/promtool"
+    promtool = f"{installed(member, found, daemons.PROMETHEUS.product)}/promtool"
     return (f"{promtool} check config {topology.PROMETHEUS_CONFIG}",)
 
 
@@ -81,7 +82,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         tree[topology.SIDECAR_CLIENT] = documents.file(client, "web_client")
     return service.component(
         "prometheus",
-        *(site, member, found, "prometheus", "thanos-sidecar"),
+        *(site, member, found, daemons.PROMETHEUS, daemons.SIDECAR),
         files=tree,
         directories=DIRECTORIES,
         checks=checks(member, found),
@@ -89,7 +90,7 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 
 def reloaded(site: Site, member: Member) -> Gate:
-    return gates.loaded(site, member, "prometheus", "prometheus")
+    return gates.loaded(site, member, daemons.PROMETHEUS, "prometheus")
 
 
 def means(member: Member, found: State, change: Change) -> Iterator[str]:
@@ -122,14 +123,14 @@ SCRAPES = 2
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """Ready, its write-ahead log replayed, two intervals scraped since its start, and seen by its sidecar."""
     jobs = {info.job_name for info in DAEMONS.values()}
-    return scraping(site, member, asked_by, "prometheus", jobs, SCRAPES, sidecar=True)
+    return scraping(site, member, asked_by, daemons.PROMETHEUS, jobs, SCRAPES, sidecar=True)
 
 
 def scraping(
     site: Site,
     member: Member,
     asked_by: Member,
-    component: str,
+    daemon: Daemon,
     jobs: set[str],
     scrapes: int,
     sidecar: bool,
@@ -139,7 +140,7 @@ def scraping(
             # Segments are large, and a checkpoint is not even counted: what was read from disk moves all the time.
             *([_READ] if member.name == asked_by.name else []),
             script(
-                *(site, member, component),
+                *(site, member, daemon),
                 [
                     Call("ready", "/-/ready"),
                     Call("walreplay", "/api/v1/status/walreplay"),
@@ -184,7 +185,7 @@ def scraping(
 
 def _sidecar(site: Site, member: Member, asked_by: Member) -> str:
     calls = [Call("sidecar", "/metrics", only_metrics(thanos.PROMETHEUS_UP))]
-    return script(*(site, member, "thanos-sidecar"), calls, either=member.name != asked_by.name)
+    return script(*(site, member, daemons.SIDECAR), calls, either=member.name != asked_by.name)
 
 
 def block_duration(site: Site, member: Member, found: State) -> Value:
@@ -223,11 +224,13 @@ PROMETHEUS = Role(
             "storage.tsdb.delay-compact-file.path": delay_file,
         },
         daemons.SIDECAR: {
-            "prometheus.url": lambda site, member, found: site.local("prometheus", member).url,
+            "prometheus.url": lambda site, member, found: site.local(daemons.PROMETHEUS, member).url,
             "prometheus.http-client-file": sidecar_client,
         },
     },
     alerts=alerts.alerts,
+    surveys=uploads.questions,
+    judges=(uploads.judge,),
     verdicts=verdicts.VERDICTS,
     findings=findings.FINDINGS,
     site_findings=findings.SITE_FINDINGS,

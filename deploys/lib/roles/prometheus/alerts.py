@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deploys.lib import daemons
 from deploys.lib.common import starter
-from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons.prometheus import PROMETHEUS, UPPER
 from deploys.lib.engine.documents import Data
 from deploys.lib.engine.role import in_order, scrapes
@@ -68,11 +68,11 @@ def _watchdog() -> Data:
 
 
 def _targets(site: Site, member: Member, for_: str) -> list[Data]:
-    prometheus = DAEMONS["prometheus"]
-    ours = elsewhere = starter.ours(site, member, "prometheus")
+    prometheus = daemons.PROMETHEUS
+    ours = elsewhere = starter.ours(site, member, daemons.PROMETHEUS)
     if watched := site.watched(member):
-        theirs = {relations.WATCHED_JOB: [site.endpoint("prometheus", one).target for one in watched]}
-        replicas = [site.endpoint("prometheus", one).target for one in site.replicas(member)]
+        theirs = {relations.WATCHED_JOB: [site.endpoint(daemons.PROMETHEUS, one).target for one in watched]}
+        replicas = [site.endpoint(daemons.PROMETHEUS, one).target for one in site.replicas(member)]
         elsewhere = starter.selected({prometheus.job_name: replicas} | theirs)
     unless = f"unless up{{{elsewhere}}}"
     if probes := [scrape.name for scrape in scrapes(site, member)]:
@@ -120,7 +120,7 @@ def _targets(site: Site, member: Member, for_: str) -> list[Data]:
 def _rule_failures(site: Site, member: Member, for_: str) -> list[Data]:
     settings = member.settings
     window = starter.window(member, *starter.intervals(settings.prometheus_rules, settings))
-    ours = starter.ours(site, member, "prometheus", "prometheus-upper")
+    ours = starter.ours(site, member, daemons.PROMETHEUS, daemons.UPPER)
     return [
         starter.alert(
             "PrometheusRuleFailures",
@@ -137,9 +137,9 @@ def _rule_failures(site: Site, member: Member, for_: str) -> list[Data]:
 def _connected(site: Site, member: Member, for_: str) -> list[Data]:
     """That alerts reach an Alertmanager: the pair of the one whose do not says so. One that is away is TargetDown."""
     user = member.settings.prometheus_config.get("alerting") or {}
-    if not (site.running("alertmanager") or user.get("alertmanagers")):
+    if not (site.running(daemons.ALERTMANAGER) or user.get("alertmanagers")):
         return []
-    ours = starter.ours(site, member, "prometheus", "prometheus-upper")
+    ours = starter.ours(site, member, daemons.PROMETHEUS, daemons.UPPER)
     # The Watchdog is sent as often as this. From Prometheus 3.10 on each Alertmanager has a queue of its own.
     window = starter.window(member, member.settings.timing.resend_delay)
     return [
@@ -168,10 +168,10 @@ BEHIND = 120
 def _remote_write(site: Site, member: Member, for_: str) -> list[Data]:
     if not member.settings.prometheus_config.get("remote_write"):
         return []
-    job = starter.ours(site, member, "prometheus")
+    job = starter.ours(site, member, daemons.PROMETHEUS)
     storage = "prometheus_remote_storage"
     newest = f"{storage}_queue_highest_timestamp_seconds{{{job}}} -"
-    if not releases.at_least(member.settings.version("prometheus"), QUEUE_HIGHEST_SINCE):
+    if not releases.at_least(member.settings.version(daemons.PROMETHEUS), QUEUE_HIGHEST_SINCE):
         newest = f"{storage}_highest_timestamp_in_seconds{{{job}}}\n- ignoring(remote_name, url) group_right"
     # As short as a rate can be: the alert ends soon after its cause did.
     window = starter.milliseconds(4 * seconds(member.settings.scrape_interval))

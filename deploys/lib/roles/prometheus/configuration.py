@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deploys.lib.daemons import DAEMONS
+from deploys.lib import daemons
+from deploys.lib.daemons import DAEMONS, Ref, of
 from deploys.lib.engine import ask, documents
 from deploys.lib.engine.component import File
 from deploys.lib.engine.documents import Data
@@ -96,14 +97,14 @@ def _external(value: str | None, member: Member) -> str:
 
 
 def _alerting(site: Site, user: Data) -> Data:
-    members = site.running("alertmanager")
+    members = site.running(daemons.ALERTMANAGER)
     entries = [
         {
             "api_version": "v2",
             **how,
             "static_configs": [{"targets": [endpoint.target for endpoint in endpoints]}],
         }
-        for how, endpoints in ask.ways(site, "alertmanager", members)
+        for how, endpoints in ask.ways(site, daemons.ALERTMANAGER, members)
     ]
     ours: Data = {
         # Two replicas send every alert. Without their label it is one and the same.
@@ -132,11 +133,11 @@ def _scrape_configs(member: Member, ours: list[Data], user: list[Data]) -> list[
     return [*ours, *watched, *user]
 
 
-def jobs(site: Site, component: str, members: list[Member], name: str) -> list[Data]:
-    """The job `name` for `component` on `members`; one more for each further way of asking, with the same label."""
-    info = DAEMONS[component]
+def jobs(site: Site, daemon: Ref, members: list[Member], name: str) -> list[Data]:
+    """The job `name` for `daemon` on `members`; one more for each further way of asking, with the same label."""
+    info = of(daemon)
     jobs: list[Data] = []
-    for how, endpoints in ask.ways(site, component, members):
+    for how, endpoints in ask.ways(site, info, members):
         job: Data = {"job_name": name}
         if jobs:
             asked = [endpoints[0].scheme, *(["password"] if "basic_auth" in how else [])]
@@ -156,7 +157,7 @@ def _watched_jobs(site: Site, member: Member) -> list[Data]:
     """A job for the Prometheus of the next cluster, of which only `up` is kept: the rest is that cluster's own."""
     return [
         job | {"metric_relabel_configs": [{"action": "drop", "source_labels": ["__name__"]}]}
-        for job in jobs(site, "prometheus", site.watched(member), relations.WATCHED_JOB)
+        for job in jobs(site, daemons.PROMETHEUS, site.watched(member), relations.WATCHED_JOB)
     ]
 
 
@@ -184,5 +185,5 @@ def federation_jobs(site: Site, member: Member) -> list[Data]:
             "static_configs": [{"targets": [t for group in job["static_configs"] for t in group["targets"]]}],
         }
         for cluster, replicas in site.clusters.items()
-        for job in jobs(site, "prometheus", replicas, f"federate-{cluster}")
+        for job in jobs(site, daemons.PROMETHEUS, replicas, f"federate-{cluster}")
     ]

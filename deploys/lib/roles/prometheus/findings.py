@@ -30,7 +30,7 @@ def _uses_replica(rule: Any) -> bool:
 
 def _check_prometheus(site: Site, member: Member) -> Iterator[Finding]:
     """What upstream would accept and what breaks the pair."""
-    replica, upper = ("prometheus" in member.groups, "upper" in member.groups)
+    replica, upper = (daemons.PROMETHEUS.group in member.groups, daemons.UPPER.group in member.groups)
     if not (replica or upper):
         return
     settings, config = member.settings, member.settings.prometheus_config
@@ -208,14 +208,14 @@ def _check_out_of_order(site: Site, member: Member) -> Iterator[Finding]:
     if settings.bucket_config is None:
         return
     found = []
-    if "prometheus" in member.groups:
+    if daemons.PROMETHEUS.group in member.groups:
         tsdb = as_dict(as_dict(settings.prometheus_config.get("storage")).get("tsdb"))
         key = "prometheus_config.storage.tsdb.out_of_order_time_window"
         found.append((key, tsdb.get("out_of_order_time_window")))
-    if "receive" in member.groups:
+    if daemons.RECEIVE.group in member.groups:
         name = "tsdb.out-of-order.time-window"
         found.append((f"receive_flags.{name}", settings.receive_flags.get(name)))
-    compactors = site.running("thanos-compactor")
+    compactors = site.running(daemons.COMPACTOR)
     for key, window in found:
         if not _some_time(window):
             continue
@@ -271,7 +271,7 @@ def _check_scraped_by(site: Site) -> Iterator[Finding]:
         if cluster not in site.clusters:
             allowed = f"a cluster with a Prometheus: {', '.join(site.clusters) or 'there is none'}"
             yield host_finding(member, "scraped_by", repr(cluster), allowed)
-        elif "prometheus" in member.groups and cluster != member.settings.cluster:
+        elif daemons.PROMETHEUS.group in member.groups and cluster != member.settings.cluster:
             allowed = "its own `cluster`: a replica is scraped by its pair"
             yield host_finding(member, "scraped_by", repr(cluster), allowed)
 

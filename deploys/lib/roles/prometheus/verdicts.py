@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from deploys.lib import daemons
 from deploys.lib.common import verify_view
 from deploys.lib.common.verify_view import View
 from deploys.lib.engine import flags
 from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.results import Result, some
+from deploys.lib.ground.findings import Finding
+from deploys.lib.ground.results import some
 from deploys.lib.roles import uploads
 from deploys.lib.roles.prometheus import alerts
 from deploys.lib.site import derived, web
@@ -19,29 +21,29 @@ from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from facts.reports import look, prometheus
 
 
-def _check_rules(view: View) -> Iterator[Result]:
+def _check_rules(view: View) -> Iterator[Finding]:
     """A2: rules can be evaluated."""
     for member, report in view.prometheus():
         broken = [f"{rule.group}/{rule.name}" for rule in report.rules if rule.health == "err"]
         if broken:
             found = f"rules that cannot be evaluated: {some(broken)}"
             advice = "the page Status > Rule health of Prometheus shows the errors"
-            yield Result(member.name, "A2", found, "none", advice, "warn")
+            yield Finding(member.name, "A2", found, "none", advice, "warn")
 
 
-def _check_external_labels(view: View) -> Iterator[Result]:
+def _check_external_labels(view: View) -> Iterator[Finding]:
     """A3: replicas of a cluster differ in `replica` and in nothing else, as in the settings."""
     for cluster, members in view.clusters().items():
         seen: dict[str, str] = {}
         common: tuple[str, dict[str, str]] | None = None
         for member, report in members:
             if "config" in report.errors:
-                yield verify_view.unanswered(member, "A3", "prometheus", "config", report)
+                yield verify_view.unanswered(member, "A3", daemons.PROMETHEUS, "config", report)
                 continue
             labels = {key: str(value) for key, value in report.external_labels.items()}
             ours = {CLUSTER_LABEL: cluster, REPLICA_LABEL: str(member.settings.replica)}
             if not ours.items() <= labels.items():
-                yield Result(
+                yield Finding(
                     member.name,
                     "A3",
                     f"external labels {verify_view.labels(labels)}",
@@ -50,7 +52,7 @@ def _check_external_labels(view: View) -> Iterator[Result]:
                 )
             replica = labels.pop(REPLICA_LABEL, "")
             if replica in seen:
-                yield Result(
+                yield Finding(
                     member.name,
                     "A3",
                     f"replica {replica!r}, as on {seen[replica]}",
@@ -61,7 +63,7 @@ def _check_external_labels(view: View) -> Iterator[Result]:
             if common is None:
                 common = member.name, labels
             elif labels != common[1]:
-                yield Result(
+                yield Finding(
                     member.name,
                     "A3",
                     f"external labels {verify_view.labels(labels)} besides `replica`",
@@ -101,19 +103,19 @@ def _wanted_flags(site: Site, member: Member, found: look.State) -> dict[str, st
     return dict.fromkeys(_SWITCHES, "false") | wanted
 
 
-def _check_flags(view: View) -> Iterator[Result]:
+def _check_flags(view: View) -> Iterator[Finding]:
     """A4: compaction as the sidecar's uploads need it; admin and lifecycle API as intended."""
     for member, report in view.prometheus():
         if not report.ready:
             continue
         if "flags" in report.errors:
-            yield verify_view.unanswered(member, "A4", "prometheus", "flags", report)
+            yield verify_view.unanswered(member, "A4", daemons.PROMETHEUS, "flags", report)
             continue
         host = view.seen[member.name].look
         for name, wanted in (_wanted_flags(view.site, member, host) if host else {}).items():
             found = report.flags.get(name, "nothing")
             if found != wanted:
-                yield Result(
+                yield Finding(
                     member.name,
                     "A4",
                     f"prometheus runs with --{name}: {found}",
@@ -126,7 +128,7 @@ def _check_flags(view: View) -> Iterator[Result]:
         if open_ and not (web.asks_password(member.settings) or web.asks_certificate(member.settings)):
             found = ", ".join(f"--{name}" for name in open_)
             settings = " and ".join(_SWITCHES[name] for name in open_)
-            yield Result(
+            yield Finding(
                 member.name,
                 "A4",
                 f"{found}: whoever reaches the port can use them, without credentials",
@@ -136,7 +138,7 @@ def _check_flags(view: View) -> Iterator[Result]:
             )
 
 
-def _check_retention(member: Member, report: prometheus.Report, host: look.State) -> Iterator[Result]:
+def _check_retention(member: Member, report: prometheus.Report, host: look.State) -> Iterator[Finding]:
     """The limits that are in force, and not what the flags say: a file goes before them (3.8 and newer)."""
     settings = member.settings
     limits = derived.retention(member, host)
@@ -159,7 +161,7 @@ def _check_retention(member: Member, report: prometheus.Report, host: look.State
     for limit, value in wanted.items():
         found = reported.get(limit, value)
         if found != value:
-            yield Result(
+            yield Finding(
                 member.name,
                 "A4",
                 f"prometheus drops blocks at {found:.0f}{units[limit]} ({limit}; 0: no limit)",
@@ -168,13 +170,13 @@ def _check_retention(member: Member, report: prometheus.Report, host: look.State
             )
 
 
-def _check_targets(view: View) -> Iterator[Result]:
+def _check_targets(view: View) -> Iterator[Finding]:
     """A5: the replicas of a cluster scrape the same things, and all of them answer."""
     for members in view.clusters().values():
         first: tuple[str, set[tuple[str, str]]] | None = None
         for member, report in members:
             if "targets" in report.errors:
-                yield verify_view.unanswered(member, "A5", "prometheus", "targets", report)
+                yield verify_view.unanswered(member, "A5", daemons.PROMETHEUS, "targets", report)
                 continue
             scraped = {(target.job, target.instance) for target in report.targets}
             if first is None:
@@ -183,7 +185,7 @@ def _check_targets(view: View) -> Iterator[Result]:
                 lacks, more = sorted(first[1] - scraped), sorted(scraped - first[1])
                 parts = [f"lacks {verify_view.names_of(lacks)}"] if lacks else []
                 parts += [f"has more: {verify_view.names_of(more)}"] if more else []
-                yield Result(
+                yield Finding(
                     member.name,
                     "A5",
                     "other targets: " + "; ".join(parts),
@@ -193,22 +195,22 @@ def _check_targets(view: View) -> Iterator[Result]:
             yield from check_up(view, member, report)
 
 
-def check_up(view: View, member: Member, report: prometheus.Report) -> Iterator[Result]:
+def check_up(view: View, member: Member, report: prometheus.Report) -> Iterator[Finding]:
     """What the site itself consists of is scraped."""
     ours = [(t, daemon) for t in report.targets if (daemon := verify_view.our_target(view, t))]
     down = {f"{t.job} {t.instance} ({t.last_error or 'no reason'})": daemon for t, daemon in ours if t.health == "down"}
     for names, about in view.by_cause(down):
         found = f"{len(names)} of {len(ours)} targets of the site down: {some(names)}"
         advice = "on that host: does the service run, and can its port be reached?"
-        yield Result(member.name, "A5", found, "all up", advice, about=about)
+        yield Finding(member.name, "A5", found, "all up", advice, about=about)
     new = {f"{t.job} {t.instance}": daemon for t, daemon in ours if t.health == "unknown"}
     for names, about in view.by_cause(new):
         found = f"not scraped yet: {some(sorted(names))}"
         advice = "ask again in a minute"
-        yield Result(member.name, "A5", found, "all up", advice, "warn", about)
+        yield Finding(member.name, "A5", found, "all up", advice, "warn", about)
 
 
-def _check_own_targets(view: View) -> Iterator[Result]:
+def _check_own_targets(view: View) -> Iterator[Finding]:
     """A5: the user's own targets. What they are is not the site's business: a warning, once for each job."""
     jobs: dict[tuple[str, str], dict[tuple[str, str], dict[str, prometheus.Target]]] = {}
     for member, report in view.prometheus():
@@ -235,10 +237,10 @@ def _check_own_targets(view: View) -> Iterator[Result]:
             found += f"; as {', '.join(sorted(see))} alone sees it" if len(see) < len(asked) else ""
             advice = "a target of your own: does it run, and can its port be reached?"
             host = next(name for name in view.site.hosts if name in see)
-            yield Result(host, "A5", found, "all up", advice, "warn")
+            yield Finding(host, "A5", found, "all up", advice, "warn")
 
 
-def _check_remote_write(view: View) -> Iterator[Result]:
+def _check_remote_write(view: View) -> Iterator[Finding]:
     """spec/000 7: what is scraped reaches the receivers."""
     for member, report in view.prometheus():
         if not report.ready:
@@ -246,7 +248,7 @@ def _check_remote_write(view: View) -> Iterator[Result]:
         urls = {queue.url for queue in report.remote_write}
         for entry in member.settings.prometheus_config.get("remote_write", []):
             if entry.get("url") not in urls:
-                yield Result(
+                yield Finding(
                     member.name,
                     "spec/000 7",
                     f"no remote write to {entry.get('url')}",
@@ -260,26 +262,25 @@ def _check_remote_write(view: View) -> Iterator[Result]:
             found = f"remote write to {queue.url}: {says}, {queue.pending:.0f} samples wait"
             found += f", {queue.failed:.0f} were refused" if queue.failed else ""
             wanted = f"at most {alerts.BEHIND:.0f} s behind"
-            advice = f"its error is in {verify_view.journal('prometheus')}: receiver, port, CA or password?"
+            advice = f"its error is in {verify_view.journal(daemons.PROMETHEUS.unit)}: receiver, port, CA or password?"
             about = view.addresses.get(urlsplit(queue.url).netloc)
-            yield Result(member.name, "spec/000 7", found, wanted, advice, about=about)
+            yield Finding(member.name, "spec/000 7", found, wanted, advice, about=about)
 
 
-def _check_discovered(view: View) -> Iterator[Result]:
+def _check_discovered(view: View) -> Iterator[Finding]:
     """A18: every Prometheus sends to every Alertmanager."""
-    wanted = {
-        view.site.endpoint("alertmanager", member).target: member.name for member in view.site.members("alertmanager")
-    }
+    members = view.site.running(daemons.ALERTMANAGER)
+    wanted = {view.site.endpoint(daemons.ALERTMANAGER, member).target: member.name for member in members}
     for member, report in view.prometheus():
         if not report.ready:
             continue
         if "alertmanagers" in report.errors:
-            yield verify_view.unanswered(member, "A18", "prometheus", "alertmanagers", report)
+            yield verify_view.unanswered(member, "A18", daemons.PROMETHEUS, "alertmanagers", report)
             continue
         known = {urlsplit(url).netloc for url in report.alertmanagers}
-        missing = {name: (name, "alertmanager") for target, name in wanted.items() if target not in known}
+        missing = {name: (name, daemons.ALERTMANAGER.name) for target, name in wanted.items() if target not in known}
         for names, about in view.by_cause(missing):
-            yield Result(
+            yield Finding(
                 member.name,
                 "A18",
                 f"prometheus does not send to {', '.join(names)}",
@@ -289,36 +290,36 @@ def _check_discovered(view: View) -> Iterator[Result]:
             )
 
 
-def _check_sidecars(view: View) -> Iterator[Result]:
+def _check_sidecars(view: View) -> Iterator[Finding]:
     """spec/000 5: the sidecar sees its Prometheus."""
     for member, report in view.sidecars():
         if report.ready and report.prometheus_up is False:
-            yield Result(
+            yield Finding(
                 member.name,
                 "A6",
                 "thanos-sidecar does not reach its Prometheus",
                 "thanos_sidecar_prometheus_up 1",
-                verify_view.journal("thanos-sidecar"),
-                about=(member.name, "prometheus"),
+                verify_view.journal(daemons.SIDECAR.unit),
+                about=(member.name, daemons.PROMETHEUS.name),
             )
 
 
-def _check_uploads(view: View) -> Iterator[Result]:
+def _check_uploads(view: View) -> Iterator[Finding]:
     """A20: what the sidecars have to upload, they upload."""
     for member, report in view.sidecars():
         if not report.ready or not derived.uploads(member):
             continue
         if report.failed and not report.last_upload:
-            yield Result(
+            yield Finding(
                 member.name,
                 "A20",
                 f"thanos-sidecar: {report.failed} operations on the bucket failed, and nothing was uploaded yet",
                 "none failed, or an upload since",
-                f"does the object store answer, and may its key write? {verify_view.journal('thanos-sidecar')}",
+                f"does the object store answer, and may its key write? {verify_view.journal(daemons.SIDECAR.unit)}",
                 # They may have failed hours ago, and a block takes two to be there.
                 "warn",
             )
-        yield from uploads.finding(member, "thanos-sidecar", "A20", report)
+        yield from uploads.finding(member, daemons.SIDECAR.name, "A20", report)
 
 
 VERDICTS = (

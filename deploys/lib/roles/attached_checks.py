@@ -13,12 +13,13 @@ from pathlib import PurePosixPath
 
 from pyinfra.api.exceptions import FactProcessError
 
+from deploys.lib import daemons
 from deploys.lib.common.preflight_view import View
 from deploys.lib.daemons import DAEMONS
 from deploys.lib.daemons import prometheus as prometheus_daemons
 from deploys.lib.daemons import thanos as thanos_daemons
 from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.results import Result
+from deploys.lib.ground.findings import Finding
 from deploys.lib.roles.prometheus import configuration
 from deploys.lib.site import derived, releases
 from deploys.lib.site.members import Member, Site
@@ -34,18 +35,18 @@ from facts import http
 from facts.reports import prometheus
 from facts.reports.survey import Host
 
-COMPONENT = "thanos-sidecar-attached"
+COMPONENT = daemons.ATTACHED.name
 OLDEST = "2.2.1"
 """spec/003 1: Prometheus says its flags from this version on."""
 MIN_BLOCK, MAX_BLOCK = "storage.tsdb.min-block-duration", "storage.tsdb.max-block-duration"
 DELAY = "storage.tsdb.delay-compact-file.path"
 
 
-def questions(member: Member) -> str:
-    """The script that asks for all this on the host; empty where no sidecar is attached."""
+def questions(site: Site, member: Member) -> dict[str, str]:
+    """The script that asks for all this on the host, where a sidecar is attached."""
     settings = member.settings
     if COMPONENT not in member.components:
-        return ""
+        return {}
     user, group = account_of(DAEMONS[COMPONENT], settings)
     path = shlex.quote(settings.attached_data_dir or "")
     lines = [
@@ -56,13 +57,13 @@ def questions(member: Member) -> str:
         f"{become(user, group)} test -r {path} -a -w {path} -a -x {path} && echo access",
         http.script(settings.attached_url, prometheus.ATTACHED_CALLS),
     ]
-    return "\n".join(lines)
+    return {"attached": "\n".join(lines)}
 
 
-def judge(view: View) -> Iterator[Result]:
+def judge(view: View) -> Iterator[Finding]:
     """What somebody else's Prometheus lacks for a sidecar."""
     asked = [(member, host) for member, host in view.members() if COMPONENT in member.components]
-    labelled = {_labelset(view.site, m): m.name for m in view.site.running("prometheus") if asked}
+    labelled = {_labelset(view.site, m): m.name for m in view.site.running(daemons.PROMETHEUS) if asked}
     for member, host in asked:
         yield from _directory(member, host)
         try:
@@ -86,11 +87,11 @@ def _labelset(site: Site, member: Member) -> frozenset[tuple[str, str]]:
     return frozenset(configuration.prometheus_yml(site, member)["global"]["external_labels"].items())
 
 
-def _result(member: Member, found: str, wanted: str, advice: str, severity: str = "fail") -> Result:
-    return Result(member.name, "attached", found, wanted, advice, severity)
+def _result(member: Member, found: str, wanted: str, advice: str, severity: str = "fail") -> Finding:
+    return Finding(member.name, "attached", found, wanted, advice, severity)
 
 
-def _unreachable(member: Member, host: Host, says: str) -> Result:
+def _unreachable(member: Member, host: Host, says: str) -> Finding:
     url = member.settings.attached_url
     advice = "start it, or set attached_url; where it asks for a password: "
     advice += 'sidecar_flags = {"prometheus.http-client-file": ...}, preflight = {"attached": "warn"}'
@@ -101,7 +102,7 @@ def _unreachable(member: Member, host: Host, says: str) -> Result:
     return _result(member, found, wanted, advice, "warn" if attached else "fail")
 
 
-def _directory(member: Member, host: Host) -> Iterator[Result]:
+def _directory(member: Member, host: Host) -> Iterator[Finding]:
     settings, said = member.settings, dict[str, str]()
     for line in host.asked.get("attached", []):
         if line.startswith("==["):
@@ -136,7 +137,7 @@ def _directory(member: Member, host: Host) -> Iterator[Result]:
         yield _result(member, found, "the directory itself", f'set attached_data_dir = "{real}"')
 
 
-def _version(member: Member, report: prometheus.Report) -> Iterator[Result]:
+def _version(member: Member, report: prometheus.Report) -> Iterator[Finding]:
     if _at_least(report, OLDEST) is None:
         found = f"a version that is not understood: {report.version or 'none'}"
         yield _result(member, found, f"{OLDEST} or newer", "see that it is", "warn")
@@ -152,7 +153,7 @@ def _at_least(report: prometheus.Report, bound: str) -> bool | None:
 
 def _labels(
     member: Member, report: prometheus.Report, labelled: dict[frozenset[tuple[str, str]], str]
-) -> Iterator[Result]:
+) -> Iterator[Finding]:
     where = f"in global.external_labels of {report.flags.get('config.file') or 'its configuration'}"
     if "config" in report.errors:
         found = f"its configuration cannot be read: {report.errors['config']}"
@@ -178,7 +179,7 @@ def _labels(
         yield _result(member, found, wanted, f"set another {REPLICA_LABEL} {where}")
 
 
-def _blocks(member: Member, report: prometheus.Report) -> Iterator[Result]:
+def _blocks(member: Member, report: prometheus.Report) -> Iterator[Finding]:
     given, wanted = report.flags, member.settings.attached_data_dir or ""
     path, ours = PurePosixPath(given.get("storage.tsdb.path") or "data"), PurePosixPath(wanted)
     # A relative one begins at a working directory that it does not say.
@@ -199,10 +200,10 @@ def _blocks(member: Member, report: prometheus.Report) -> Iterator[Result]:
     yield _result(member, found, says, advice)
 
 
-def _late(site: Site, member: Member, report: prometheus.Report) -> Iterator[Result]:
+def _late(site: Site, member: Member, report: prometheus.Report) -> Iterator[Finding]:
     storage = report.config.get("storage") or {}
     window = (storage.get("tsdb") or {}).get("out_of_order_time_window")
-    compactors = site.running("thanos-compactor")
+    compactors = site.running(daemons.COMPACTOR)
     if window and derived.uploads(member) and not all(m.settings.compactor_vertical for m in compactors):
         found = f"samples out of order (storage.tsdb.out_of_order_time_window: {window})"
         wanted = "none, or compactor_vertical = True: its blocks overlap, which halts the compactor"
