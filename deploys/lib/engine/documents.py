@@ -13,10 +13,13 @@ from deploys.lib.ground.secrets import resolve
 
 Data = dict[str, Any]
 
+# The one in C writes the same, in a tenth of the time.
+_Safe: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 HEADER = "Managed by pyinfra-prometheus-ha: changes are overwritten."
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(_Safe):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
