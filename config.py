@@ -70,6 +70,7 @@ def _check(options):
     if options["no_wait"]:
         raise _Refused("--no-wait: pyinfra then reports success when a host failed")
     inventory = _inventory(options)
+    pyinfra_patches.use(inventory)
     groups = {host.name: host.groups for host in inventory}
     wrong = check_limit(groups, options["limit"])
     wrong += check_limit(groups, options["exclude"], "--exclude")

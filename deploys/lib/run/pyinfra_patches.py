@@ -58,6 +58,16 @@ def install() -> None:
         replace(path, arguments, make)
 
 
+def use(inventory: Any) -> None:
+    """Let pyinfra take the inventory that was made of its options already, and not make another one: with it goes the
+    site that was read of it."""
+    replace(
+        "pyinfra_cli.cli:make_inventory",
+        "inventory override_data cwd group_data_directories",
+        lambda original: lambda *_, **__: inventory,
+    )
+
+
 # --- Where an operation was called ----------------------------------------------------------------
 
 
