@@ -53,13 +53,16 @@ class _Refused(CliError, PyinfraError):
 
 def _inventory(options):
     data = dict(entry.split("=", 1) for entry in options["data"])
+    data = {key: parse_cli_arg(value) for key, value in data.items()}
     try:
-        return make_inventory(
+        inventory = make_inventory(
             options["inventory"],
             cwd=state.cwd,
-            override_data={key: parse_cli_arg(value) for key, value in data.items()},
+            override_data=data,
             group_data_directories=options["group_data"],
         )
+        pyinfra_patches.use(inventory, data)
+        return inventory
     except PyinfraError:
         raise
     except Exception as error:  # whatever Python says of the operator's own files
@@ -70,7 +73,6 @@ def _check(options):
     if options["no_wait"]:
         raise _Refused("--no-wait: pyinfra then reports success when a host failed")
     inventory = _inventory(options)
-    pyinfra_patches.use(inventory)
     groups = {host.name: host.groups for host in inventory}
     wrong = check_limit(groups, options["limit"])
     wrong += check_limit(groups, options["exclude"], "--exclude")

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra_cli import cli
 
 from deploys.lib.run import pyinfra_patches
 
@@ -49,3 +50,11 @@ def test_this_pyinfra_has_them(path, monkeypatch):
     monkeypatch.setattr(path.replace(":", "."), now)  # put back as it is
     pyinfra_patches.replace(path, arguments, make)
     pyinfra_patches.replace(path, arguments, make)  # a second run in one process
+
+
+def test_an_inventory_with_other_options_of_the_connection_is_made_anew(monkeypatch):
+    monkeypatch.setattr(cli, "make_inventory", cli.make_inventory)  # put back as it is
+    made = object()
+    pyinfra_patches.use(made, {"a": 1})
+    assert cli.make_inventory("a-host", override_data={"a": 1}, cwd=".") is made
+    assert cli.make_inventory("a-host", override_data={"a": 1, "ssh_user": "ops"}, cwd=".") is not made

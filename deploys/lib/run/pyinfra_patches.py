@@ -58,14 +58,18 @@ def install() -> None:
         replace(path, arguments, make)
 
 
-def use(inventory: Any) -> None:
-    """Let pyinfra take the inventory that was made of its options already, and not make another one: with it goes the
-    site that was read of it."""
-    replace(
-        "pyinfra_cli.cli:make_inventory",
-        "inventory override_data cwd group_data_directories",
-        lambda original: lambda *_, **__: inventory,
-    )
+def use(inventory: Any, data: dict[str, Any]) -> None:
+    """Let pyinfra take the inventory that was made with this `data` already, and not make another one: with it goes the
+    site that was read of it. Options of the connection (--user, --key) are more data, and make another one."""
+
+    def make(original: Callable) -> Callable:
+        def again(*arguments: Any, override_data: Any = None, **more: Any) -> Any:
+            same = override_data == data
+            return inventory if same else original(*arguments, override_data=override_data, **more)
+
+        return again
+
+    replace("pyinfra_cli.cli:make_inventory", "inventory override_data cwd group_data_directories", make)
 
 
 # --- Where an operation was called ----------------------------------------------------------------
