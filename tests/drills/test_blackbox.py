@@ -22,17 +22,17 @@ def _probes(site: Site, job: str, **how: bool) -> dict[str, float]:
 def test_an_exporter_is_away(site: Site) -> None:
     """Its replica has no probes, and says so; the other one has them, and queries lack nothing."""
     am = site.running("alertmanager")[0]
-    first = site.running(NAME)[0]
+    first, second = site.running(NAME)
     own = f"{site.endpoint(NAME, first).url}/-/healthy"
     before = _probes(site, "platform")
     assert set(before.values()) == {1.0}
     with stopped(first.name, NAME):
         wait_for("the alert about missing probes", lambda: alerts(site, am, "ProbesMissing"), 60)
         wait_for("the alert about the exporter", lambda: alerts(site, am, "TargetDown"), 60)
+        # Of two exporters, the one that is left is not asked about its own host.
+        after = {target: float(target != own) for target in before if second.address not in target}
         # Deduplication leaves a replica that went silent for the other one after a moment.
-        after = {target: float(target != own) for target in before}
         wait_for("the other replica's probes", lambda: _probes(site, "platform") == after, 60)
-        assert {target: value for target, value in _probes(site, "platform").items() if not value} == {own: 0}
         assert not alerts(site, am, "PlatformProbeFailed"), "one that is down says so as a target"
     wait_for("the alert to end", lambda: not alerts(site, am, "ProbesMissing"), 60)
 
