@@ -69,5 +69,5 @@ prometheus_config = {
     ]
 }
 
-# The sink, some hosts, and a querier's StoreAPI are probed.
+# The mirror, some hosts, and a querier's StoreAPI are probed.
 probes = plan.PROBES

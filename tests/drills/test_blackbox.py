@@ -39,7 +39,7 @@ def test_an_exporter_is_away(site: Site) -> None:
 
 def test_a_new_module_and_a_probe_that_fails(site: Site) -> None:
     running, told = units(), notifications("ProbeFailed")["firing"]
-    nobody = f"{plan.SINK_URL}/nothing"  # it answers 404
+    nobody = f"{plan.MIRROR_URL}/nothing"  # it answers 404
     data = {
         "blackbox_modules": {"http_404": {"prober": "http", "http": {"valid_status_codes": [404]}}},
         "probes": {

@@ -271,7 +271,7 @@ S3_ENDPOINT = LAB.s3_endpoint
 REMOTE_WRITE_URL = LAB.remote_write_url
 RING_URL = LAB.ring_url
 PROBES: dict[str, dict[str, Any]] = {
-    "sink": {"module": "http_2xx", "targets": [f"{SINK_URL}/count"], "labels": {"team": "lab"}},
+    "mirror": {"module": "http_2xx", "targets": [f"{MIRROR_URL}/"], "labels": {"team": "lab"}},
     # Two of them are those that probe.
     "hosts": {"module": "icmp", "targets": [LAB.address(name) for name in ("query-1", "ring-3", "am-1")]},
     "querier": {"module": "grpc_plain", "targets": [f"{LAB.address('query-1')}:10904"]},

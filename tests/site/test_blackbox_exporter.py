@@ -8,7 +8,7 @@ from deploys.lib.daemons import DAEMONS
 from deploys.lib.roles import blackbox_exporter as role
 from deploys.lib.roles.prometheus import configuration
 from deploys.lib.site import web
-from tests.site.ask import api, eventually, get, metric, query
+from tests.site.ask import api, eventually, get, query
 from tests.site.daemon import Daemon
 
 COMPONENT = "blackbox_exporter"
@@ -21,10 +21,6 @@ class TestDaemon(Daemon):
 def test_it_has_the_modules_that_it_is_to_have(site, member):
     loaded = yaml.safe_load(get(member, COMPONENT, "/config"))["modules"]
     assert set(loaded) == set(role.modules(site, member))
-
-
-def test_it_was_asked_for_no_other(member):
-    assert metric(member, COMPONENT, "blackbox_module_unknown_total") == 0
 
 
 def test_it_probes_without_being_root(host, member, info):
