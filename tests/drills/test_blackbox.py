@@ -66,10 +66,3 @@ def test_a_module_that_is_wrong_is_refused(site: Site) -> None:
     assert "field valid_status_code not found" in run.log, str(run)
     assert next(iter(run.failed)) == f"{NAME}: stage and check", str(run)
     assert moved(running) == set() and live_files() == files
-
-
-def test_a_probe_without_a_module_is_refused(site: Site) -> None:
-    run = run_site(data={"probes": {"shop": {"module": "http_3xx", "targets": ["https://shop.example.org/"]}}})
-    assert run.status != 0
-    assert "probes.shop.module: found 'http_3xx'; allowed: one of dns_udp, " in run.log, str(run)
-    assert "did you mean http_2xx?" in run.log, str(run)
