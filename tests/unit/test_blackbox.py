@@ -93,6 +93,14 @@ def test_without_an_exporter_there_are_no_jobs():
     assert not list(role.alerts(nobody, nobody.hosts["prom-1"]))
 
 
+def test_a_cluster_asks_its_own_exporters():
+    asked = site(exporters=1)
+    other = Settings(cluster="other", replica="r1", probes=PROBES)
+    asked.hosts["else-1"] = Member("else-1", other, ("prometheus",), "10.0.2.1")
+    assert jobs(asked, "prom-1") and not jobs(asked, "else-1")
+    assert "of this cluster" in str(*role._check_probes(asked, asked.hosts["else-1"]))
+
+
 def test_the_platform_is_probed_as_its_ports_are_asked(monkeypatch):
     monkeypatch.setenv("GOLDEN", "hunter2")
     guarded = site(**WEB)
@@ -151,7 +159,7 @@ def test_findings(data: dict[str, Any], found: str):
 def test_probes_need_an_exporter_and_exporters_the_same_modules():
     nobody = site(exporters=0)
     [finding] = role._check_probes(nobody, nobody.hosts["prom-1"])
-    assert "a host in the group blackbox_exporter" in str(finding)
+    assert "a host of this cluster in the group blackbox_exporter" in str(finding)
     asked = site()
     own = Settings(blackbox_modules={"own": {"prober": "icmp"}})
     asked.hosts["far-2"] = Member("far-2", own, ("blackbox_exporter",), "10.0.1.2")

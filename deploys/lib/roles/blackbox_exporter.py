@@ -101,8 +101,8 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 
 def exporters(site: Site, prometheus: Member) -> list[Member]:
-    """Whom a Prometheus asks: the exporters of its cluster, or of the site where its cluster has none."""
-    return site.scraped(prometheus, DAEMON) or site.running(DAEMON)
+    """Whom a Prometheus asks: those of its cluster, which it may dial."""
+    return site.scraped(prometheus, DAEMON)
 
 
 def asked(site: Site, prometheus: Member) -> tuple[Data, list[Endpoint]]:
@@ -298,7 +298,8 @@ def _check_probes(site: Site, member: Member) -> Iterator[Finding]:
         yield finding(f"probes.{PLATFORM}", "a job", "another name: it is that of the platform's own ports")
     asked = exporters(site, member)
     if member.settings.probes and not asked:
-        yield finding("probes", "probes", f"a host in the group {DAEMON.group}, from which they are made")
+        allowed = f"a host of this cluster in the group {DAEMON.group}, from which they are made"
+        yield finding("probes", "probes", allowed)
     known = modules(site, asked[0]) if asked else {}  # as all have: `_check_alike`
     for name, probe in member.settings.probes.items():
         if asked and probe.module not in known:
