@@ -180,8 +180,8 @@ def test_it_does_its_job_once_it_sees_its_prometheus():
 @pytest.mark.parametrize(
     ("report", "check"),
     [
-        (thanos.SidecarReport(True, prometheus_up=False), "A6"),
-        (thanos.SidecarReport(True, prometheus_up=True, upload_failures=3), "A20"),
+        (thanos.SidecarReport(True, prometheus_up=False), "stores"),
+        (thanos.SidecarReport(True, prometheus_up=True, upload_failures=3), "uploads"),
         (thanos.SidecarReport(True, prometheus_up=True, uploads=0, upload_failures=0), None),
     ],
 )
@@ -189,7 +189,7 @@ def test_verify_says_what_is_wrong(report, check):
     seen = {HOST: checks.Seen(None, {"thanos-sidecar-attached": report})}
     given = member(prometheus_retention_time="2h")[0]
     found = {r.check for r in checks.judge(checks.View(given, seen)) if r.host == HOST}
-    assert found - {"A1", "settings"} == ({check} if check else set())
+    assert found - {"unit", "settings"} == ({check} if check else set())
 
 
 # --- Preflight ------------------------------------------------------------------------------------

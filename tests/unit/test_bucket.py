@@ -373,10 +373,10 @@ def test_gates_of_long_term_storage():
 @pytest.mark.parametrize(
     ("host", "component", "report", "check"),
     [
-        ("block-1", "thanos-compactor", thanos.Report(True, values={thanos.HALTED: 1}), "A23"),
-        ("block-1", "thanos-store", thanos.Report(True, values={thanos.BLOCKS_FAILED: 2}), "A22"),
-        ("front-1", "thanos-query-frontend", thanos.Report(True), "A26"),
-        ("prom-1", "thanos-sidecar", thanos.SidecarReport(True, upload_failures=3), "A20"),
+        ("block-1", "thanos-compactor", thanos.Report(True, values={thanos.HALTED: 1}), "compaction"),
+        ("block-1", "thanos-store", thanos.Report(True, values={thanos.BLOCKS_FAILED: 2}), "blocks"),
+        ("front-1", "thanos-query-frontend", thanos.Report(True), "frontend"),
+        ("prom-1", "thanos-sidecar", thanos.SidecarReport(True, upload_failures=3), "uploads"),
     ],
 )
 def test_verify_says_what_is_wrong(host, component, report, check):
@@ -390,7 +390,7 @@ def test_a_short_local_retention_is_a_warning_until_uploads_are_proven():
 
     def found(**report) -> set[str]:
         seen = checks.Seen(None, {"thanos-sidecar": thanos.SidecarReport(True, **report)})
-        return {r.severity for r in checks.judge(checks.View(given, {"prom-1": seen})) if r.check == "A20"}
+        return {r.severity for r in checks.judge(checks.View(given, {"prom-1": seen})) if r.check == "uploads"}
 
     assert found() == {"warn"}
     assert found(last_upload=time.time(), upload_failures=2) == set()

@@ -185,7 +185,7 @@ def test_the_table():
     assert any(row.startswith("samples a second 1433 2500 - series / interval") for row in rows)
     assert any(row.startswith("dropped at 80GB - prometheus_retention_size = auto") for row in rows)
     assert any(row.startswith("the host has 16 GB - /proc/meminfo") for row in rows)
-    assert any(row.startswith("by spec/000 1.1") for row in rows)
+    assert any(row.startswith("by rule of thumb") for row in rows)
     assert any(row.startswith("bucket ") and "raw 365 days" in row for row in rows)
     assert "nothing is uploaded" in "".join(table(example_site(bucket_config=None), {}, []))
 

@@ -658,7 +658,7 @@ def test_what_is_said_is_printed_and_not_run(tmp_path):
     finding = Finding("h\ud800", "key\n", "\x1b]0;", "text")
     assert describe([finding]) == [r"h\ud800: key\n: found \x1b]0;; allowed: text"]
     view = checks.View(SITE, {"prometheus-1": checks.Seen(BLANK)})
-    wrong = Finding("prometheus-1", "A1", "reports release \nEND\n", "3.15.0", "none")
+    wrong = Finding("prometheus-1", "unit", "reports release \nEND\n", "3.15.0", "none")
     assert all(line.isprintable() for line in checks.table(view, [wrong]))
 
 

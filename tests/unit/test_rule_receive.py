@@ -280,7 +280,7 @@ LOADED = {"shop.yml": {"groups": [{"name": "shop", "rules": [{"record": "r0", "e
             [*answer("ready"), *answer("rules", "no", 500), *answer("metrics")],
             [("fail", "did not answer for its rules: HTTP 500")],
         ),
-        (rule_answers("ok", ready=503), []),  # which A1 says
+        (rule_answers("ok", ready=503), []),  # which another check says
     ],
 )
 def test_verify_of_a_ruler(lines, wanted):

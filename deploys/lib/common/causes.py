@@ -56,14 +56,14 @@ def folded(results: Iterable[Finding], broken: Mapping[Daemon, Daemon]) -> list[
     results = list(results)
     causes: dict[Daemon, int] = {}
     for position, one in enumerate(results):
-        if one.check == "A1" and one.about and broken.get(one.about) == one.about:
+        if one.check == "unit" and one.about and broken.get(one.about) == one.about:
             causes.setdefault(one.about, position)
     explained: dict[int, list[Finding]] = {}
     kept = []
     for position, one in enumerate(results):
         below = broken.get(one.about) if one.about else None
         cause = causes.get(below) if below else None
-        if cause is None or (one.check == "A1" and below == one.about):
+        if cause is None or (one.check == "unit" and below == one.about):
             kept.append(position)
         else:
             explained.setdefault(cause, []).append(one)

@@ -67,8 +67,8 @@ def query_call(name: str, query: str, dedup: bool = True) -> Call:
 
 
 def queries(site: Site) -> tuple[Call, ...]:
-    """What a querier is asked, for A7 and by the drill. It counts: the series themselves would be megabytes on a large
-    site."""
+    """What a querier is asked, by `verify` and by the drill. It counts: the series themselves would be megabytes on a
+    large site."""
     slow = "|".join(re.escape(name) for name in sorted(slow_jobs(site)))
     up = f"up{{{SCRAPED}{f',job!~{json.dumps(slow)}' if slow else ''}}}"
     counted = f"count by ({CLUSTER_LABEL},{REPLICA_LABEL}) ({fresh(up, site)})"

@@ -327,11 +327,11 @@ def _check_alike(site: Site) -> Iterator[Finding]:
 
 
 def _verdicts(view: View) -> Iterator[Finding]:
-    """A2: it goes by the modules on its disk."""
+    """It goes by the modules on its disk."""
     for member, report in view.reports(DAEMON):
         if report.values.get(CONFIG_LOADED) == 0:
             found = f"{DAEMON.name} refused its configuration, and goes on with the one of before"
-            yield Finding(member.name, "A2", found, "loaded", verify_view.journal(DAEMON.unit))
+            yield Finding(member.name, "reload", found, "loaded", verify_view.journal(DAEMON.unit))
 
 
 BLACKBOX_EXPORTER = Role(

@@ -78,12 +78,12 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
 
 
 def _check_compactor(view: View) -> Iterator[Finding]:
-    """A23: the compactor has not halted."""
+    """The compactor has not halted."""
     for member, report in view.reports(daemons.COMPACTOR):
         if report.ready and report.values.get(thanos.HALTED):
             yield Finding(
                 member.name,
-                "A23",
+                "compaction",
                 "thanos-compactor has halted, and does nothing any more",
                 f"{thanos.HALTED} 0",
                 f"its journal names the blocks; docs/storage.md has the way out. "

@@ -109,13 +109,13 @@ def endpoints_yml(site: Site, member: Member) -> Data:
 
 
 def _check_stores(view: View) -> Iterator[Finding]:
-    """A6: every querier lists every StoreAPI, without error and with its labels."""
+    """Every querier lists every StoreAPI, without error and with its labels."""
     wanted = {derived.store_target(view.site, name, m): (name, m) for name, m in view.site.stores()}
     for member, report in view.reports(daemons.QUERIER):
         if not report.ready:
             continue
         if "stores" in report.errors:
-            yield verify_view.unanswered(member, "A6", daemons.QUERIER, "stores", report)
+            yield verify_view.unanswered(member, "stores", daemons.QUERIER, "stores", report)
             continue
         stores = {store.address: store for store in report.stores}
         for entry in member.settings.querier_endpoints:
@@ -126,7 +126,7 @@ def _check_stores(view: View) -> Iterator[Finding]:
             if store is None or store.last_error:
                 yield Finding(
                     member.name,
-                    "A6",
+                    "stores",
                     f"querier_endpoints: {target}: {store.last_error if store else 'is not listed'}",
                     "listed, without error",
                     "is it up, is its gRPC port open from here, and does it speak gRPC without TLS?",
@@ -147,11 +147,11 @@ def _check_stores(view: View) -> Iterator[Finding]:
             else:
                 continue
             about = other.name, component
-            yield Finding(member.name, "A6", found, wanted_of_it, advice, about=about)
+            yield Finding(member.name, "stores", found, wanted_of_it, advice, about=about)
         if stores and not any("+" in e["address"] for e in member.settings.querier_endpoints):
             yield Finding(
                 member.name,
-                "A6",
+                "stores",
                 f"stores that the inventory does not have: {some(sorted(stores))}",
                 f"the {len(wanted)} of the site",
                 "deploy again; a store of your own belongs in the inventory",
@@ -160,7 +160,7 @@ def _check_stores(view: View) -> Iterator[Finding]:
 
 
 def _check_deduplication(view: View) -> Iterator[Finding]:
-    """A7 and spec/000 11: `up` is there once for each replica, and once in all with dedup on."""
+    """`up` is there once for each replica, and once in all with dedup on."""
     replicas = {
         cluster: {str(member.settings.replica) for member in members} for cluster, members in view.site.clusters.items()
     }
@@ -190,8 +190,8 @@ def _check_deduplication(view: View) -> Iterator[Finding]:
             }
             judged = _judge_deduplication(answers, replicas, targets, away, gone)
             for found, wanted, about in judged:
-                advice = "does the querier list all stores without error (A6)? Are all targets up (A5)?"
-                yield Finding(member.name, "A7", found, wanted, advice, about=about)
+                advice = "does the querier list all stores without error (stores)? Are all targets up (targets)?"
+                yield Finding(member.name, "queries", found, wanted, advice, about=about)
 
 
 def _judge_deduplication(

@@ -73,13 +73,13 @@ def frontend_client_yml(site: Site, member: Member) -> Data:
 
 
 def _check_frontends(view: View) -> Iterator[Finding]:
-    """A26: a query through each frontend is answered."""
+    """A query through each frontend is answered."""
     for member, report in view.reports(daemons.FRONTEND):
         answer = report.answers.get("query", NO_ANSWER)
         if report.ready and not answer.ok:
             yield Finding(
                 member.name,
-                "A26",
+                "frontend",
                 f"a query through thanos-query-frontend is not answered: {answer.problem}",
                 "an answer",
                 f"does the querier behind it run? {verify_view.journal(daemons.FRONTEND.unit)}",

@@ -215,7 +215,7 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
 
 
 def _check_rulers(view: View) -> Iterator[Finding]:
-    """A25: the rulers loaded what is on their disks, can evaluate it, and have lost no alert."""
+    """The rulers loaded what is on their disks, can evaluate it, and have lost no alert."""
     unit = daemons.RULE.unit
     for member, report in view.reports(daemons.RULE):
         if not report.ready:
@@ -223,30 +223,30 @@ def _check_rulers(view: View) -> Iterator[Finding]:
         rules = thanos.rules(report)
         if isinstance(rules, str):
             found = f"thanos-rule did not answer for its rules: {rules}"
-            yield Finding(member.name, "A25", found, "an answer", verify_view.journal(unit))
+            yield Finding(member.name, "rules", found, "an answer", verify_view.journal(unit))
             continue
         if report.values.get(thanos.RULES_LOADED) == 0:
             found = "thanos-rule refused its rules when it last loaded them"
             advice = f"{verify_view.journal(unit)}; then deploy again"
-            yield Finding(member.name, "A2", found, "the last reload successful", advice)
+            yield Finding(member.name, "reload", found, "the last reload successful", advice)
         broken = [f"{r.group}/{r.name} ({r.last_error})" for r in rules if r.health == "err"]
         if broken:
             found = f"rules that cannot be evaluated: {some(broken)}"
-            advice = "do the queriers answer (A6, A7)? " + verify_view.journal(unit)
+            advice = "do the queriers answer (checks stores and queries)? " + verify_view.journal(unit)
             queriers = [(one.name, daemons.QUERIER.name) for one in view.site.running(daemons.QUERIER)]
             all_down = queriers and all(one in view.broken for one in queriers)
             about = queriers[0] if all_down else None
-            yield Finding(member.name, "A25", found, "none", advice, "warn", about)
+            yield Finding(member.name, "rules", found, "none", advice, "warn", about)
         wanted = {one for file in member.settings.rule_rules.values() for one in _named(file)}
         missing = wanted - {(rule.group, rule.name) for rule in rules}
         if missing:
             found = f"rules that are not loaded: {some('/'.join(one) for one in sorted(missing))}"
             advice = "the deploy mends it: pyinfra inventory.py deploys/rule.py"
-            yield Finding(member.name, "A25", found, "all of rule_rules", advice)
+            yield Finding(member.name, "rules", found, "all of rule_rules", advice)
         if lost := sum(report.values.get(name, 0) for name in thanos.ALERTS_LOST):
             found = f"{lost:.0f} alerts reached no Alertmanager since its start"
             advice = f"do the Alertmanagers answer from here? {verify_view.journal(unit)}"
-            yield Finding(member.name, "A25", found, "0", advice, "warn")
+            yield Finding(member.name, "rules", found, "0", advice, "warn")
 
 
 def _named(rules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

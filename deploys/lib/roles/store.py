@@ -75,12 +75,12 @@ def cache_size(site: Site, member: Member, found: State) -> Value:
 
 
 def _check_store_gateways(view: View) -> Iterator[Finding]:
-    """A22: store gateways read every block that they have found."""
+    """Store gateways read every block that they have found."""
     for member, report in view.reports(daemons.STORE):
         if report.ready and (failed := report.values.get(thanos.BLOCKS_FAILED)):
             yield Finding(
                 member.name,
-                "A22",
+                "blocks",
                 f"thanos-store could not load {failed:.0f} blocks",
                 "0",
                 f"{verify_view.journal(daemons.STORE.unit)}; thanos tools bucket verify says which are broken",

@@ -1,4 +1,4 @@
-"""Are uploads proven, where local blocks are dropped soon? A check of `preflight`, and of `verify` (A20).
+"""Are uploads proven, where local blocks are dropped soon? A check of `preflight`, and of `verify`.
 
 Blocks of two hours are uploaded as soon as they are whole. With `prometheus_retention_time` as short as the documents'
 2h (spec/003) an object store that is away for hours loses data, so whoever uploads is asked whether it does.

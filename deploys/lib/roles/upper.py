@@ -96,19 +96,19 @@ def upper_rules(site: Site, member: Member) -> list[Data]:
 
 
 def _check_targets(view: View) -> Iterator[Finding]:
-    """A5: what it federates answers."""
+    """What it federates answers."""
     for member, report in view.reports(daemons.UPPER):
         if not report.ready:
             continue
         if "targets" in report.errors:
-            yield verify_view.unanswered(member, "A5", daemons.UPPER, "targets", report)
+            yield verify_view.unanswered(member, "targets", daemons.UPPER, "targets", report)
             continue
         yield from verdicts.check_up(view, member, report)
         yield from _check_federation(view.site, member, report)
 
 
 def _check_federation(site: Site, member: Member, report: reports_prometheus.Report) -> Iterator[Finding]:
-    """spec/000 8: every replica of every cluster is federated."""
+    """Every replica of every cluster is federated."""
     wanted = {
         (job["job_name"], target)
         for job in configuration.federation_jobs(site, member)
@@ -119,7 +119,7 @@ def _check_federation(site: Site, member: Member, report: reports_prometheus.Rep
     if missing := sorted(wanted - found):
         yield Finding(
             member.name,
-            "spec/000 8",
+            "federation",
             f"does not federate {verify_view.names_of(missing)}",
             f"all {len(wanted)} replicas of the site",
             "the deploy mends it: pyinfra inventory.py deploys/upper.py",

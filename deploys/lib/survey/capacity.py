@@ -359,7 +359,7 @@ def _cluster(site: Site, members: list[Member], seen: Mapping[str, Seen]) -> lis
             f"and {reckoned.queries} x 50M samples x 16 B for queries; resident",
         ),
         row(
-            "  by spec/000 1.1",
+            "  by rule of thumb",
             _bytes(needed.document),
             ("" for _ in members),
             f"targets x sample size x 2, a sample taken for a page of {BYTES_PER_LINE} B a line: "

@@ -2,10 +2,8 @@
 
 Nothing here touches a host: `questions` is the script that a host is asked, `read` makes a `Seen` of
 what it printed, `judge` compares all of them with the inventory and `table` prints the lot. The
-checks are named as in the list of assertions that upstream's own tests led to: A1 (units and
-releases), A2 (last reload), A3 (external labels), A4 (flags), A5 (targets), A6 (stores), A7
-(deduplication), A17 (gossip), A18 (Prometheus knows all Alertmanagers), A25 (rulers); or by their
-chapter of spec/000.
+checks are named after what they look at: unit (and release), reload, labels, flags, targets, stores, queries
+(deduplication), gossip, alerting (Prometheus knows all Alertmanagers), rules, uploads, clock, ...
 """
 
 from __future__ import annotations
@@ -91,11 +89,11 @@ def read(member: Member, found: look.State | None, lines: Iterable[str]) -> Seen
 
 
 def _check_units(view: View) -> Iterator[Finding]:
-    """A1 and spec/000 11.1: every unit runs what is wanted, and is ready."""
+    """Every unit runs what is wanted, and is ready."""
     for name in (one for one in view.site.hosts if one in view.dead):
         yield Finding(
             name,
-            "A1",
+            "unit",
             "this host cannot be reached, or failed before it was asked",
             "a host that answers",
             "see the messages above: is it up, and does SSH let you in?",
@@ -106,7 +104,7 @@ def _check_units(view: View) -> Iterator[Finding]:
         if seen.look is None:
             yield Finding(
                 name,
-                "A1",
+                "unit",
                 "the look at this host failed",
                 "a host that can be read",
                 "see the messages above; is its disk full, or a command missing?",
@@ -122,10 +120,10 @@ def _crashed(host: str, crashes: Mapping[str, faults.Crashes]) -> Iterator[Findi
     for unit, found in crashes.items():
         if found.unknown:
             advice = f"{verify_view.journal(unit)}; when the cause is known: systemctl reset-failed {unit}"
-            yield Finding(host, "A1", f"{unit} {found}", "no crash", advice, "warn")
+            yield Finding(host, "unit", f"{unit} {found}", "no crash", advice, "warn")
         else:
             advice = "nothing, until a release mends it"
-            yield Finding(host, "A1", f"{unit} {found}", "no crash", advice, "note")
+            yield Finding(host, "unit", f"{unit} {found}", "no crash", advice, "note")
 
 
 def _check_unit(member: Member, found: look.State, component: str, report: Any) -> Iterator[Finding]:
@@ -134,10 +132,10 @@ def _check_unit(member: Member, found: look.State, component: str, report: Any) 
 
     def result(found: str, wanted: str, advice: str) -> Finding:
         about = member.name, component
-        return Finding(member.name, "A1", f"{info.unit}: {found}", wanted, advice, about=about)
+        return Finding(member.name, "unit", f"{info.unit}: {found}", wanted, advice, about=about)
 
     converge = "the deploy mends it: pyinfra inventory.py deploys/site.py"
-    yield from paths.drop_ins(member.name, "A1", component, found)
+    yield from paths.drop_ins(member.name, "unit", component, found)
     if unit.get("UnitFileState") != "enabled":
         state = unit.get("UnitFileState") or "no unit"
         yield result(state, "enabled, so that a reboot starts it", converge)
@@ -166,13 +164,13 @@ def _activity(unit: Mapping[str, str]) -> str:
 
 
 def _check_reloads(view: View) -> Iterator[Finding]:
-    """A2: what is on disk was accepted when it was last loaded."""
+    """What is on disk was accepted when it was last loaded."""
     for name, daemon in DAEMONS.items():
         for member, report in view.reports(name):
             if report.ready and getattr(report, "reload_success", None) is False:
                 yield Finding(
                     member.name,
-                    "A2",
+                    "reload",
                     f"{name} refused its files when it last loaded them",
                     "the last reload successful",
                     f"{verify_view.journal(daemon.unit)}; then deploy again",
@@ -180,11 +178,11 @@ def _check_reloads(view: View) -> Iterator[Finding]:
 
 
 def _check_clocks(view: View) -> Iterator[Finding]:
-    """spec/000 1.1: the clock is kept, by the host or by the machine around a container."""
+    """The clock is kept, by the host or by the machine around a container."""
     for name, seen in view.seen.items():
         if seen.look is None or view.site.hosts[name].settings.timesync == "host":
             continue
-        check, advice = "spec/000 1.1", "chronyc sources; is an NTP server reachable from the host?"
+        check, advice = "clock", "chronyc sources; is an NTP server reachable from the host?"
         try:
             clock = timesync.of_look(seen.look.units, seen.look.extra.get("timesync", []))
         except FactProcessError as error:
@@ -203,7 +201,7 @@ def _check_clocks(view: View) -> Iterator[Finding]:
 
 
 def _check_kernel(view: View) -> Iterator[Finding]:
-    """spec/000 4.2: the live kernel values are the wanted ones."""
+    """The live kernel values are the wanted ones."""
     for name, seen in view.seen.items():
         if seen.look is None:
             continue
@@ -211,7 +209,7 @@ def _check_kernel(view: View) -> Iterator[Finding]:
         for key, wanted in kernel.differing(member, seen.look).items():
             yield Finding(
                 name,
-                "spec/000 4.2",
+                "sysctl",
                 f"{key} = {seen.look.sysctl.get(key, 'no such value')}",
                 wanted,
                 "pyinfra inventory.py deploys/kernel.py; or does another file in sysctl.d win?",
@@ -219,7 +217,7 @@ def _check_kernel(view: View) -> Iterator[Finding]:
         for path, text in kernel.overridden(member, seen.look).items():
             yield Finding(
                 name,
-                "spec/000 4.2",
+                "sysctl",
                 f"at boot {path} sets {topology.RESERVED_PORTS} = {text}",
                 kernel.files(member, seen.look)[topology.PORTS_FILE][topology.RESERVED_PORTS],
                 f"give that file a name that sorts before {topology.PORTS_FILE}",

@@ -237,7 +237,7 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
 
 
 def _check_gossip(view: View) -> Iterator[Finding]:
-    """A17 and spec/000 11: one cluster of all Alertmanagers, with one configuration."""
+    """One cluster of all Alertmanagers, with one configuration."""
     members = {
         view.site.endpoint(daemons.ALERTMANAGER, member, "cluster").target: member.name
         for member in view.site.running(daemons.ALERTMANAGER)
@@ -249,7 +249,7 @@ def _check_gossip(view: View) -> Iterator[Finding]:
             continue
         failed = next((call for call in ("status", "metrics") if call in report.errors), None)
         if failed:
-            yield verify_view.unanswered(member, "A17", daemons.ALERTMANAGER, failed, report)
+            yield verify_view.unanswered(member, "gossip", daemons.ALERTMANAGER, failed, report)
             continue
         journal = verify_view.journal(daemons.ALERTMANAGER.unit)
         advice = f"is the gossip port open between them, TCP and UDP? {journal}"
@@ -260,20 +260,20 @@ def _check_gossip(view: View) -> Iterator[Finding]:
             }
             for names, about in view.by_cause(missing):
                 found, wanted = f"does not see {', '.join(names)}", f"all {len(members)} as peers"
-                yield Finding(member.name, "A17", found, wanted, advice, about=about)
+                yield Finding(member.name, "gossip", found, wanted, advice, about=about)
             if report.cluster_status != "ready":
                 found = f"gossip is {report.cluster_status}"
-                yield Finding(member.name, "A17", found, "ready, that is settled", advice)
+                yield Finding(member.name, "gossip", found, "ready, that is settled", advice)
             if report.failed_peers:
                 found = f"failed peers: {report.failed_peers}"
                 down = [one for one in missing.values() if one in view.broken]
                 about = down[0] if report.failed_peers <= len(down) else None
-                yield Finding(member.name, "A17", found, "0", advice, about=about)
+                yield Finding(member.name, "gossip", found, "0", advice, about=about)
             strange = sorted(peers - set(members))
             if strange:
                 yield Finding(
                     member.name,
-                    "A17",
+                    "gossip",
                     f"peers that the inventory does not have: {some(strange)}",
                     f"the {len(members)} of the site",
                     "stop the Alertmanager there; it is forgotten after the reconnect timeout",
@@ -284,7 +284,7 @@ def _check_gossip(view: View) -> Iterator[Finding]:
         elif report.config_hash != first[1]:
             yield Finding(
                 member.name,
-                "A17",
+                "gossip",
                 f"another configuration loaded than on {first[0]}",
                 "the same on all: they take turns in sending the same notifications",
                 "the deploy mends it: pyinfra inventory.py deploys/alertmanager.py",

@@ -1,4 +1,4 @@
-"""What `verify` says of Prometheus and its sidecars (A3 to A5, A18, A20; spec/000 7)."""
+"""What `verify` says of Prometheus and its sidecars."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from facts.reports import look, prometheus
 
 
 def _check_rules(view: View) -> Iterator[Finding]:
-    """A2: rules can be evaluated."""
+    """Rules can be evaluated."""
     for member, report in view.prometheus():
         broken = [f"{rule.group}/{rule.name}" for rule in report.rules if rule.health == "err"]
         if broken:
             found = f"rules that cannot be evaluated: {some(broken)}"
             advice = "the page Status > Rule health of Prometheus shows the errors"
-            yield Finding(member.name, "A2", found, "none", advice, "warn")
+            yield Finding(member.name, "reload", found, "none", advice, "warn")
 
 
 def _check_external_labels(view: View) -> Iterator[Finding]:
-    """A3: replicas of a cluster differ in `replica` and in nothing else, as in the settings."""
+    """Replicas of a cluster differ in `replica` and in nothing else, as in the settings."""
     for cluster, members in view.clusters().items():
         seen: dict[str, str] = {}
         common: tuple[str, dict[str, str]] | None = None
         for member, report in members:
             if "config" in report.errors:
-                yield verify_view.unanswered(member, "A3", daemons.PROMETHEUS, "config", report)
+                yield verify_view.unanswered(member, "labels", daemons.PROMETHEUS, "config", report)
                 continue
             labels = {key: str(value) for key, value in report.external_labels.items()}
             ours = {CLUSTER_LABEL: cluster, REPLICA_LABEL: str(member.settings.replica)}
             if not ours.items() <= labels.items():
                 yield Finding(
                     member.name,
-                    "A3",
+                    "labels",
                     f"external labels {verify_view.labels(labels)}",
                     f"{verify_view.labels(ours)} among them",
                     "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
@@ -54,7 +54,7 @@ def _check_external_labels(view: View) -> Iterator[Finding]:
             if replica in seen:
                 yield Finding(
                     member.name,
-                    "A3",
+                    "labels",
                     f"replica {replica!r}, as on {seen[replica]}",
                     "a replica label of its own",
                     "give each Prometheus of a cluster its own `replica` in inventory.py",
@@ -65,7 +65,7 @@ def _check_external_labels(view: View) -> Iterator[Finding]:
             elif labels != common[1]:
                 yield Finding(
                     member.name,
-                    "A3",
+                    "labels",
                     f"external labels {verify_view.labels(labels)} besides `replica`",
                     f"{verify_view.labels(common[1])}, as on {common[0]}",
                     "set prometheus_config.global.external_labels for the group, not for a host",
@@ -95,7 +95,7 @@ def size(text: str) -> int:
 
 
 def _wanted_flags(site: Site, member: Member, found: look.State) -> dict[str, str]:
-    """The flags of A4 as Prometheus should report them; absent ones are free."""
+    """The flags as Prometheus should report them; absent ones are free."""
     component = next(name for name in verify_view.PROMETHEUS if name in member.components)
     pairs = (word.removeprefix("--").partition("=") for word in flags.argv(component, site, member, found)[1:])
     given = {name: value if equals else "true" for name, equals, value in pairs}
@@ -104,12 +104,12 @@ def _wanted_flags(site: Site, member: Member, found: look.State) -> dict[str, st
 
 
 def _check_flags(view: View) -> Iterator[Finding]:
-    """A4: compaction as the sidecar's uploads need it; admin and lifecycle API as intended."""
+    """Compaction as the sidecar's uploads need it; admin and lifecycle API as intended."""
     for member, report in view.prometheus():
         if not report.ready:
             continue
         if "flags" in report.errors:
-            yield verify_view.unanswered(member, "A4", daemons.PROMETHEUS, "flags", report)
+            yield verify_view.unanswered(member, "flags", daemons.PROMETHEUS, "flags", report)
             continue
         host = view.seen[member.name].look
         for name, wanted in (_wanted_flags(view.site, member, host) if host else {}).items():
@@ -117,7 +117,7 @@ def _check_flags(view: View) -> Iterator[Finding]:
             if found != wanted:
                 yield Finding(
                     member.name,
-                    "A4",
+                    "flags",
                     f"prometheus runs with --{name}: {found}",
                     wanted,
                     "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
@@ -130,7 +130,7 @@ def _check_flags(view: View) -> Iterator[Finding]:
             settings = " and ".join(_SWITCHES[name] for name in open_)
             yield Finding(
                 member.name,
-                "A4",
+                "flags",
                 f"{found}: whoever reaches the port can use them, without credentials",
                 "credentials, or the APIs off",
                 f"set web_config, or {settings} to False; or let only the site's hosts reach the port",
@@ -163,7 +163,7 @@ def _check_retention(member: Member, report: prometheus.Report, host: look.State
         if found != value:
             yield Finding(
                 member.name,
-                "A4",
+                "flags",
                 f"prometheus drops blocks at {found:.0f}{units[limit]} ({limit}; 0: no limit)",
                 f"{value:.0f}{units[limit]}: {said.get(limit, said['size'])}",
                 "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
@@ -171,12 +171,12 @@ def _check_retention(member: Member, report: prometheus.Report, host: look.State
 
 
 def _check_targets(view: View) -> Iterator[Finding]:
-    """A5: the replicas of a cluster scrape the same things, and all of them answer."""
+    """The replicas of a cluster scrape the same things, and all of them answer."""
     for members in view.clusters().values():
         first: tuple[str, set[tuple[str, str]]] | None = None
         for member, report in members:
             if "targets" in report.errors:
-                yield verify_view.unanswered(member, "A5", daemons.PROMETHEUS, "targets", report)
+                yield verify_view.unanswered(member, "targets", daemons.PROMETHEUS, "targets", report)
                 continue
             scraped = {(target.job, target.instance) for target in report.targets}
             if first is None:
@@ -187,7 +187,7 @@ def _check_targets(view: View) -> Iterator[Finding]:
                 parts += [f"has more: {verify_view.names_of(more)}"] if more else []
                 yield Finding(
                     member.name,
-                    "A5",
+                    "targets",
                     "other targets: " + "; ".join(parts),
                     f"those of {first[0]}: deduplication takes replicas for one",
                     "set scrape jobs and targets for the group, not for a host; deploy both",
@@ -202,16 +202,16 @@ def check_up(view: View, member: Member, report: prometheus.Report) -> Iterator[
     for names, about in view.by_cause(down):
         found = f"{len(names)} of {len(ours)} targets of the site down: {some(names)}"
         advice = "on that host: does the service run, and can its port be reached?"
-        yield Finding(member.name, "A5", found, "all up", advice, about=about)
+        yield Finding(member.name, "targets", found, "all up", advice, about=about)
     new = {f"{t.job} {t.instance}": daemon for t, daemon in ours if t.health == "unknown"}
     for names, about in view.by_cause(new):
         found = f"not scraped yet: {some(sorted(names))}"
         advice = "ask again in a minute"
-        yield Finding(member.name, "A5", found, "all up", advice, "warn", about)
+        yield Finding(member.name, "targets", found, "all up", advice, "warn", about)
 
 
 def _check_own_targets(view: View) -> Iterator[Finding]:
-    """A5: the user's own targets. What they are is not the site's business: a warning, once for each job."""
+    """The user's own targets. What they are is not the site's business: a warning, once for each job."""
     jobs: dict[tuple[str, str], dict[tuple[str, str], dict[str, prometheus.Target]]] = {}
     for member, report in view.prometheus():
         for target in report.targets if report.ready else ():
@@ -237,11 +237,11 @@ def _check_own_targets(view: View) -> Iterator[Finding]:
             found += f"; as {', '.join(sorted(see))} alone sees it" if len(see) < len(asked) else ""
             advice = "a target of your own: does it run, and can its port be reached?"
             host = next(name for name in view.site.hosts if name in see)
-            yield Finding(host, "A5", found, "all up", advice, "warn")
+            yield Finding(host, "targets", found, "all up", advice, "warn")
 
 
 def _check_remote_write(view: View) -> Iterator[Finding]:
-    """spec/000 7: what is scraped reaches the receivers."""
+    """What is scraped reaches the receivers."""
     for member, report in view.prometheus():
         if not report.ready:
             continue
@@ -250,7 +250,7 @@ def _check_remote_write(view: View) -> Iterator[Finding]:
             if entry.get("url") not in urls:
                 yield Finding(
                     member.name,
-                    "spec/000 7",
+                    "remote write",
                     f"no remote write to {entry.get('url')}",
                     "a queue for every receiver",
                     "the deploy mends it: pyinfra inventory.py deploys/site.py",
@@ -264,25 +264,25 @@ def _check_remote_write(view: View) -> Iterator[Finding]:
             wanted = f"at most {alerts.BEHIND:.0f} s behind"
             advice = f"its error is in {verify_view.journal(daemons.PROMETHEUS.unit)}: receiver, port, CA or password?"
             about = view.addresses.get(urlsplit(queue.url).netloc)
-            yield Finding(member.name, "spec/000 7", found, wanted, advice, about=about)
+            yield Finding(member.name, "remote write", found, wanted, advice, about=about)
 
 
 def _check_discovered(view: View) -> Iterator[Finding]:
-    """A18: every Prometheus sends to every Alertmanager."""
+    """Every Prometheus sends to every Alertmanager."""
     members = view.site.running(daemons.ALERTMANAGER)
     wanted = {view.site.endpoint(daemons.ALERTMANAGER, member).target: member.name for member in members}
     for member, report in view.prometheus():
         if not report.ready:
             continue
         if "alertmanagers" in report.errors:
-            yield verify_view.unanswered(member, "A18", daemons.PROMETHEUS, "alertmanagers", report)
+            yield verify_view.unanswered(member, "alerting", daemons.PROMETHEUS, "alertmanagers", report)
             continue
         known = {urlsplit(url).netloc for url in report.alertmanagers}
         missing = {name: (name, daemons.ALERTMANAGER.name) for target, name in wanted.items() if target not in known}
         for names, about in view.by_cause(missing):
             yield Finding(
                 member.name,
-                "A18",
+                "alerting",
                 f"prometheus does not send to {', '.join(names)}",
                 f"all {len(wanted)} Alertmanagers discovered",
                 "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
@@ -291,12 +291,12 @@ def _check_discovered(view: View) -> Iterator[Finding]:
 
 
 def _check_sidecars(view: View) -> Iterator[Finding]:
-    """spec/000 5: the sidecar sees its Prometheus."""
+    """The sidecar sees its Prometheus."""
     for member, report in view.sidecars():
         if report.ready and report.prometheus_up is False:
             yield Finding(
                 member.name,
-                "A6",
+                "stores",
                 "thanos-sidecar does not reach its Prometheus",
                 "thanos_sidecar_prometheus_up 1",
                 verify_view.journal(daemons.SIDECAR.unit),
@@ -305,21 +305,21 @@ def _check_sidecars(view: View) -> Iterator[Finding]:
 
 
 def _check_uploads(view: View) -> Iterator[Finding]:
-    """A20: what the sidecars have to upload, they upload."""
+    """What the sidecars have to upload, they upload."""
     for member, report in view.sidecars():
         if not report.ready or not derived.uploads(member):
             continue
         if report.failed and not report.last_upload:
             yield Finding(
                 member.name,
-                "A20",
+                "uploads",
                 f"thanos-sidecar: {report.failed} operations on the bucket failed, and nothing was uploaded yet",
                 "none failed, or an upload since",
                 f"does the object store answer, and may its key write? {verify_view.journal(daemons.SIDECAR.unit)}",
                 # They may have failed hours ago, and a block takes two to be there.
                 "warn",
             )
-        yield from uploads.finding(member, daemons.SIDECAR.name, "A20", report)
+        yield from uploads.finding(member, daemons.SIDECAR.name, "uploads", report)
 
 
 VERDICTS = (
