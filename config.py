@@ -23,7 +23,7 @@ from deploys.lib.ground import secrets
 from deploys.lib.ground.findings import SettingsErrors, describe, python_error, refusal
 from deploys.lib.ground.open_files import make_room
 from deploys.lib.ground.secrets import Redacting
-from deploys.lib.run import ends, pyinfra_patches
+from deploys.lib.run import ends, pyinfra_patches, quiet
 from deploys.lib.survey.load import check_limit, chosen, load_site
 
 _setup = ConfigParser()
@@ -107,3 +107,5 @@ if _context is not None:
     _context.call_on_close(ends.tell)
     sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)
     _check(_context.params)
+    if not _context.params["verbosity"] and _context.params["operations"][0].endswith(".py"):
+        quiet.install()

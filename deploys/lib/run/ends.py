@@ -18,7 +18,7 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_state
 
 from deploys.lib.ground import topology
-from deploys.lib.run import plan, runs
+from deploys.lib.run import plan, quiet, runs
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KILLING = 5
@@ -46,6 +46,7 @@ def _interrupt(number: int, _frame) -> None:
 
 def tell() -> None:
     """The last word of a run that was interrupted."""
+    quiet.flush()
     if not _caught:
         return
     state = ctx_state.get() if ctx_state.isset() else None
@@ -73,6 +74,8 @@ def before_disconnecting(disconnect: Callable) -> Callable:
             current.pool.kill(timeout=KILLING)
         if run := runs.current(current):
             run.leave(bool(_caught))
+        if not _caught:
+            quiet.close(current)
         disconnect(state)
 
     return end

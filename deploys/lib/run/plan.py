@@ -33,6 +33,11 @@ def turn(role: str, host: str) -> str:
     return f"{role}{_TURN}{host}"
 
 
+def in_turn(title: str) -> bool:
+    """Whether that is the step of one host alone."""
+    return _TURN in title
+
+
 _SPREAD = ": one host first, then all others at once"
 
 
@@ -108,8 +113,8 @@ def table(plan: Book, order: Iterable[str], hosts: list[str], away: Iterable[str
     inventory has them, and `away` those that cannot be reached."""
     found = []
     titles = [title for title in dict.fromkeys(order) if plan.lines.get(title)]
-    for (role, in_turn), group in groupby(titles, lambda title: (role_of(title), _TURN in title)):
-        if in_turn:
+    for (role, alone), group in groupby(titles, lambda title: (role_of(title), in_turn(title))):
+        if alone:
             found.append(f"{role}: one host after another, as numbered")
             found += _turns([plan.lines[title] for title in group])
         else:

@@ -19,7 +19,7 @@ from pyinfra import __version__
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from deploys.lib.run import ends
+from deploys.lib.run import ends, quiet
 from facts.probe import between, piped
 
 Make = Callable[[Callable], Callable]
@@ -136,6 +136,8 @@ REPLACED: dict[str, tuple[str, Make]] = {
     # Before a run without -y, and with --dry, pyinfra prints operations and counts of hosts; an operator wants to know
     # files, restarts and their order.
     "pyinfra_cli.cli:print_meta": ("state", ends.print_with),
+    # After it, a table of all steps with counts of hosts.
+    "pyinfra_cli.cli:print_results": ("state", quiet.results_with),
     # What is refused, interrupted or not confirmed would exit with 0.
     "pyinfra_cli.cli:_do_confirm": ("msg", ends.confirm_with),
     "pyinfra_cli.cli:_exit": ("", ends.exit_with),

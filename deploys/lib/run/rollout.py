@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 
-from pyinfra import host, inventory, state
+from pyinfra import host, inventory, logger, state
 from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand, operation
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.context import ctx_state
@@ -39,7 +39,7 @@ from deploys.lib.engine.component import (
 from deploys.lib.engine.role import PATIENCE, ROLES, Followed, Gate, Progress, Role
 from deploys.lib.ground import alive, topology
 from deploys.lib.ground.findings import printable
-from deploys.lib.run import plan, runs
+from deploys.lib.run import plan, quiet, runs
 from deploys.lib.run.look import forget, look_at_host, looks, parts
 from deploys.lib.run.memory import kept
 from deploys.lib.site import live, relations
@@ -143,7 +143,7 @@ def say(message: str) -> None:
     """Tell the operator what is done to this host: at once, or as a line of the plan while that is being made."""
     _note(message)
     if state.is_executing:
-        host.log(message)
+        logger.info(f"{host.print_prefix}{message}", extra=quiet.TOGETHER)
 
 
 def planning() -> bool:

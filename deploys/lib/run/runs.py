@@ -110,6 +110,10 @@ def summary(record: Mapping[str, Any], host: str, ended: str | None, result: str
     return redact("\n".join(f"{key}: {text}".replace(": \n", ":\n") for key, text in lines.items()))
 
 
+CONNECT = "connect"
+"""The step at which hosts fail that cannot be reached."""
+
+
 class Run(BaseStateCallback):
     """A run that changes hosts, from its first operation to its last."""
 
@@ -131,6 +135,15 @@ class Run(BaseStateCallback):
         self.path: Path | None = None
         self.holder: lock.Holder
         self.record: dict[str, Any] = {}
+
+    @property
+    def failed_on(self) -> dict[str, list[str]]:
+        """Step -> the hosts that failed at it, but for those that were not reached."""
+        found: dict[str, list[str]] = {}
+        for host, step in sorted(self.record["failed"].items()):
+            if step != CONNECT:
+                found.setdefault(step, []).append(host)
+        return found
 
     # --- What pyinfra tells ---
 
@@ -256,7 +269,7 @@ class Run(BaseStateCallback):
         self.closed = True
         record, failed = self.record, self.record["failed"]
         for host in self.state.failed_hosts:
-            failed.setdefault(host.name, "connect")
+            failed.setdefault(host.name, CONNECT)
         if record["result"] == "unfinished":
             complete = self.last in self.clock and not self.state.active_hosts - self._done()
             if failed and all(plan.role_of(step) == "preflight" for step in failed.values()):

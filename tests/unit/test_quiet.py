@@ -1,0 +1,129 @@
+"""What a run prints: what is of interest, once."""
+
+from __future__ import annotations
+
+import logging
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from deploys.lib.run import plan, quiet
+
+HOSTS = {name: SimpleNamespace(components=("a", "b")) for name in ("prom-1", "prom-2", "am-1")}
+
+
+class _Shown(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(re.sub(r"\x1b\[[0-9;]*m", "", str(record.msg)))
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The lines that are printed, with a logger and a filter of their own."""
+    logger, handler = logging.Logger("a run", logging.INFO), _Shown()
+    logger.addHandler(handler)
+    monkeypatch.setattr(quiet, "logger", logger)
+    monkeypatch.setattr(quiet, "_filters", [])
+    quiet.install()
+    return SimpleNamespace(log=logger, lines=handler.lines)
+
+
+def step(shown: Any, title: str, *said: tuple[str, str], done: str = "No changes") -> None:
+    shown.log.info(f"--> Starting operation: \x1b[1m{title}\x1b[0m ")
+    for host, text in said:
+        shown.log.info(f"[\x1b[1m{host}\x1b[0m]   {text}", extra=quiet.TOGETHER)
+    for host in HOSTS:
+        shown.log.info(f"[{host}]   \x1b[36m{done}\x1b[0m")
+
+
+def heads(lines: list[str]) -> list[str]:
+    return [re.sub(r"\d+ s", "0 s", line) for line in lines]
+
+
+def test_what_is_of_no_interest_is_not_printed(shown):
+    for line in ("--> Connecting to hosts...", "[prom-1] Connected", "[am-1]  Ready: deploys/site.py", "--> Results:"):
+        shown.log.info(line)
+    step(shown, "base")
+    step(shown, "kernel")
+    quiet.flush()
+    assert shown.lines == []
+
+
+def test_hosts_that_do_the_same_are_one_line(shown):
+    step(shown, "base", *((host, f"base: user {name}") for host in HOSTS for name in ("a", "b")), done="Success")
+    step(shown, "kernel", ("am-1", "kernel: swappiness"))
+    quiet.flush()
+    assert heads(shown.lines) == [
+        "--> 0 s: base",
+        "3 hosts (prom-1, prom-2, am-1): user a; user b",
+        "--> 0 s: kernel",
+        "am-1: swappiness",
+    ]
+
+
+def test_who_waits_and_who_has_his_turn_is_told_at_once(shown):
+    shown.log.info(f"--> Starting operation: {plan.turn('prometheus', 'prom-1')}")
+    shown.log.info("[prom-1] prometheus: restart", extra=quiet.TOGETHER)
+    assert heads(shown.lines) == ["--> 0 s: prometheus: turn of prom-1", "[prom-1] prometheus: restart"]
+    shown.log.info("--> Starting operation: rule: all members in one step")
+    shown.log.info("[ring-1] rule does its job: waiting, not ready")
+    assert heads(shown.lines)[-2:] == [
+        "--> 0 s: rule: all members in one step",
+        "[ring-1] rule does its job: waiting, not ready",
+    ]
+
+
+def test_errors_and_tables_are_printed_where_they_come(shown):
+    shown.log.info("--> Starting operation: prometheus: stage and check")
+    shown.log.info("[prom-2] prometheus: file a", extra=quiet.TOGETHER)
+    shown.log.error("[prom-1] unclosed left parenthesis")
+    shown.log.info("fail  host  check")
+    assert heads(shown.lines) == [
+        "--> 0 s: prometheus: stage and check",
+        "[prom-1] unclosed left parenthesis",
+        "prom-2: file a",
+        "fail  host  check",
+    ]
+
+
+def run(changing: tuple[str, ...] = (), **failed: str) -> Any:
+    found: dict[str, list[str]] = {}
+    for host, name in failed.items():
+        found.setdefault(name, []).append(host.replace("_", "-"))
+    return SimpleNamespace(
+        changing=set(changing),
+        site=SimpleNamespace(hosts=HOSTS),
+        record={"hosts": list(HOSTS), "failed": {}},
+        failed_on=found,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (run(), "Nothing to do: 3 hosts, 6 daemons, 5 s"),
+        (run(("prom-1",)), "Done in 5 s: 1 of 3 hosts were changed"),
+        (run(prom_1="prometheus: stage and check"), "FAILED in 5 s: prometheus: stage and check on prom-1"),
+    ],
+)
+def test_it_ends_with_what_came_of_it(given, says):
+    first, *more = quiet.closing(given, 5.2)
+    assert first == says
+    assert ("verify" in more[-1]) if "Done" in says else True
+    if "FAILED" in says:
+        assert more == [
+            "changed: no host; the reason stands above, where it failed",
+            "mend it, and run again: it goes on with what is left",
+        ]
+
+
+def test_dead_hosts_are_named():
+    given = run(("prom-1",))
+    given.record["failed"] = {"am-1": "connect"}
+    assert "not reached, and left as they are: am-1" in quiet.closing(given, 5)
