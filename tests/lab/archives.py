@@ -35,6 +35,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -46,6 +47,9 @@ from deploys.lib.site import releases
 UPSTREAM = "https://github.com"
 TIMEOUT = 5
 """Seconds to wait for upstream to answer."""
+
+AT_ONCE = 2
+"""Archives in the making: while one is linked, by one thread, the other one compiles."""
 
 HEARTBEAT = 10
 """Seconds between two signs of life."""
@@ -125,17 +129,23 @@ def ensure(
     """
     cache = cache or cache_dir()
     arch = arch or platform.machine()
-    failures = []
     source = Upstream(upstream)
-    for component, version in pairs:
+
+    def made(pair: Pair) -> str:
+        """Why an archive cannot be had; empty where it is."""
+        component, version = pair
         try:
             used = stand_in(component, version)
             if used != version:
                 say(f"{component} {version}: not to be had as a Go module; {used} stands in")
             _ensure_one(releases.archive(component, used, arch), cache, source)
         except (ArchiveError, ValueError, OSError) as error:
-            failures.append(f"{component} {version}: {error}")
             say(f"{component} {version}: FAILED")
+            return f"{component} {version}: {error}"
+        return ""
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        failures = [problem for problem in pool.map(made, pairs) if problem]
     if failures:
         raise ArchiveError("\n".join(failures))
     return cache / "mirror"

@@ -73,8 +73,8 @@ class Quiet(logging.Filter):
             return
         self._head()
         by_hosts: dict[tuple[str, ...], list[str]] = {}
-        for line, hosts in kept.items():
-            by_hosts.setdefault(tuple(hosts), []).append(line)
+        for line, names in kept.items():
+            by_hosts.setdefault(tuple(names), []).append(line)
         for hosts, lines in by_hosts.items():
             who = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts ({some(hosts)})"
             self._print(f"{who}: {'; '.join(lines)}")
