@@ -40,7 +40,7 @@ REFUSED = {
     "equal replicas": Case(("prom-2", "replica", "same"), data={"replica": "same"}),
     "an address twice": Case(("prom-2", _ADDRESS), data={"service_address": _ADDRESS}),
     "releases that do not go together": Case(
-        ("prometheus 3.15.0 and thanos 0.35.1 do not go together", "0.37.0"),
+        ("prometheus 3.16.0 and thanos 0.35.1 do not go together", "0.37.0"),
         data={"versions": {"thanos": "0.35.1"}},
     ),
     "a literal secret": Case(

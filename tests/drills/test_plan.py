@@ -66,7 +66,7 @@ def held_against(data: Mapping[str, Any], *arguments: str) -> tuple[dict[str, li
     assert dry.status == 0, str(dry)
     assert live_files() == files and moved(before) == set()
     lines = planned(dry.log)
-    run = run_site(*arguments, data=data)
+    run = run_site("-v", *arguments, data=data)  # each host by itself
     assert run.status == 0, str(run)
     assert not missing_in(run.log, lines), f"{run}\n{dry.log}"
     changed = {host for hosts in run.changed.values() for host in hosts}

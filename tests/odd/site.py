@@ -19,6 +19,7 @@ PROMETHEUS: dict[str, Any] = {
     # The lab's object store and its receiver of remote writes may be off.
     "bucket_config": None,
     "prometheus_config": {},
+    "probes": {},
 }
 """Data of a Prometheus host."""
 

@@ -83,12 +83,13 @@ def test_errors_and_tables_are_printed_where_they_come(shown):
     shown.log.info("--> Starting operation: prometheus: stage and check")
     shown.log.info("[prom-2] prometheus: file a", extra=quiet.TOGETHER)
     shown.log.error("[prom-1] unclosed left parenthesis")
-    shown.log.info("fail  host  check")
+    for line in ("fail  host  check", "", "2 daemons"):
+        shown.log.info(line)
     assert heads(shown.lines) == [
         "--> 0 s: prometheus: stage and check",
-        "[prom-1] unclosed left parenthesis",
         "prom-2: file a",
-        "fail  host  check",
+        "[prom-1] unclosed left parenthesis",
+        *("fail  host  check", "", "2 daemons"),
     ]
 
 

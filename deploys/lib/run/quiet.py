@@ -55,10 +55,11 @@ class Quiet(logging.Filter):
         if host is None:
             # A table, or what pyinfra says of the run.
             self.flush()
-            return bool(text) and not _NOISE.match(text)
+            return not _NOISE.match(text)
         if _NOISE.match(host[2]):
             return False
         if not getattr(record, "together", False) or plan.in_turn(self.step):
+            self.flush()  # what was done comes before what it led to
             self._head()
             return True
         # Each line begins with its role, as the step does.

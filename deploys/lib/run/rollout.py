@@ -143,7 +143,12 @@ def say(message: str) -> None:
     """Tell the operator what is done to this host: at once, or as a line of the plan while that is being made."""
     _note(message)
     if state.is_executing:
-        logger.info(f"{host.print_prefix}{message}", extra=quiet.TOGETHER)
+        _tell(host, message)
+
+
+def _tell(host, message: str) -> None:
+    """What is done to a host, to be printed with those of which the same is said."""
+    logger.info(f"{host.print_prefix}{message}", extra=quiet.TOGETHER)
 
 
 def planning() -> bool:
@@ -197,7 +202,7 @@ def wait(state, host, gate: Followed, purpose: str) -> bool:
 
     progress = follow(lambda: see(host, gate), gate.patience, tell)
     if progress.ok:
-        host.log(f"{purpose}: {progress.says}")
+        _tell(host, f"{purpose}: {progress.says}")
     else:
         long = "" if progress.over else f"no progress for {gate.patience:.0f} s: "
         why = f"{long}{progress.says}"
