@@ -127,7 +127,7 @@ class Host:
         answer = "ready" if state is UP else "curl: (7) Failed to connect"
         return [*shown("am", state, restarts), alive.MARK, answer]
 
-    def log(self, text):
+    def log(self, text, **_):
         self.log_.append(text)
 
     def log_styled(self, text, **_):

@@ -220,7 +220,7 @@ def polled(monkeypatch, seen):
     said, left = [], list(seen)
     fake = SimpleNamespace(
         get_fact=lambda fact, **_: [],
-        log=said.append,
+        log=lambda text, **_: said.append(text),
         log_styled=lambda message, **kwargs: said.append(message),
     )
     judge = lambda lines: left.pop(0) if len(left) > 1 else left[0]  # noqa: E731

@@ -148,7 +148,7 @@ def say(message: str) -> None:
 
 def _tell(host, message: str) -> None:
     """What is done to a host, to be printed with those of which the same is said."""
-    logger.info(f"{host.print_prefix}{message}", extra=quiet.TOGETHER)
+    host.log(message, log_func=partial(logger.info, extra=quiet.TOGETHER))
 
 
 def planning() -> bool:
