@@ -20,7 +20,7 @@ DAMAGE = {
     # The file only: Prometheus has not read it.
     "prom-1": f"echo '# drill' >>{RULES}",
     # Read as well; and a directory is gone.
-    "prom-2": f"echo '# drill' >>{RULES}; systemctl reload prometheus; rmdir {topology.TARGETS_DIR}",
+    "prom-2": f"echo '# drill' >>{RULES}; systemctl reload prometheus; rm -r {topology.TARGETS_DIR}",
     "am-1": "systemctl stop alertmanager",
     "am-2": f"rm -r {topology.TEMPLATES_DIR}",
     "am-3": f"chmod 644 {topology.ALERTMANAGER_CONFIG}",
@@ -45,7 +45,7 @@ def mended(site: Site) -> Iterator[Mended]:
         for host, script in DAMAGE.items():
             shell(host, script)
         loaded = reloads(others)
-        run = run_site()
+        run = run_site("-v")  # each host by itself
         after = reloads(others)
         yield Mended(run, moved(before), {key for key, when in loaded.items() if after[key] != when})
     finally:
