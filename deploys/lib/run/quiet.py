@@ -33,9 +33,9 @@ TOGETHER = {"together": True}
 class Quiet(logging.Filter):
     """Lets through what is of interest. What several hosts say in a step is kept until its end."""
 
-    def __init__(self, began: float | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.began = began or time.monotonic()
+        self.began = time.monotonic()
         self.step, self.told = "", False
         self.said: dict[str, list[str]] = {}
         self.printing = False
