@@ -6,7 +6,7 @@ PYINFRA := $(VENV)/bin/pyinfra
 PYTEST := $(VENV)/bin/python -m pytest
 LAB := tests/lab/lab
 RUFF := $(VENV)/bin/ruff
-SOURCES := deploys facts tests docs inventory.py config.py group_data
+SOURCES := deploys facts prometheus_ha tests docs inventory.py config.py group_data
 
 # A copy of this checkout, and so a lab of its own: drills mostly wait, and those of two labs never meet.
 BESIDE := .beside
@@ -99,5 +99,5 @@ $(VENV)/made: setup.cfg
 	$(PYTHON) -m venv $(VENV) || { apt-get -qq update && apt-get -qq -y install python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(VENV)/bin/pip -q install $$($(VENV)/bin/python tests/requirements.py)
 	# Once, also where Python is told to write none: hundreds of runs follow.
-	$(VENV)/bin/python -m compileall -q deploys facts tests
+	$(VENV)/bin/python -m compileall -q prometheus_ha tests
 	touch $@

@@ -1,8 +1,8 @@
 """One role as a run of its own: `pyinfra inventory.py deploys/ROLE.py`."""
 
-from deploys import base, preflight, software, web
-from deploys.lib.engine.role import Role
-from deploys.lib.run import rollout
+from prometheus_ha.deploys import base, preflight, software, web
+from prometheus_ha.deploys.lib.engine.role import Role
+from prometheus_ha.deploys.lib.run import rollout
 
 
 def deploy(role: Role) -> None:

@@ -7,16 +7,16 @@ reach services, so each unit carries the same ones.
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from deploys import preflight
-from deploys.lib.daemons import BUCKET_GROUPS, logs
-from deploys.lib.daemons.declare import EVERY_HOST
-from deploys.lib.engine.component import Component, Directory, File
-from deploys.lib.engine.role import Role
-from deploys.lib.ground import topology
-from deploys.lib.ground.templates import template
-from deploys.lib.run import packages, rollout
-from deploys.lib.site.members import Member, Site
-from facts.reports.look import State
+from prometheus_ha.deploys import preflight
+from prometheus_ha.deploys.lib.daemons import BUCKET_GROUPS, logs
+from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST
+from prometheus_ha.deploys.lib.engine.component import Component, Directory, File
+from prometheus_ha.deploys.lib.engine.role import Role
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.templates import template
+from prometheus_ha.deploys.lib.run import packages, rollout
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports.look import State
 
 # command -> package, of the same name on Debian and the RHEL family
 PACKAGES = {
@@ -81,6 +81,11 @@ def deploy() -> None:
     rollout.step("base", accounts, rollout.converging(BASE))
 
 
-if __name__ == "builtins":  # as a deploy file of its own
+def run() -> None:
+    """As a run of its own."""
     preflight.deploy()
     deploy()
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

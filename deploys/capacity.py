@@ -11,13 +11,13 @@ from pyinfra import host, inventory, logger, state
 from pyinfra.api import operation
 from pyinfra.api.output import format_text
 
-from deploys import preflight
-from deploys.lib import daemons
-from deploys.lib.run import rollout
-from deploys.lib.run.look import look_at_host
-from deploys.lib.run.memory import kept
-from deploys.lib.survey import capacity
-from facts.probe import probe
+from prometheus_ha.deploys import preflight
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.run.look import look_at_host
+from prometheus_ha.deploys.lib.run.memory import kept
+from prometheus_ha.deploys.lib.survey import capacity
+from prometheus_ha.facts.probe import probe
 
 
 class _Reckoned(dict[str, capacity.Seen]):
@@ -52,6 +52,11 @@ def deploy() -> None:
     _report(name="capacity: the site")
 
 
-if __name__ == "builtins":  # as a deploy file of its own
+def run() -> None:
+    """As a run of its own."""
     preflight.settings()
     deploy()
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

@@ -40,21 +40,21 @@ from pyinfra import host, inventory, state
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys import preflight
-from deploys.lib import daemons
-from deploys.lib.common import promql
-from deploys.lib.engine.ask import script
-from deploys.lib.ground.durations import go_seconds, seconds
-from deploys.lib.roles import prometheus as prometheus_role
-from deploys.lib.run import rollout
-from deploys.lib.run.memory import kept
-from deploys.lib.run.rollout import Gate, Progress
-from deploys.lib.site.members import Member, Site
-from deploys.lib.survey import checks, notifications
-from facts.http import NO_ANSWER, Call, split
-from facts.probe import probe
-from facts.reports import alertmanager
-from facts.reports.look import sections
+from prometheus_ha.deploys import preflight
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import promql
+from prometheus_ha.deploys.lib.engine.ask import script
+from prometheus_ha.deploys.lib.ground.durations import go_seconds, seconds
+from prometheus_ha.deploys.lib.roles import prometheus as prometheus_role
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.run.memory import kept
+from prometheus_ha.deploys.lib.run.rollout import Gate, Progress
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.survey import checks, notifications
+from prometheus_ha.facts.http import NO_ANSWER, Call, split
+from prometheus_ha.facts.probe import probe
+from prometheus_ha.facts.reports import alertmanager
+from prometheus_ha.facts.reports.look import sections
 
 UNIT = daemons.PROMETHEUS.unit
 SAFETY_NET = "monitoring-drill"
@@ -502,8 +502,13 @@ def deploy() -> None:
     _verdict(name="drill: was there one?")
 
 
-if __name__ == "builtins":  # as a deploy file of its own
+def run() -> None:
+    """As a run of its own."""
     preflight.settings()
     rollout.begin()
     rollout.lock(name="lock: no other run is at work")
     deploy()
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

@@ -8,15 +8,15 @@ the firewall's own: whatever is loaded anew is opened again. `firewall = "leave"
 import hashlib
 from collections.abc import Iterator
 
-from deploys import preflight
-from deploys.lib.daemons.declare import EVERY_HOST
-from deploys.lib.engine.component import Component, File, Service
-from deploys.lib.engine.role import Role
-from deploys.lib.ground import topology
-from deploys.lib.ground.templates import template
-from deploys.lib.run import rollout
-from deploys.lib.site.members import Member, Site
-from facts.reports.look import State
+from prometheus_ha.deploys import preflight
+from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST
+from prometheus_ha.deploys.lib.engine.component import Component, File, Service
+from prometheus_ha.deploys.lib.engine.role import Role
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.templates import template
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports.look import State
 
 UNIT = topology.FIREWALL_UNIT
 
@@ -75,6 +75,11 @@ def deploy() -> None:
     rollout.step("firewall", rollout.converging(FIREWALL), live)
 
 
-if __name__ == "builtins":  # as a deploy file of its own
+def run() -> None:
+    """As a run of its own."""
     preflight.deploy()
     deploy()
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

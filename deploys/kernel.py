@@ -3,15 +3,15 @@
 import shlex
 from collections.abc import Iterator
 
-from deploys import preflight
-from deploys.lib.common import kernel
-from deploys.lib.daemons.declare import EVERY_HOST
-from deploys.lib.engine.component import Component, File
-from deploys.lib.engine.role import Role
-from deploys.lib.ground.templates import template
-from deploys.lib.run import rollout
-from deploys.lib.site.members import Member, Site
-from facts.reports.look import State
+from prometheus_ha.deploys import preflight
+from prometheus_ha.deploys.lib.common import kernel
+from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST
+from prometheus_ha.deploys.lib.engine.component import Component, File
+from prometheus_ha.deploys.lib.engine.role import Role
+from prometheus_ha.deploys.lib.ground.templates import template
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
@@ -51,6 +51,11 @@ def deploy() -> None:
     rollout.step("kernel", live, rollout.converging(KERNEL))
 
 
-if __name__ == "builtins":  # as a deploy file of its own
+def run() -> None:
+    """As a run of its own."""
     preflight.deploy()
     deploy()
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

@@ -4,16 +4,16 @@ and logrotate rotates those.
 rsyslog is not ours, but gets the same stamp from a drop-in, so that a run killed before its restart is completed.
 """
 
-from deploys import preflight
-from deploys.lib.daemons import UNITS, logs, of_groups
-from deploys.lib.daemons.declare import EVERY_HOST
-from deploys.lib.engine.component import Component, File, Service
-from deploys.lib.engine.role import Role
-from deploys.lib.ground import topology
-from deploys.lib.ground.templates import template
-from deploys.lib.run import rollout
-from deploys.lib.site.members import Member, Site
-from facts.reports.look import State
+from prometheus_ha.deploys import preflight
+from prometheus_ha.deploys.lib.daemons import UNITS, logs, of_groups
+from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST
+from prometheus_ha.deploys.lib.engine.component import Component, File, Service
+from prometheus_ha.deploys.lib.engine.role import Role
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.templates import template
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
@@ -52,6 +52,11 @@ def deploy() -> None:
     rollout.converge(LOGROTATE)
 
 
-if __name__ == "builtins":  # as a deploy file of its own
+def run() -> None:
+    """As a run of its own."""
     preflight.deploy()
     deploy()
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

@@ -10,23 +10,33 @@ every host of the run is asked, in the run's own look, and what all said is judg
 from copy import deepcopy
 from dataclasses import dataclass, field
 
+import pyinfra
 from pyinfra import host, inventory, logger, state
 from pyinfra.api import operation
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.api.output import format_text
 
-from deploys.lib.ground.findings import Finding, SettingsErrors, refusal
-from deploys.lib.run import rollout
-from deploys.lib.run.memory import kept
-from deploys.lib.survey import preflight
-from facts.reports import survey
-from facts.reports.look import State
+from prometheus_ha.deploys.lib.ground.findings import Finding, SettingsErrors, refusal
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.run.configure import Configured
+from prometheus_ha.deploys.lib.run.memory import kept
+from prometheus_ha.deploys.lib.survey import preflight
+from prometheus_ha.facts.reports import survey
+from prometheus_ha.facts.reports.look import State
 
 COLOURS = {"fail": "red", "warn": "yellow"}
 
 
+NOT_CONFIGURED = (
+    "this directory has no config.py that loads the platform's, so nothing was changed: start the run in the site's "
+    "directory, or write a config.py with the lines `import prometheus_ha` and `prometheus_ha.configure()`"
+)
+
+
 def settings() -> None:
     """Ends the run, for all hosts and with all findings at once, where the site cannot be deployed."""
+    if not kept(Configured).yes and pyinfra.is_cli:
+        raise PyinfraError(NOT_CONFIGURED)
     try:
         rollout.site()
     except SettingsErrors as error:
@@ -116,5 +126,10 @@ def deploy(changes: bool = True) -> None:
     _report(name="preflight: judge")
 
 
-if __name__ == "builtins":  # as a deploy file of its own
+def run() -> None:
+    """As a run of its own."""
     deploy(changes=False)
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

@@ -7,12 +7,12 @@ unpacked is recorded beside it, and not hashed again on every run.
 
 from collections.abc import Iterator
 
-from deploys import preflight
-from deploys.lib.engine import fetch
-from deploys.lib.ground import topology
-from deploys.lib.ground.secrets import resolve
-from deploys.lib.run import rollout
-from facts.reports.look import Installed, State
+from prometheus_ha.deploys import preflight
+from prometheus_ha.deploys.lib.engine import fetch
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.secrets import resolve
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.facts.reports.look import Installed, State
 
 
 def archives(found: State) -> Iterator:
@@ -38,6 +38,11 @@ def deploy() -> None:
     rollout.step("software", archives)
 
 
-if __name__ == "builtins":  # as a deploy file of its own
+def run() -> None:
+    """As a run of its own."""
     preflight.deploy()
     deploy()
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

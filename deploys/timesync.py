@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pyinfra import host
 from pyinfra.api import FunctionCommand
 
-from deploys import preflight
-from deploys.lib.ground.findings import Finding
-from deploys.lib.run import packages, rollout
-from deploys.lib.run.rollout import Gate, Progress
-from deploys.lib.survey.preflight import severe
-from facts import timesync
-from facts.reports.look import State
+from prometheus_ha.deploys import preflight
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.run import packages, rollout
+from prometheus_ha.deploys.lib.run.rollout import Gate, Progress
+from prometheus_ha.deploys.lib.survey.preflight import severe
+from prometheus_ha.facts import timesync
+from prometheus_ha.facts.reports.look import State
 
 
 def clock(found: State) -> Iterator:
@@ -69,6 +69,11 @@ def deploy() -> None:
     rollout.step("timesync", clock, synchronised)
 
 
-if __name__ == "builtins":  # as a deploy file of its own
+def run() -> None:
+    """As a run of its own."""
     preflight.deploy()
     deploy()
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

@@ -15,17 +15,17 @@ from pyinfra import host, inventory, logger, state
 from pyinfra.api import operation
 from pyinfra.api.output import format_text
 
-from deploys import preflight
-from deploys.lib.common import verify_view
-from deploys.lib.common.look_script import ROOT_HELP
-from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.results import some
-from deploys.lib.run import rollout
-from deploys.lib.run.look import look_at_host
-from deploys.lib.run.memory import kept
-from deploys.lib.run.rollout import Gate, Progress
-from deploys.lib.survey import checks
-from facts.probe import probe
+from prometheus_ha.deploys import preflight
+from prometheus_ha.deploys.lib.common import verify_view
+from prometheus_ha.deploys.lib.common.look_script import ROOT_HELP
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.results import some
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.run.look import look_at_host
+from prometheus_ha.deploys.lib.run.memory import kept
+from prometheus_ha.deploys.lib.run.rollout import Gate, Progress
+from prometheus_ha.deploys.lib.survey import checks
+from prometheus_ha.facts.probe import probe
 
 
 class _Verified(dict[str, checks.Seen]):
@@ -95,6 +95,11 @@ def deploy() -> None:
     _report(name="verify: the site")
 
 
-if __name__ == "builtins":  # as a deploy file of its own
+def run() -> None:
+    """As a run of its own."""
     preflight.settings()
     deploy()
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

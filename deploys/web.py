@@ -4,19 +4,19 @@ Nothing is restarted here. Daemons read a changed file by themselves; where a ro
 another one, its own turns do that, host by host, and what the running ones still read stays until then.
 """
 
-from deploys import preflight, software
-from deploys.lib import daemons
-from deploys.lib.daemons.declare import EVERY_HOST
-from deploys.lib.engine import documents
-from deploys.lib.engine.component import Component, Directory, File
-from deploys.lib.engine.role import Role
-from deploys.lib.engine.service import installed
-from deploys.lib.ground.secrets import resolve
-from deploys.lib.ground.topology import WEB_DIR
-from deploys.lib.run import rollout
-from deploys.lib.site import web
-from deploys.lib.site.members import Member, Site
-from facts.reports.look import State
+from prometheus_ha.deploys import preflight, software
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST
+from prometheus_ha.deploys.lib.engine import documents
+from prometheus_ha.deploys.lib.engine.component import Component, Directory, File
+from prometheus_ha.deploys.lib.engine.role import Role
+from prometheus_ha.deploys.lib.engine.service import installed
+from prometheus_ha.deploys.lib.ground.secrets import resolve
+from prometheus_ha.deploys.lib.ground.topology import WEB_DIR
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.site import web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
@@ -57,7 +57,12 @@ def finish() -> None:
     rollout.step("web: what nothing reads any more", rollout.converging(WEB))
 
 
-if __name__ == "builtins":  # as a deploy file of its own
+def run() -> None:
+    """As a run of its own."""
     preflight.deploy()
     software.deploy()
     deploy()
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

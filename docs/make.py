@@ -15,12 +15,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import deploys.lib.roles  # noqa: E402, F401  the roles register
-from deploys.lib.daemons import DAEMONS, GROUPS, PRODUCTS  # noqa: E402
-from deploys.lib.engine.role import ROLES, in_order  # noqa: E402
-from deploys.lib.ground import topology  # noqa: E402
-from deploys.lib.site import releases  # noqa: E402
-from deploys.lib.site.settings import Capacity, Probe, Settings  # noqa: E402
+import prometheus_ha.deploys.lib.roles  # noqa: E402, F401  the roles register
+from prometheus_ha.deploys.lib.daemons import DAEMONS, GROUPS, PRODUCTS  # noqa: E402
+from prometheus_ha.deploys.lib.engine.role import ROLES, in_order  # noqa: E402
+from prometheus_ha.deploys.lib.ground import topology  # noqa: E402
+from prometheus_ha.deploys.lib.site import releases  # noqa: E402
+from prometheus_ha.deploys.lib.site.settings import Capacity, Probe, Settings  # noqa: E402
 
 MADE = "<!-- Made by docs/make.py. Change the declarations, not this file. -->"
 # Chapters of the documents that the platform was built from: they are not in this repository.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from pyinfra.api import FactBase
 
-from deploys.lib.survey.here import of_host
-from facts.reports.alertmanager import CALLS, Report, parse
+from prometheus_ha.deploys.lib.survey.here import of_host
+from prometheus_ha.facts.reports.alertmanager import CALLS, Report, parse
 
 
 class Alertmanager(FactBase[Report]):

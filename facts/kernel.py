@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pyinfra.api import FactBase
 from pyinfra.api.exceptions import FactProcessError, FactValueError
 
-from deploys.lib.site.settings import Settings
-from facts import Reading, guarded
+from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.facts import Reading, guarded
 
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pyinfra.api import FactBase
 from pyinfra.api.exceptions import FactProcessError
 
-from facts import Reading, guarded
+from prometheus_ha.facts import Reading, guarded
 
 LISTEN = "ss -H -lntup"
 # A host without ss must not look like one on which nothing listens.

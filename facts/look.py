@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pyinfra.api import FactBase
 
-from deploys.lib.common.look_script import default_script
-from facts.probe import SHELL, between, piped
-from facts.reports.look import parse
+from prometheus_ha.deploys.lib.common.look_script import default_script
+from prometheus_ha.facts.probe import SHELL, between, piped
+from prometheus_ha.facts.reports.look import parse
 
 
 class Look(FactBase):

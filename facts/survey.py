@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pyinfra.api import FactBase
 
-from deploys.lib.survey.preflight import default_script
-from facts.reports.survey import parse
+from prometheus_ha.deploys.lib.survey.preflight import default_script
+from prometheus_ha.facts.reports.survey import parse
 
 
 class Survey(FactBase):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from pyinfra.api import FactBase
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.site import relations
-from deploys.lib.survey.here import of_host
-from facts.reports.thanos import (
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.site import relations
+from prometheus_ha.deploys.lib.survey.here import of_host
+from prometheus_ha.facts.reports.thanos import (
     BLOCKS_FAILED,
     BLOCKS_LOADED,
     HALTED,

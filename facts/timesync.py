@@ -10,7 +10,7 @@ from typing import Any
 from pyinfra.api import FactBase
 from pyinfra.api.exceptions import FactProcessError
 
-from facts import Reading, guarded, known_units
+from prometheus_ha.facts import Reading, guarded, known_units
 
 # Service names by distribution: Debian's chrony, ntpsec and ntp, RHEL's chronyd and ntpd.
 # In the order in which the active one is looked for: timesyncd stands back for all the others.

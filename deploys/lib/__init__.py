@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The checkout: templates, and paths of `secret:file:` references, are relative to it."""
+PACKAGE = Path(__file__).resolve().parents[2]
+"""What is ours: the checkout, or what a wheel installed. The user's files are elsewhere (`ground/folder.py`)."""
 
 # pyinfra switches it off for the sake of its deploy files, and every run would compile all of ours anew.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from facts import Reading, guarded
-from facts.http import NO_ANSWER, Call, Sample, metric, metrics, only_metrics, split
-from facts.reports.prometheus import unix_time
+from prometheus_ha.facts import Reading, guarded
+from prometheus_ha.facts.http import NO_ANSWER, Call, Sample, metric, metrics, only_metrics, split
+from prometheus_ha.facts.reports.prometheus import unix_time
 
 _SENT, _FAILED = "alertmanager_notifications_total", "alertmanager_notifications_failed_total"
 CALLS = (

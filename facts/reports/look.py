@@ -13,9 +13,9 @@ import shlex
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from deploys.lib.daemons import UNITS
-from deploys.lib.ground import topology
-from facts import Reading, guarded, known_units
+from prometheus_ha.deploys.lib.daemons import UNITS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.facts import Reading, guarded, known_units
 
 MARK = "=== "
 SECTIONS = (

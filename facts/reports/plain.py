@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from facts.http import NO_ANSWER, Call, metrics, only_metrics, split
+from prometheus_ha.facts.http import NO_ANSWER, Call, metrics, only_metrics, split
 
 
 @dataclass(frozen=True)

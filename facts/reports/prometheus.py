@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from facts import Reading, guarded
-from facts.http import (
+from prometheus_ha.facts import Reading, guarded
+from prometheus_ha.facts.http import (
     NO_ANSWER,
     Answer,
     Call,

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from facts import Reading, guarded, listeners
-from facts.reports.look import State
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.facts import Reading, guarded, listeners
+from prometheus_ha.facts.reports.look import State
 
 MARK = "--- "
 REACH_SECONDS = 3

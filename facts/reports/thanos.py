@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from facts import Reading, guarded
-from facts.http import (
+from prometheus_ha.facts import Reading, guarded
+from prometheus_ha.facts.http import (
     NO_ANSWER,
     Answer,
     Call,
@@ -17,7 +17,7 @@ from facts.http import (
     only_metrics,
     split,
 )
-from facts.reports.prometheus import Rule, rules_of, unix_time
+from prometheus_ha.facts.reports.prometheus import Rule, rules_of, unix_time
 
 QUERIER_CALLS = (
     Call("ready", "/-/ready"),

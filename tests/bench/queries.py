@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 import time
 
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills import blocks, site
 from tests.drills.blocks import HOUR, STEP, Seeded
 

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from deploys.lib.site import derived
-from deploys.lib.site.members import Member, Site
-from facts.http import metrics
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.http import metrics
 from tests.drills.site import RUN_SECONDS, ask, get, on_all, shell, wait_for
 from tests.lab import hosts as lab_hosts
 from tests.lab import plan

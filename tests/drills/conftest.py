@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills import site as under_drill
 from tests.lab import hosts, plan
 

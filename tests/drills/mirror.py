@@ -12,8 +12,8 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from deploys.lib.site import releases
-from deploys.lib.site.releases import Archive
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.releases import Archive
 from tests.lab import plan
 
 

@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlencode
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import REPLICA_LABEL
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import REPLICA_LABEL
 from tests.drills.site import client, fetch, interval, query, value
 
 T = TypeVar("T")

@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 
 import requests
 
-from deploys.lib.daemons import UNITS
-from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.secrets import resolve
-from deploys.lib.site.members import Member, Site
-from deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.deploys.lib.daemons import UNITS
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.secrets import resolve
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
 from tests.lab import hosts as lab_hosts
 from tests.lab import plan
 

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from deploys.lib.ground.durations import seconds
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.site import alerts, notifications, rules, run_site, stopped, wait_for
 
 pytestmark = pytest.mark.usefixtures("restored")

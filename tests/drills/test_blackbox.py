@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.site import alerts, live_files, moved, notifications, query, run_site, stopped, units, wait_for
 from tests.lab import plan
 

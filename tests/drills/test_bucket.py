@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.common import bucket
-from deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.site.members import Member, Site
 from tests.drills.site import (
     api,
     assert_untouched,

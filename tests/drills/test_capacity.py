@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from deploys.lib.roles.prometheus import verdicts
-from deploys.lib.site import derived
-from deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.roles.prometheus import verdicts
+from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.deploys.lib.site.members import Member, Site
 from tests.drills.site import get, moved, run_site, units
 
 _UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from deploys.lib.daemons.prometheus import FLUSH_DEADLINE
-from deploys.lib.ground.durations import seconds
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.daemons.prometheus import FLUSH_DEADLINE
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.probe import Probe
 from tests.drills.site import (
     api,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.ground.durations import seconds
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from tests.drills.site import (
     api,
     argv,

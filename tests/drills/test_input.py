@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.mirror import archive, mirror, repack
 from tests.drills.site import live_files, moved, run_site, shell, units
 from tests.lab import plan

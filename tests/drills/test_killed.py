@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.mirror import mirror, repack
 from tests.drills.site import (
     ENVIRONMENT,

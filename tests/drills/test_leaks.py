@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from deploys.lib.ground.secrets import HIDDEN
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.ground.secrets import HIDDEN
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.site import ENVIRONMENT, RUN_SECONDS, command, on_all, shell
 from tests.lab import hosts as lab_hosts
 from tests.lab import plan

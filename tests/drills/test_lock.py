@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.ground import topology
-from deploys.lib.ground.lock import LOCK
-from deploys.lib.run import runs
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.lock import LOCK
+from prometheus_ha.deploys.lib.run import runs
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.site import (
     ENVIRONMENT,
     RUN_SECONDS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.site import live_files, moved, run_site, units
 
 LOOKS = 4

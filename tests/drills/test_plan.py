@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.site import live_files, moved, plan_site, rules, run_site, shell, units
 
 pytestmark = pytest.mark.usefixtures("restored")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deploys.lib.ground import topology
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.site import moved, rules, run_site, shell, units
 
 pytestmark = pytest.mark.usefixtures("restored")

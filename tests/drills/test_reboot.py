@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.site.members import Member, Site
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, on_all, run_site, shell, units, wait_for
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.site import assert_untouched, live_files, rules, run_site, units
 
 pytestmark = pytest.mark.usefixtures("restored")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from deploys.lib.site import releases
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.mirror import archive
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, on_all, run_site, shell, wait_for

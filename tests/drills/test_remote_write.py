@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import requests
 
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from facts.http import metric, metrics
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.facts.http import metric, metrics
 from tests.drills.site import (
     ask,
     interval,

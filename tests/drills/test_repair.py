@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from deploys.lib.ground import topology
-from deploys.lib.site.members import Site
-from deploys.lib.site.settings import STARTER_RULES
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.settings import STARTER_RULES
 from tests.drills.site import Run, converge, moved, reloads, run_site, shell, units
 
 RULES = f"{topology.RULES_DIR}/{STARTER_RULES}"

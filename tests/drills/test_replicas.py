@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.probe import Probe, until
 from tests.drills.site import (
     get,

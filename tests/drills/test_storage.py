@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.members import Member, Site
 from tests.drills import blocks
 from tests.drills.blocks import DAY, HOUR, STEP, Seeded, ranged
 from tests.drills.probe import Probe

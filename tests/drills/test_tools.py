@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from deploys.lib.ground.durations import seconds
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.site import (
     get,
     interval,

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from deploys.lib.run import rollout
-from deploys.lib.site import web
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.site import web
+from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.probe import Probe
 from tests.drills.site import argv, healthy, moved, run_site, shell, units, wait_for
 

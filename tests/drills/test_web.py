@@ -12,10 +12,10 @@ import bcrypt
 import pytest
 import requests
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from deploys.lib.site import web
-from deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site import web
+from prometheus_ha.deploys.lib.site.members import Member, Site
 from tests.drills.probe import Probe
 from tests.drills.site import (
     HTTP_SECONDS,

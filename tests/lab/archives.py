@@ -41,8 +41,8 @@ from typing import Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from deploys.lib.daemons import DAEMONS, PRODUCTS
-from deploys.lib.site import releases
+from prometheus_ha.deploys.lib.daemons import DAEMONS, PRODUCTS
+from prometheus_ha.deploys.lib.site import releases
 
 UPSTREAM = "https://github.com"
 TIMEOUT = 5

@@ -63,7 +63,7 @@ def ensure_secrets(lab: Lab) -> None:
     urls = {"webhook_url": f"{lab.sink_url}/", "deadman_url": f"{lab.sink_url}/deadman"}
     content = dict(urls)
     # Not at the top: it takes half a second, and most commands of the lab make no secrets.
-    from deploys.lib.daemons import ADMIN, RIGHTS
+    from prometheus_ha.deploys.lib.daemons import ADMIN, RIGHTS
 
     for name in (*RIGHTS, ADMIN):
         content[f"s3_{name}_access_key"] = secrets.token_hex(10).upper()

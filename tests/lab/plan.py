@@ -84,6 +84,8 @@ ODD: dict[str, Host] = {
         _host("odd-1", 71),
         _host("odd-2", 72),
         _host("odd-deb", 73, packages=("prometheus", "prometheus-node-exporter")),
+        _host("odd-3", 74),
+        _host("odd-4", 75),
         _host("odd-six-1", 81, ipv6=True),
         _host("odd-six-2", 82, ipv6=True),
     )
@@ -277,3 +279,28 @@ PROBES: dict[str, dict[str, Any]] = {
     "querier": {"module": "grpc_plain", "targets": [f"{LAB.address('query-1')}:10904"]},
 }
 """What the lab's Prometheus probe, beside the platform's own ports."""
+
+RELEASE = os.environ.get("RELEASE") or "current"
+SETTINGS: dict[str, Any] = {
+    "release": RELEASE,
+    "profile": os.environ.get("PROFILE") or "production",
+    # The lab's hosts have no way out, and get the archives from a mirror on this machine.
+    "base_url": MIRROR_URL,
+    # Two dozen hosts of the lab share two cores, and four Prometheus have each of their series: only what rules and
+    # tests look at.
+    "node_exporter_flags": {
+        "collector.disable-defaults": True,
+        **{
+            f"collector.{name}": True
+            for name in ("cpu", "diskstats", "filesystem", "loadavg", "meminfo", "netdev", "stat", "time", "uname")
+        },
+    },
+    # spec/000 names Thanos 0.32.0, which cannot be built as a Go module: 0.32.2 stands in for it.
+    **({"versions": {"thanos": "0.32.2"}} if RELEASE == "reference" else {}),
+}
+"""What every site of the lab is told."""
+
+
+def secret(name: str) -> str:
+    """The reference of a secret of the lab's, from whichever directory."""
+    return f"secret:file:{LAB.secrets / name}"

@@ -5,9 +5,13 @@ import os
 
 from tests.lab import plan
 
-globals().update(
+_groups = json.loads(os.environ["ODD"])
+globals().update({group: [plan.host(name, **data) for name, data in hosts.items()] for group, hosts in _groups.items()})
+all = (  # pyinfra's name
+    list(dict.fromkeys(name for hosts in _groups.values() for name in hosts)),
     {
-        group: [plan.host(name, **data) for name, data in hosts.items()]
-        for group, hosts in json.loads(os.environ["ODD"]).items()
-    }
+        **plan.SETTINGS,
+        "alertmanager_webhook_url": plan.secret("webhook_url"),
+        "deadman_url": plan.secret("deadman_url"),
+    },
 )

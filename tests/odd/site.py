@@ -14,13 +14,7 @@ Groups = Mapping[str, Mapping[str, Mapping[str, Any]]]
 INVENTORY = "tests/odd/inventory.py"
 VERIFY = "deploys/verify.py"
 
-PROMETHEUS: dict[str, Any] = {
-    "replica": "replica-01",
-    # The lab's object store and its receiver of remote writes may be off.
-    "bucket_config": None,
-    "prometheus_config": {},
-    "probes": {},
-}
+PROMETHEUS: dict[str, Any] = {"replica": "replica-01"}
 """Data of a Prometheus host."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from deploys.lib.run.rollout import PATIENCE
+from prometheus_ha.deploys.lib.run.rollout import PATIENCE
 from tests.drills.site import shell, wait_for
 from tests.odd.site import VERIFY, blank, run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from deploys.lib.ground.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
+from prometheus_ha.deploys.lib.ground.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
 from tests.drills.site import lab, shell, wait_for
 from tests.lab import plan
 from tests.odd.site import blank, deployed

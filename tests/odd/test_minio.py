@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from deploys.lib.site import releases
-from deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.settings import Settings
 from tests.drills import blocks
 from tests.drills.blocks import HOUR, STEP
 from tests.drills.site import ENVIRONMENT, load, shell, wait_for
@@ -34,7 +34,7 @@ def keys(**others: str) -> dict[str, Any]:
     """The setting `bucket_keys` of the lab, where components in `others` have the keys of another name."""
     names = ("thanos-sidecar", "thanos-store", "thanos-compactor", "admin")
     return {
-        name: {kind: f"secret:file:secrets/s3_{others.get(name, name)}_{kind}" for kind in ("access_key", "secret_key")}
+        name: {kind: plan.secret(f"s3_{others.get(name, name)}_{kind}") for kind in ("access_key", "secret_key")}
         for name in names
     }
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from deploys.lib.ground.topology import join
+from prometheus_ha.deploys.lib.ground.topology import join
 from tests.drills.site import get, lab, shell, wait_for
 from tests.lab import net, plan
 from tests.odd.site import PROMETHEUS, blank, deployed, refused, run

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.site import web
-from deploys.lib.site.members import Member
-from tests.site.inventory import connect, site
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.site import web
+from prometheus_ha.deploys.lib.site.members import Member
+from prometheus_ha.suites.inventory import connect, site
 
 T = TypeVar("T")
 Labels = dict[str, str]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pytest
 
-from deploys.lib.daemons import DAEMONS
-from tests.site import inventory
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.suites import inventory
 
 
 def pytest_configure(config):

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from deploys.lib.common import faults
-from deploys.lib.common.look_script import default_script
-from deploys.lib.daemons import DAEMONS, declare
-from deploys.lib.daemons.thanos import CAPNPROTO_PORT
-from deploys.lib.engine import flags
-from deploys.lib.ground import topology
-from deploys.lib.site import derived, releases
-from deploys.lib.site.live import Live
-from deploys.lib.site.members import Member, Site
-from facts.reports.look import parse
-from tests.site.ask import eventually, get, listing, metrics
-from tests.site.inventory import connect, only
+from prometheus_ha.deploys.lib.common import faults
+from prometheus_ha.deploys.lib.common.look_script import default_script
+from prometheus_ha.deploys.lib.daemons import DAEMONS, declare
+from prometheus_ha.deploys.lib.daemons.thanos import CAPNPROTO_PORT
+from prometheus_ha.deploys.lib.engine import flags
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site import derived, releases
+from prometheus_ha.deploys.lib.site.live import Live
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports.look import parse
+from prometheus_ha.suites.ask import eventually, get, listing, metrics
+from prometheus_ha.suites.inventory import connect, only
 
 PROPERTIES = (
     *("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload"),

@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 import testinfra
 from testinfra.host import Host
 
-from deploys.lib import ROOT
-from deploys.lib.common import promql, starter
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground.findings import SettingsErrors
-from deploys.lib.site import relations
-from deploys.lib.site.members import Member, Site
-from deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.deploys.lib.common import promql, starter
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import folder
+from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
+from prometheus_ha.deploys.lib.site import relations
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
 
 T = TypeVar("T")
 
@@ -41,8 +41,9 @@ def printed() -> dict[str, dict[str, Any]]:
     The environment is passed on: what RELEASE and PROFILE are for a deploy, they are here. INVENTORY is another one.
     """
     inventory = os.environ.get("INVENTORY") or "inventory.py"
+    folder.use(inventory)
     command = [sys.executable, "-m", "pyinfra", inventory, "debug-inventory", "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         hosts = json.loads(done.stdout) if done.returncode == 0 else None
     except ValueError:

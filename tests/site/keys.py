@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from deploys.lib.common import bucket
-from deploys.lib.ground.secrets import resolve
-from deploys.lib.site.members import Member
-from tests.site.inventory import connect
+from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.ground.secrets import resolve
+from prometheus_ha.deploys.lib.site.members import Member
+from prometheus_ha.suites.inventory import connect
 
 
 def status(member: Member, method: str, name: str, path: str, query: str = "") -> str:

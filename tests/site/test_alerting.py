@@ -2,10 +2,10 @@
 
 import pytest
 
-from deploys.lib.ground.durations import seconds
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from tests.site.ask import api, eventually, metrics, query
-from tests.site.inventory import site as the_site
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.suites.ask import api, eventually, metrics, query
+from prometheus_ha.suites.inventory import site as the_site
 
 COMPONENT = "alertmanager"
 FIRING = {m.settings.cluster for m in the_site().members("prometheus") if m.settings.starter_rules}

@@ -5,13 +5,13 @@ import shlex
 import pytest
 import yaml
 
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.roles.alertmanager import configuration as alertmanager_role
-from deploys.lib.site import derived
-from tests.site.ask import api, eventually, metric, metrics
-from tests.site.daemon import Daemon, look
-from tests.site.inventory import connect
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.roles.alertmanager import configuration as alertmanager_role
+from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.suites.ask import api, eventually, metric, metrics
+from prometheus_ha.suites.daemon import Daemon, look
+from prometheus_ha.suites.inventory import connect
 
 COMPONENT = "alertmanager"
 

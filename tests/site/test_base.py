@@ -2,11 +2,11 @@
 
 import re
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from tests.site.ask import listing
-from tests.site.daemon import as_service_user
-from tests.site.inventory import only
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.suites.ask import listing
+from prometheus_ha.suites.daemon import as_service_user
+from prometheus_ha.suites.inventory import only
 
 SYSTEM_DIRECTORIES = (
     *("/", "/etc", "/usr", "/opt", "/var", "/var/lib", "/var/log", "/root", "/etc/systemd"),

@@ -4,12 +4,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.roles import blackbox_exporter as role
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.site import web
-from tests.site.ask import api, eventually, get, query
-from tests.site.daemon import Daemon
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.roles import blackbox_exporter as role
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.site import web
+from prometheus_ha.suites.ask import api, eventually, get, query
+from prometheus_ha.suites.daemon import Daemon
 
 COMPONENT = "blackbox_exporter"
 

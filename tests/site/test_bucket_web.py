@@ -1,7 +1,7 @@
 """The bucket on a page."""
 
-from tests.site.ask import get
-from tests.site.daemon import Daemon
+from prometheus_ha.suites.ask import get
+from prometheus_ha.suites.daemon import Daemon
 
 COMPONENT = "thanos-bucket-web"
 

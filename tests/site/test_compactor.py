@@ -1,10 +1,10 @@
 """The compactor: one, at work, and not halted."""
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from facts.reports import thanos
-from tests.site.ask import eventually, metric
-from tests.site.daemon import Daemon, as_component
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.facts.reports import thanos
+from prometheus_ha.suites.ask import eventually, metric
+from prometheus_ha.suites.daemon import Daemon, as_component
 
 COMPONENT = "thanos-compactor"
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from deploys.lib.common import kernel
-from deploys.lib.ground import topology
-from deploys.lib.ground.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS, SYSCTL_FILE
-from tests.site.ask import listing
-from tests.site.daemon import expected_listeners, look
-from tests.site.inventory import only
+from prometheus_ha.deploys.lib.common import kernel
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS, SYSCTL_FILE
+from prometheus_ha.suites.ask import listing
+from prometheus_ha.suites.daemon import expected_listeners, look
+from prometheus_ha.suites.inventory import only
 
 
 def _plain(value) -> str:

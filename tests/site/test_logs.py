@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from tests.site.ask import eventually, listing
-from tests.site.daemon import unit_properties
-from tests.site.inventory import connect
-from tests.site.inventory import site as the_site
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.suites.ask import eventually, listing
+from prometheus_ha.suites.daemon import unit_properties
+from prometheus_ha.suites.inventory import connect
+from prometheus_ha.suites.inventory import site as the_site
 
 WEEK = 7 * 86400
 """How long rotated files are kept: what is older need not be there."""

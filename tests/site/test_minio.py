@@ -2,13 +2,13 @@
 
 import pytest
 
-from deploys.lib.common import bucket
-from deploys.lib.ground import topology
-from deploys.lib.ground.secrets import resolve
-from tests.site.ask import listing
-from tests.site.daemon import Daemon
-from tests.site.inventory import site as the_site
-from tests.site.keys import assert_rights
+from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.secrets import resolve
+from prometheus_ha.suites.ask import listing
+from prometheus_ha.suites.daemon import Daemon
+from prometheus_ha.suites.inventory import site as the_site
+from prometheus_ha.suites.keys import assert_rights
 
 COMPONENT = "minio"
 

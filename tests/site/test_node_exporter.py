@@ -1,9 +1,9 @@
 """node_exporter on every host."""
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground.durations import seconds
-from tests.site.ask import eventually, metrics, query
-from tests.site.daemon import Daemon
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.suites.ask import eventually, metrics, query
+from prometheus_ha.suites.daemon import Daemon
 
 COMPONENT = "node_exporter"
 

@@ -5,14 +5,14 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.roles.prometheus import alerts as prometheus_alerts
-from deploys.lib.site import derived
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from tests.site.ask import api, eventually, metric, metrics, query
-from tests.site.daemon import Daemon
-from tests.site.inventory import fresh, jobs, only
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.suites.ask import api, eventually, metric, metrics, query
+from prometheus_ha.suites.daemon import Daemon
+from prometheus_ha.suites.inventory import fresh, jobs, only
 
 COMPONENT = "prometheus"
 

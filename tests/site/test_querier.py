@@ -3,15 +3,15 @@
 import pytest
 import yaml
 
-from deploys.lib.common import promql
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.site import derived
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from tests.site.ask import api, eventually, query
-from tests.site.daemon import Daemon
-from tests.site.inventory import fresh, jobs, only, up
-from tests.site.inventory import site as the_site
+from prometheus_ha.deploys.lib.common import promql
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.suites.ask import api, eventually, query
+from prometheus_ha.suites.daemon import Daemon
+from prometheus_ha.suites.inventory import fresh, jobs, only, up
+from prometheus_ha.suites.inventory import site as the_site
 
 COMPONENT = "thanos-querier"
 PROMETHEUS = the_site().members("prometheus")

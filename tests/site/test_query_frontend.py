@@ -1,9 +1,9 @@
 """Every query frontend: queries go through it, and come back from its cache."""
 
-from deploys.lib.common import promql
-from tests.site.ask import api, eventually, metrics, query
-from tests.site.daemon import Daemon
-from tests.site.inventory import only, selectors
+from prometheus_ha.deploys.lib.common import promql
+from prometheus_ha.suites.ask import api, eventually, metrics, query
+from prometheus_ha.suites.daemon import Daemon
+from prometheus_ha.suites.inventory import only, selectors
 
 COMPONENT = "thanos-query-frontend"
 

@@ -2,15 +2,15 @@
 
 import json
 
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.roles import receive as receive_role
-from deploys.lib.site import derived, relations
-from deploys.lib.site.settings import REPLICA_LABEL
-from tests.site.ask import eventually, metric, metrics, query
-from tests.site.daemon import Daemon
-from tests.site.inventory import only
-from tests.site.inventory import site as the_site
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.roles import receive as receive_role
+from prometheus_ha.deploys.lib.site import derived, relations
+from prometheus_ha.deploys.lib.site.settings import REPLICA_LABEL
+from prometheus_ha.suites.ask import eventually, metric, metrics, query
+from prometheus_ha.suites.daemon import Daemon
+from prometheus_ha.suites.inventory import only
+from prometheus_ha.suites.inventory import site as the_site
 
 COMPONENT = "thanos-receive"
 LABEL = relations.REPLICA_LABELS[COMPONENT]

@@ -2,14 +2,14 @@
 
 import yaml
 
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.roles import rule as rule_role
-from deploys.lib.site import derived, relations
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from tests.site.ask import api, eventually, metric, query
-from tests.site.daemon import Daemon, look
-from tests.site.inventory import connect, only
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.roles import rule as rule_role
+from prometheus_ha.deploys.lib.site import derived, relations
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.suites.ask import api, eventually, metric, query
+from prometheus_ha.suites.daemon import Daemon, look
+from prometheus_ha.suites.inventory import connect, only
 
 COMPONENT = "thanos-rule"
 LABEL = relations.REPLICA_LABELS[COMPONENT]

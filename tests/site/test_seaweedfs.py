@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from deploys.lib.common import bucket
-from deploys.lib.ground import topology
-from deploys.lib.ground.secrets import resolve
-from tests.site.ask import eventually, listing, metrics
-from tests.site.daemon import Daemon, expected_listeners, look
-from tests.site.inventory import site as the_site
-from tests.site.keys import assert_rights
+from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.secrets import resolve
+from prometheus_ha.suites.ask import eventually, listing, metrics
+from prometheus_ha.suites.daemon import Daemon, expected_listeners, look
+from prometheus_ha.suites.inventory import site as the_site
+from prometheus_ha.suites.keys import assert_rights
 
 COMPONENT = "seaweedfs"
 KEYS = (topology.SEAWEEDFS_KEYS, topology.SEAWEEDFS_PEM)

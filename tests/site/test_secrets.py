@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from deploys.lib.ground.secrets import SecretError, for_host, is_secret, read_secret
-from deploys.lib.site import web
-from tests.site.ask import get, listing
-from tests.site.inventory import only, printed, with_input
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.secrets import SecretError, for_host, is_secret, read_secret
+from prometheus_ha.deploys.lib.site import web
+from prometheus_ha.suites.ask import get, listing
+from prometheus_ha.suites.inventory import only, printed, with_input
 
 IN_COMMAND_LINES = """
 values=$(cat)

@@ -1,10 +1,10 @@
 """The Thanos sidecar of every Prometheus."""
 
-from deploys.lib.ground import topology
-from deploys.lib.site import derived
-from tests.site.ask import eventually, metric
-from tests.site.daemon import Daemon, as_component
-from tests.site.inventory import only
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.suites.ask import eventually, metric
+from prometheus_ha.suites.daemon import Daemon, as_component
+from prometheus_ha.suites.inventory import only
 
 COMPONENT = "thanos-sidecar"
 

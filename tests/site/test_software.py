@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from deploys.lib.ground import topology
-from deploys.lib.site import releases
-from tests.site.ask import listing
-from tests.site.inventory import connect
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.suites.ask import listing
+from prometheus_ha.suites.inventory import connect
 
 
 @functools.cache

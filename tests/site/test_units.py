@@ -2,8 +2,8 @@
 
 import re
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
 
 BUDGET = 2.0
 """Exposure by `systemd-analyze security`; a unit without any hardening has 9.6."""

@@ -2,14 +2,14 @@
 
 import pytest
 
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.roles import upper as upper_role
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from tests.site.ask import api, eventually, metric, query
-from tests.site.daemon import Daemon
-from tests.site.inventory import only
-from tests.site.test_prometheus import loaded_by
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.roles import upper as upper_role
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.suites.ask import api, eventually, metric, query
+from prometheus_ha.suites.daemon import Daemon
+from prometheus_ha.suites.inventory import only
+from prometheus_ha.suites.test_prometheus import loaded_by
 
 COMPONENT = "prometheus-upper"
 federates = only(lambda member, _: bool(member.settings.federation_match))

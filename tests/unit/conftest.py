@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import deploys.lib.roles  # noqa: F401  flags are rendered by what they say
-from deploys.lib.ground import secrets
+import prometheus_ha.deploys.lib.roles  # noqa: F401  flags are rendered by what they say
+from prometheus_ha.deploys.lib.ground import folder, secrets
 
 DEAR = ("test_turns", "test_plan", "test_site_run", "test_seaweedfs", "test_references")
 """Modules that take longest: begun with first, so that no process is left alone with one."""
@@ -27,6 +27,7 @@ def _no_run_left():
     """What a run within this process, as a plan, was allowed is over with it: modules have no order."""
     yield
     secrets.look_only(False)
+    folder.forget()
 
 
 @pytest.hookimpl(tryfirst=True)

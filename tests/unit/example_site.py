@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import Settings
 
 BUCKET = {
     "type": "S3",

@@ -19,23 +19,23 @@ from tempfile import TemporaryDirectory
 import pyinfra_cli  # noqa: F401  first: it patches gevent in
 import pytest
 
-from deploys.lib import ROOT, roles
-from deploys.lib.common import bucket, promql
-from deploys.lib.common.look_script import default_script
-from deploys.lib.engine.component import Component, compare, stage_script, swap_script
-from deploys.lib.ground.lock import LOCK
-from deploys.lib.run import rollout
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.releases import RELEASES
-from deploys.lib.site.settings import Settings
-from deploys.lib.survey import checks, preflight
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import PACKAGE, roles
+from prometheus_ha.deploys.lib.common import bucket, promql
+from prometheus_ha.deploys.lib.common.look_script import default_script
+from prometheus_ha.deploys.lib.engine.component import Component, compare, stage_script, swap_script
+from prometheus_ha.deploys.lib.ground.lock import LOCK
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.releases import RELEASES
+from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.survey import checks, preflight
+from prometheus_ha.facts.reports.look import State
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site
 
-for _path in sorted(Path(ROOT, "deploys").glob("*.py")):
+for _path in sorted(Path(PACKAGE, "deploys").glob("*.py")):
     if "Role(" in _path.read_text():  # those of every host
-        import_module(f"deploys.{_path.stem}")
+        import_module(f"prometheus_ha.deploys.{_path.stem}")
 assert roles
 
 RECORD = Path(__file__).parent / "data/golden.txt"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shutil
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,12 +25,12 @@ from pyinfra.context import ctx_state
 from pyinfra_cli.cli import cli
 from pyinfra_cli.util import PYTHON_CODES
 
-from deploys.lib.ground import topology
-from deploys.lib.ground.lock import LOCK
-from deploys.lib.ground.topology import STAMPS, STATE
-from deploys.lib.run import plan, rollout
-from facts.probe import BEGIN, END
-from facts.reports.look import MARK, State
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.lock import LOCK
+from prometheus_ha.deploys.lib.ground.topology import STAMPS, STATE
+from prometheus_ha.deploys.lib.run import plan, rollout
+from prometheus_ha.facts.probe import BEGIN, END
+from prometheus_ha.facts.reports.look import MARK, State
 from tests.unit.simulated import Host
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,7 +173,8 @@ def run_site(
     works=lambda name: True,
     sent=lambda command: None,
 ):
-    """Run a deploy file against recorded hosts.
+    """Run a deploy file, or a function (`prometheus_ha.site`), against recorded hosts. Without an `inventory`,
+    `tmp_path` has one, with all that belongs to it.
 
     `states` maps host names to what the look finds (a blank host by default), `surveys` to what answers the
     preflight's script (`print_survey` by default), `dead` hosts cannot be reached, and
@@ -229,9 +231,11 @@ def run_site(
             commands.setdefault(self.host.name, []).append(f"upload {remote_filename}")
             return True
 
-    (tmp_path / "group_data").mkdir(exist_ok=True)
-    (tmp_path / "inventory.py").write_text(inventory)
-    (tmp_path / "group_data" / "all.py").write_text(ALL_DATA + data)
+    if inventory is not None:
+        (tmp_path / "group_data").mkdir(exist_ok=True)
+        (tmp_path / "inventory.py").write_text(inventory)
+        (tmp_path / "group_data" / "all.py").write_text(ALL_DATA + data)
+        shutil.copy(ROOT / "config.py", tmp_path)
     monkeypatch.setenv("WEBHOOK_URL", "http://10.1.0.1/hook")
     monkeypatch.setenv("S3_KEY", "hunter2hunter2")
     monkeypatch.setattr(pyinfra.api.inventory, "get_execution_connectors", lambda: {"ssh": Recorder})
@@ -244,7 +248,6 @@ def run_site(
             return [(name, rollout.Progress(works(name), "as recorded")) for name, _ in gates]
 
         monkeypatch.setattr(rollout, "see_each", see_each)
-    (tmp_path / "config.py").write_text((ROOT / "config.py").read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     ctx_state.reset()
@@ -256,7 +259,7 @@ def run_site(
             *(["-y"] if yes else []),
             *arguments,
             "inventory.py",
-            str(ROOT / "deploys" / f"{deploy}.py"),
+            deploy if "." in deploy else str(ROOT / "deploys" / f"{deploy}.py"),
         ],
         input=answers,
     )

@@ -15,7 +15,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 
-from deploys.lib.ground.topology import (
+from prometheus_ha.deploys.lib.ground.topology import (
     PORTS_FILE,
     PROMETHEUS_CONFIG,
     STAMP,
@@ -23,7 +23,7 @@ from deploys.lib.ground.topology import (
     STATE,
     UNIT_DIR,
 )
-from facts.reports.look import Installed, Path, Process, State
+from prometheus_ha.facts.reports.look import Installed, Path, Process, State
 
 IGNORED = {"set", "export", "[", "install", "unshare", "{", "}", "exit", "trap"}
 HEREDOC = re.compile(r"<<'(\w+)'")

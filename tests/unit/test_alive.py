@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from deploys.lib.common import faults
-from deploys.lib.daemons import RECEIVE
-from deploys.lib.ground import alive
-from deploys.lib.ground.alive import Unit
-from deploys.lib.run import rollout
-from deploys.lib.run.rollout import Gate, Progress
-from deploys.lib.survey.load import site_from_dicts
-from facts.probe import Probe
+from prometheus_ha.deploys.lib.common import faults
+from prometheus_ha.deploys.lib.daemons import RECEIVE
+from prometheus_ha.deploys.lib.ground import alive
+from prometheus_ha.deploys.lib.ground.alive import Unit
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.run.rollout import Gate, Progress
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.facts.probe import Probe
 
 UP, AWAY, BETWEEN, FAILED = (
     ("active", "running", "success"),

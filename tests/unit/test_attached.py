@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from deploys import base, logrotate
-from deploys.lib import roles
-from deploys.lib.engine import flags, units
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import SettingsErrors
-from deploys.lib.roles import querier as querier_role
-from deploys.lib.roles import sidecar
-from deploys.lib.roles.attached_checks import DELAY, MAX_BLOCK, MIN_BLOCK
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.site.settings import Settings
-from deploys.lib.survey import checks, preflight
-from deploys.lib.survey.load import site_from_dicts
-from facts.reports import prometheus, thanos
-from facts.reports.survey import Holder
+from prometheus_ha.deploys import base, logrotate
+from prometheus_ha.deploys.lib import roles
+from prometheus_ha.deploys.lib.engine import flags, units
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
+from prometheus_ha.deploys.lib.roles import querier as querier_role
+from prometheus_ha.deploys.lib.roles import sidecar
+from prometheus_ha.deploys.lib.roles.attached_checks import DELAY, MAX_BLOCK, MIN_BLOCK
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.survey import checks, preflight
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.facts.reports import prometheus, thanos
+from prometheus_ha.facts.reports.survey import Holder
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site
 from tests.unit.test_gates import answer, gate, refused
@@ -147,7 +147,7 @@ def test_nothing_of_that_prometheus_is_in_it(monkeypatch):
 
 
 def test_a_bucket_that_is_a_directory_is_tried_as_that_account():
-    from deploys.lib.common import bucket
+    from prometheus_ha.deploys.lib.common import bucket
 
     given = {"type": "FILESYSTEM", "config": {"directory": "/srv/blocks"}}
     _, side = member(bucket_config=given)

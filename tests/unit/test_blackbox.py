@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.roles import blackbox_exporter as role
-from deploys.lib.roles.prometheus import alerts, configuration
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import Settings
-from deploys.lib.survey import capacity
+from prometheus_ha.deploys.lib.roles import blackbox_exporter as role
+from prometheus_ha.deploys.lib.roles.prometheus import alerts, configuration
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.survey import capacity
 from tests.unit.golden import WEB
 from tests.unit.recorded import BLANK
 
@@ -144,7 +144,7 @@ def test_capacity_counts_probes():
 @pytest.mark.parametrize(
     ("data", "found"),
     [
-        ({"probes": {"a": {"module": "icmpp", "targets": ["x"]}}}, "probes.a.module: found 'icmpp'; allowed: one of"),
+        ({"probes": {"a": {"module": "icmpp", "targets": ["x"]}}}, "probes.a.module: found 'icmpp'; expected: one of"),
         ({"probes": {"a": {"module": "icmp"}}}, "probes.a: found neither targets nor files"),
         ({"probes": {"platform": {"module": "icmp", "targets": ["x"]}}}, "probes.platform: found a job"),
         ({"blackbox_modules": {"platform_x": {"prober": "icmp"}}}, "blackbox_modules.platform_x: found a module"),

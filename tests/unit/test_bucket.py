@@ -13,18 +13,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from deploys.lib import roles
-from deploys.lib.common import bucket
-from deploys.lib.engine import flags
-from deploys.lib.ground.findings import SettingsErrors
-from deploys.lib.roles import receive as receive_role
-from deploys.lib.roles import uploads
-from deploys.lib.site.members import Member
-from deploys.lib.site.settings import Settings
-from deploys.lib.survey import checks, preflight
-from deploys.lib.survey.load import site_from_dicts
-from deploys.lib.survey.preflight import View
-from facts.reports import survey, thanos
+from prometheus_ha.deploys.lib import roles
+from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.engine import flags
+from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
+from prometheus_ha.deploys.lib.roles import receive as receive_role
+from prometheus_ha.deploys.lib.roles import uploads
+from prometheus_ha.deploys.lib.site.members import Member
+from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.survey import checks, preflight
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.deploys.lib.survey.preflight import View
+from prometheus_ha.facts.reports import survey, thanos
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK
 from tests.unit.test_gates import answer, gate, refused
@@ -59,7 +59,7 @@ def test_each_component_has_its_own_key_over_what_all_share():
 
 
 def test_a_host_gets_no_key_but_its_components(monkeypatch):
-    from deploys.lib.roles import store
+    from prometheus_ha.deploys.lib.roles import store
     from tests.unit.recorded import BLANK
 
     for name in bucket.RIGHTS:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from example_site import example_site
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.roles.prometheus.verdicts import size
-from deploys.lib.site import relations
-from deploys.lib.survey import capacity
-from deploys.lib.survey.capacity import Seen, Usage, estimate, findings, table
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.roles.prometheus.verdicts import size
+from prometheus_ha.deploys.lib.site import relations
+from prometheus_ha.deploys.lib.survey import capacity
+from prometheus_ha.deploys.lib.survey.capacity import Seen, Usage, estimate, findings, table
 from tests.unit.recorded import BLANK, run_site
 
 GIB = 1 << 30
@@ -246,10 +246,10 @@ def test_settings_of_capacity_are_checked(tmp_path, monkeypatch):
     wrong = "capacity = {'tragets': {'a': 1}, 'churn': 'much', 'targets': {'b': -1}}\n"
     done = run_site(tmp_path, monkeypatch, deploy="capacity", data=wrong)
     assert done.rc == 1 and not done.commands
-    assert "capacity.tragets: found a dict; allowed: targets" in done.output
+    assert "capacity.tragets: found a dict; expected: targets" in done.output
     assert "did you mean targets?" in done.output
-    assert "capacity.churn: found 'much'; allowed: a valid number" in done.output
-    assert "capacity.targets.b: found -1; allowed: greater than or equal to 0" in done.output
+    assert "capacity.churn: found 'much'; expected: a valid number" in done.output
+    assert "capacity.targets.b: found -1; expected: greater than or equal to 0" in done.output
 
 
 def test_every_job_of_ours_has_a_figure_that_says_how_it_was_got():

@@ -8,21 +8,21 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from deploys.lib.common import faults, kernel, promql, verify_view
-from deploys.lib.common.verify_view import Seen, View
-from deploys.lib.daemons import RECEIVE, of_groups
-from deploys.lib.engine.flags import argv
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Finding
-from deploys.lib.roles import upper as upper_role
-from deploys.lib.site.members import Site
-from deploys.lib.survey import checks, notifications
-from deploys.lib.survey.load import site_from_dicts
-from deploys.lib.survey.notifications import Mailbox
-from facts.http import Answer
-from facts.reports import alertmanager, prometheus, thanos
-from facts.reports.look import MARK, Process, State
-from facts.reports.plain import Plain
+from prometheus_ha.deploys.lib.common import faults, kernel, promql, verify_view
+from prometheus_ha.deploys.lib.common.verify_view import Seen, View
+from prometheus_ha.deploys.lib.daemons import RECEIVE, of_groups
+from prometheus_ha.deploys.lib.engine.flags import argv
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.roles import upper as upper_role
+from prometheus_ha.deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.survey import checks, notifications
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.deploys.lib.survey.notifications import Mailbox
+from prometheus_ha.facts.http import Answer
+from prometheus_ha.facts.reports import alertmanager, prometheus, thanos
+from prometheus_ha.facts.reports.look import MARK, Process, State
+from prometheus_ha.facts.reports.plain import Plain
 
 ADDRESSES = {
     "prom-1": "10.0.0.11",

@@ -7,16 +7,16 @@ import json
 import pytest
 from test_checks import answer
 
-from deploys.lib.common import promql
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground.findings import SettingsErrors
-from deploys.lib.roles import querier
-from deploys.lib.roles.prometheus import alerts as prometheus_alerts
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.site import relations
-from deploys.lib.site.members import Site
-from deploys.lib.survey import capacity
-from deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.deploys.lib.common import promql
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
+from prometheus_ha.deploys.lib.roles import querier
+from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.site import relations
+from prometheus_ha.deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.survey import capacity
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
 
 SHARED = {
     **{f"am-{i}": (("alertmanager",), {}) for i in (1, 2)},

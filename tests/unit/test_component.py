@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from deploys.lib.engine import component as c
-from facts.reports.look import Path, Process, State
+from prometheus_ha.deploys.lib.engine import component as c
+from prometheus_ha.facts.reports.look import Path, Process, State
 
 CONFIG = "/etc/prometheus/prometheus.yml"
 RULE = "/etc/prometheus/rules/a.yml"

@@ -11,17 +11,17 @@ import pytest
 import yaml
 from example_site import example_site
 
-from deploys.lib.common import starter
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.engine import documents
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.roles import querier as querier_role
-from deploys.lib.roles import upper as upper_role
-from deploys.lib.roles.alertmanager import configuration as alertmanager_role
-from deploys.lib.roles.prometheus import alerts as prometheus_alerts
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.common import starter
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.engine import documents
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.roles import querier as querier_role
+from prometheus_ha.deploys.lib.roles import upper as upper_role
+from prometheus_ha.deploys.lib.roles.alertmanager import configuration as alertmanager_role
+from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.site.members import Site
 
 
 def prometheus(site: Site | None = None, name: str = "prom-1", **data):
@@ -162,7 +162,7 @@ def test_watched_targets_are_a_job():
     ],
 )
 def test_a_job_name_twice(data):
-    with pytest.raises(ValueError, match=r"prom-1: found the job .* twice; allowed: once"):
+    with pytest.raises(ValueError, match=r"prom-1: found the job .* twice; expected: once"):
         prometheus(**data)
 
 
@@ -516,7 +516,7 @@ def test_own_receivers_need_no_webhook():
 
 
 def test_no_receiver_at_all():
-    with pytest.raises(ValueError, match="am-1: alertmanager_webhook_url: found nothing; allowed"):
+    with pytest.raises(ValueError, match="am-1: alertmanager_webhook_url: found nothing; expected"):
         alertmanager(alertmanager_webhook_url=None)
 
 

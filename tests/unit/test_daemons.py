@@ -6,8 +6,8 @@ from dataclasses import MISSING, fields, replace
 
 import pytest
 
-from deploys.lib.daemons import DAEMONS, GROUPS, PRODUCTS
-from deploys.lib.daemons.declare import (
+from prometheus_ha.deploys.lib.daemons import DAEMONS, GROUPS, PRODUCTS
+from prometheus_ha.deploys.lib.daemons.declare import (
     Common,
     Daemon,
     Flag,
@@ -17,9 +17,9 @@ from deploys.lib.daemons.declare import (
     Setting,
     Timing,
 )
-from deploys.lib.engine import flags
-from deploys.lib.engine.role import ROLES
-from deploys.lib.site.settings import PROFILES, Settings
+from prometheus_ha.deploys.lib.engine import flags
+from prometheus_ha.deploys.lib.engine.role import ROLES
+from prometheus_ha.deploys.lib.site.settings import PROFILES, Settings
 
 
 def required(what: type) -> list[str]:

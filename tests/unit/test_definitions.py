@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site.settings import Settings
 from tests.unit.recorded import ROOT
 
 FILES = [*sorted((ROOT / "deploys").rglob("*.py")), *sorted((ROOT / "facts").rglob("*.py"))]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploys.lib import ROOT
-from deploys.lib.survey.preflight import CHECKS
+from prometheus_ha.deploys.lib.survey.preflight import CHECKS
+from tests.unit.recorded import ROOT
 
 _spec = importlib.util.spec_from_file_location("docs_make", ROOT / "docs/make.py")
 assert _spec and _spec.loader

@@ -49,7 +49,7 @@ def test_a_host_that_was_begun_with_does_not_say_that_nothing_was_changed(run, m
         begun.append(text)
         return "true"
 
-    monkeypatch.setattr("deploys.lib.ground.lock.changing_script", note)
+    monkeypatch.setattr("prometheus_ha.deploys.lib.ground.lock.changing_script", note)
     run("--limit", "am-1", deploy="kernel")
     (text,) = begun
     assert "result: unfinished" in text and "changed: nothing" not in text

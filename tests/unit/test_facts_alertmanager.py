@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from facts.alertmanager import Alertmanager
-from facts.reports.alertmanager import Sent, parse
+from prometheus_ha.facts.alertmanager import Alertmanager
+from prometheus_ha.facts.reports.alertmanager import Sent, parse
 
 DATA = Path(__file__).parent / "data/facts"
 
@@ -104,5 +104,5 @@ def test_without_credentials():
 
 def test_an_answer_in_another_form_names_what_was_found():
     text = (DATA / "alertmanager_ready_current.txt").read_text()
-    with pytest.raises(FactProcessError, match="facts.alertmanager: .*fingerprint.*, found: ==.name"):
+    with pytest.raises(FactProcessError, match="prometheus_ha.facts.alertmanager: .*fingerprint.*, found: ==.name"):
         parse(text.replace('"fingerprint"', '"finger"').splitlines())

@@ -7,9 +7,9 @@ from pyinfra.api import Config, Inventory, State
 from pyinfra.api.exceptions import FactValueError, PyinfraError
 from pyinfra.context import ctx_host, ctx_inventory, ctx_state
 
-from facts.alertmanager import Alertmanager
-from facts.prometheus import Prometheus
-from facts.thanos import Component, Querier, Sidecar
+from prometheus_ha.facts.alertmanager import Alertmanager
+from prometheus_ha.facts.prometheus import Prometheus
+from prometheus_ha.facts.thanos import Component, Querier, Sidecar
 
 CLIENT = {"basic_auth": {"username": "me", "password": "secret:env:NOBODY_READS_IT"}}
 TLS = {

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from facts.http import Answer, Call, data, metric, metrics, only_metrics, script, split
+from prometheus_ha.facts.http import Answer, Call, data, metric, metrics, only_metrics, script, split
 
 
 class Daemon(BaseHTTPRequestHandler):
@@ -149,7 +149,7 @@ def test_metrics_page():
 
 def test_importing_the_facts_patches_nothing():
     code = (
-        "import facts.prometheus, facts.timesync, gevent.monkey as m;"
+        "import prometheus_ha.facts.prometheus, prometheus_ha.facts.timesync, gevent.monkey as m;"
         "assert not any(map(m.is_module_patched, ('socket', 'time', 'os', 'threading')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError, FactValueError
 
-from facts import kernel
+from prometheus_ha.facts import kernel
 
 DATA = Path(__file__).parent / "data/facts"
 

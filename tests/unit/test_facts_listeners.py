@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from facts import listeners
-from facts.listeners import Listener, parse
+from prometheus_ha.facts import listeners
+from prometheus_ha.facts.listeners import Listener, parse
 
 DATA = Path(__file__).parent / "data/facts"
 

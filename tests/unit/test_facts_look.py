@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib.common.look_script import default_script
-from facts import timesync
-from facts.reports.look import SECTIONS, parse, sections
+from prometheus_ha.deploys.lib.common.look_script import default_script
+from prometheus_ha.facts import timesync
+from prometheus_ha.facts.reports.look import SECTIONS, parse, sections
 from tests.unit.recorded import BLANK, print_look
 
 DATA = Path(__file__).parent / "data" / "facts"

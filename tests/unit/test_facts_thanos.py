@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from facts.reports.thanos import parse_querier, parse_sidecar
-from facts.thanos import Querier, Sidecar
+from prometheus_ha.facts.reports.thanos import parse_querier, parse_sidecar
+from prometheus_ha.facts.thanos import Querier, Sidecar
 
 DATA = Path(__file__).parent / "data/facts"
 

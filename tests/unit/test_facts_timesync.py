@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from facts import timesync
-from facts.timesync import Clock, parse
+from prometheus_ha.facts import timesync
+from prometheus_ha.facts.timesync import Clock, parse
 
 DATA = Path(__file__).parent / "data/facts"
 DEBIAN = ("debian11", "debian12", "debian13")

@@ -12,9 +12,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from deploys.lib.engine import fetch
-from deploys.lib.ground import topology
-from deploys.lib.site import releases
+from prometheus_ha.deploys.lib.engine import fetch
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site import releases
 
 ARCHIVE = releases.archive("node_exporter", "1.12.1", "amd64")
 CONTENT = b"an archive"

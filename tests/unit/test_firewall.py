@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from deploys import firewall
-from deploys.lib.engine.component import compare
-from deploys.lib.ground.findings import SettingsErrors
-from deploys.lib.ground.topology import FIREWALL
-from deploys.lib.site.members import Site
-from deploys.lib.survey.load import site_from_dicts
-from deploys.lib.survey.site_checks import _check_firewall
-from facts.reports.look import Path
+from prometheus_ha.deploys import firewall
+from prometheus_ha.deploys.lib.engine.component import compare
+from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
+from prometheus_ha.deploys.lib.ground.topology import FIREWALL
+from prometheus_ha.deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.deploys.lib.survey.site_checks import _check_firewall
+from prometheus_ha.facts.reports.look import Path
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site
 

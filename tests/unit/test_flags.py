@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from example_site import example_site
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.daemons.declare import GO_DURATION, PROMETHEUS_DURATION
-from deploys.lib.engine import flags
-from deploys.lib.roles import upper as upper_role
-from deploys.lib.roles.prometheus import configuration, verdicts
-from deploys.lib.site.members import Site
-from deploys.lib.site.releases import RELEASES
-from deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.declare import GO_DURATION, PROMETHEUS_DURATION
+from prometheus_ha.deploys.lib.engine import flags
+from prometheus_ha.deploys.lib.roles import upper as upper_role
+from prometheus_ha.deploys.lib.roles.prometheus import configuration, verdicts
+from prometheus_ha.deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.releases import RELEASES
+from prometheus_ha.deploys.lib.site.settings import Settings
 from tests.unit.recorded import BLANK
 
 DATA = Path(__file__).parent / "data" / "flags"
@@ -367,7 +367,7 @@ def test_a_flag_of_ours_is_refused(component, name, allowed):
     (problem,) = flags.problems(component, settings)
     assert problem.key == f"{setting}.{name}"
     assert allowed in problem.allowed
-    with pytest.raises(flags.FlagError, match=rf"{setting}\.{name}: found 'x'; allowed: "):
+    with pytest.raises(flags.FlagError, match=rf"{setting}\.{name}: found 'x'; expected: "):
         argv(component, example_site(**{setting: {name: "x"}}))
 
 

@@ -29,26 +29,26 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from pyinfra.api.exceptions import FactProcessError
 
-import deploys
-from deploys.lib.common import bucket
-from deploys.lib.daemons import GROUPS
-from deploys.lib.engine.component import compare, directories_script, stage_script, swap_script
-from deploys.lib.engine.flags import FlagError
-from deploys.lib.ground.findings import Finding, SettingsErrors, describe
-from deploys.lib.ground.secrets import SecretError, read_secret
-from deploys.lib.roles import rule as rule_role
-from deploys.lib.roles import upper as upper_role
-from deploys.lib.roles.alertmanager import configuration as alertmanager_role
-from deploys.lib.roles.prometheus import alerts as prometheus_alerts
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.run import rollout
-from deploys.lib.run.rollout import Role
-from deploys.lib.site.settings import Settings
-from deploys.lib.survey import capacity, checks, preflight
-from deploys.lib.survey.load import site_from_dicts
-from facts import kernel, listeners, timesync
-from facts.http import Sample, metrics, split
-from facts.reports import alertmanager, look, prometheus, survey, thanos
+from prometheus_ha import deploys
+from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.daemons import GROUPS
+from prometheus_ha.deploys.lib.engine.component import compare, directories_script, stage_script, swap_script
+from prometheus_ha.deploys.lib.engine.flags import FlagError
+from prometheus_ha.deploys.lib.ground.findings import Finding, SettingsErrors, describe
+from prometheus_ha.deploys.lib.ground.secrets import SecretError, read_secret
+from prometheus_ha.deploys.lib.roles import rule as rule_role
+from prometheus_ha.deploys.lib.roles import upper as upper_role
+from prometheus_ha.deploys.lib.roles.alertmanager import configuration as alertmanager_role
+from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.run.rollout import Role
+from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.survey import capacity, checks, preflight
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.facts import kernel, listeners, timesync
+from prometheus_ha.facts.http import Sample, metrics, split
+from prometheus_ha.facts.reports import alertmanager, look, prometheus, survey, thanos
 from tests.unit.recorded import BLANK, run_site
 
 MARK, WRITTEN = "s3cr3t-0f-the-fuzz", "wr1tten-0ut-secret"
@@ -391,7 +391,7 @@ ROLES = [
     value
     for module in pkgutil.iter_modules(deploys.__path__)
     if not module.ispkg and module.name != "site"
-    for value in vars(importlib.import_module(f"deploys.{module.name}")).values()
+    for value in vars(importlib.import_module(f"prometheus_ha.deploys.{module.name}")).values()
     if isinstance(value, Role)
 ]
 
@@ -656,7 +656,7 @@ def test_what_is_said_is_printed_and_not_run(tmp_path):
         f"touch {tmp_path}/run",
     ]
     finding = Finding("h\ud800", "key\n", "\x1b]0;", "text")
-    assert describe([finding]) == [r"h\ud800: key\n: found \x1b]0;; allowed: text"]
+    assert describe([finding]) == [r"h\ud800: key\n: found \x1b]0;; expected: text"]
     view = checks.View(SITE, {"prometheus-1": checks.Seen(BLANK)})
     wrong = Finding("prometheus-1", "unit", "reports release \nEND\n", "3.15.0", "none")
     assert all(line.isprintable() for line in checks.table(view, [wrong]))

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from deploys.lib import roles
-from deploys.lib.engine import gates
-from deploys.lib.run import rollout
-from deploys.lib.run.rollout import Gate, Progress
+from prometheus_ha.deploys.lib import roles
+from prometheus_ha.deploys.lib.engine import gates
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.run.rollout import Gate, Progress
 from tests.unit.example_site import example_site
 
 

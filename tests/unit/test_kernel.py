@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from deploys.lib.common import kernel
-from deploys.lib.common.look_script import default_script
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.daemons.thanos import CAPNPROTO_PORT
-from deploys.lib.ground import topology
-from deploys.lib.ground.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
-from facts.reports.look import parse
+from prometheus_ha.deploys.lib.common import kernel
+from prometheus_ha.deploys.lib.common.look_script import default_script
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.thanos import CAPNPROTO_PORT
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
+from prometheus_ha.facts.reports.look import parse
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, print_look, run_site
 from tests.unit.simulated import Host

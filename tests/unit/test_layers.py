@@ -8,11 +8,13 @@ from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-from deploys.lib.daemons import DAEMONS, GROUPS
+from prometheus_ha.deploys.lib.daemons import DAEMONS, GROUPS
 from tests.unit.recorded import ROOT
 
+TOP = "prometheus_ha"
+LIB = f"{TOP}.deploys.lib"
 FILES = {
-    str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path
+    f"{TOP}.{path.relative_to(ROOT).with_suffix('')}".replace("/", ".").removesuffix(".__init__"): path
     for top in ("deploys", "facts")
     for path in (ROOT / top).rglob("*.py")
 }
@@ -60,26 +62,35 @@ LAYERS = ("ground", "daemons", "site", "common", "engine", "roles", "survey", "r
 
 def test_packages_stand_on_those_below():
     def layer(module: str) -> int:
-        part = module.removeprefix("deploys.lib.").partition(".")[0]
-        return LAYERS.index(part) if part in LAYERS else -1 if module == "deploys.lib" else len(LAYERS)
+        part = module.removeprefix(f"{LIB}.").partition(".")[0]
+        return LAYERS.index(part) if part in LAYERS else -1 if module == LIB else len(LAYERS)
 
     upward = [
         f"{module} imports {other}"
         for module in FILES
-        if module.startswith("deploys.lib.")
+        if module.startswith(f"{LIB}.")
         for other in imports(module)
-        if not other.startswith("facts") and layer(other) > layer(module)
+        if not other.startswith(f"{TOP}.facts") and layer(other) > layer(module)
     ]
     assert not upward
     assert {path.name for path in (ROOT / "deploys/lib").iterdir() if path.is_dir()} - {"__pycache__"} == set(LAYERS)
 
 
-_TABLES = ("deploys.lib.daemons", "deploys.lib.ground", "deploys.lib.site.settings", "deploys.lib.site.releases")
+_TABLES = (
+    f"{LIB}.daemons",
+    f"{LIB}.ground",
+    f"{LIB}.site.settings",
+    f"{LIB}.site.releases",
+)
 """Where names are given, and read in settings."""
 
 NAMELESS = [
-    *(module for module in FILES if re.match(r"deploys\.lib\.(engine|run)\.", module)),
-    *("deploys.lib.daemons.declare", "deploys.lib.ground.lock", "deploys.lib.site.live"),
+    *(module for module in FILES if re.match(rf"{LIB}\.(engine|run)\.", module)),
+    *(
+        f"{LIB}.daemons.declare",
+        f"{LIB}.ground.lock",
+        f"{LIB}.site.live",
+    ),
 ]
 
 
@@ -94,7 +105,7 @@ _OWN_NAMES = {"Role", "service.component", "Component", "Call", "Progress", "fin
 """Calls whose texts are names of their own: of a role and its component, of a question, of a metric."""
 
 
-@pytest.mark.parametrize("module", [m for m in FILES if m.startswith("deploys.") and not m.startswith(_TABLES)])
+@pytest.mark.parametrize("module", [m for m in FILES if m.startswith(f"{TOP}.deploys.") and not m.startswith(_TABLES)])
 def test_a_daemon_or_group_is_named_by_its_object(module):
     """A text that names none would be found out by a run alone."""
     tree = ast.parse(FILES[module].read_text())

@@ -2,8 +2,8 @@
 
 import pytest
 
-from deploys.lib.ground.findings import Finding
-from deploys.lib.survey import site_checks
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.survey import site_checks
 
 
 def found(setting, value):

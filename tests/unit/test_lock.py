@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploys.lib.ground import lock
+from prometheus_ha.deploys.lib.ground import lock
 
 ONE = lock.Holder("20261121T131200Z-1", "ann@desk (pid 1)", "2026-11-21T13:12:00Z", "pyinfra -y a")
 TWO = lock.Holder("20261121T131300Z-2", "bob@desk (pid 2)", "2026-11-21T13:13:00Z", "pyinfra 'b' $c")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from deploys.lib.run.memory import kept
+from prometheus_ha.deploys.lib.run.memory import kept
 
 DEPLOY = "class _Seen(dict):\n    pass\n"
 

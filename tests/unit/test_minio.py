@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from deploys.lib import roles
-from deploys.lib.common import bucket
-from deploys.lib.daemons import MINIO
-from deploys.lib.engine.component import Component
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import SettingsErrors
-from deploys.lib.roles import minio
-from deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.deploys.lib import roles
+from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.daemons import MINIO
+from prometheus_ha.deploys.lib.engine.component import Component
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
+from prometheus_ha.deploys.lib.roles import minio
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK
 
@@ -84,7 +84,7 @@ def test_its_client_is_installed_beside_it():
 @pytest.mark.parametrize(
     ("access", "secret", "words"),
     [
-        ("ab", "long-enough", "bucket_keys.thanos-store.access_key: found 'ab', allowed: 3 to"),
+        ("ab", "long-enough", "bucket_keys.thanos-store.access_key: found 'ab', expected: 3 to"),
         ("two words", "long-enough", "bucket_keys.thanos-store.access_key"),
         ("access", "short", "bucket_keys.thanos-store.secret_key: found 5 characters"),
         ("access", "with a space", "bucket_keys.thanos-store.secret_key"),

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from deploys import newer as command
-from deploys.lib.site.releases import RELEASES
+from prometheus_ha.deploys import newer as command
+from prometheus_ha.deploys.lib.site.releases import RELEASES
 
 LATEST = {
     "prometheus/prometheus": "v99.1.0",
@@ -42,7 +42,7 @@ def upstream():
 
 
 def test_newer_ones_are_told_from_the_others(upstream, capsys):
-    assert command.main("current", upstream) == 2, "two could not be asked"
+    assert command.main(["current", upstream]) == 2, "two could not be asked"
     lines = {line.split()[1]: line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("newer")}
     assert set(lines) == {"prometheus", "minio"}
     assert lines["prometheus"][2:] == [
@@ -52,11 +52,11 @@ def test_newer_ones_are_told_from_the_others(upstream, capsys):
 
 
 def test_who_cannot_be_asked_is_named(capsys):
-    assert command.main("current", "http://127.0.0.1:9") == 2
+    assert command.main(["current", "http://127.0.0.1:9"]) == 2
     out = capsys.readouterr().out
     assert out.count("?") == len(RELEASES["current"]) and "ConnectionError" in out
 
 
 def test_an_unknown_set_is_refused(capsys):
-    assert command.main("newest") == 2
-    assert "found 'newest', allowed: current, reference, migration" in capsys.readouterr().err
+    assert command.main(["newest"]) == 2
+    assert "found 'newest', expected: current, reference, migration" in capsys.readouterr().err

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from deploys.lib.ground.open_files import PER_HOST, SPARE
-from deploys.lib.survey.load import chosen
+from prometheus_ha.deploys.lib.ground.open_files import PER_HOST, SPARE
+from prometheus_ha.deploys.lib.survey.load import chosen
 from tests.unit.recorded import ROOT
 
 INVENTORY = 'node_exporter = [(f"h-{i}", {"ssh_hostname": "127.0.0.1"}) for i in range(100)]\n'
 CALL = """
 import os
 import resource
-from deploys.lib.ground.open_files import make_room
+from prometheus_ha.deploys.lib.ground.open_files import make_room
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
 print(make_room(100), resource.getrlimit(resource.RLIMIT_NOFILE))
 """
@@ -41,7 +42,7 @@ def test_the_limit_is_raised_as_far_as_it_may_be(soft, hard, said):
 @pytest.mark.parametrize(("limit", "refused"), [((), True), (("--limit", "h-1*"), False)])
 def test_a_run_on_more_hosts_than_may_be_open_ends_before_it_connects(tmp_path, limit, refused):
     (tmp_path / "inventory.py").write_text(INVENTORY)
-    (tmp_path / "config.py").write_text((ROOT / "config.py").read_text())
+    shutil.copy(ROOT / "config.py", tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "pyinfra", "-y", *limit, "inventory.py", "debug-inventory"],
         cwd=tmp_path,
@@ -67,7 +68,9 @@ def test_who_is_connected_to():
 @pytest.mark.parametrize(("told", "kept"), [([], True), (["-B"], False)])
 def test_what_was_compiled_is_kept_for_the_next_run(told, kept):
     """pyinfra keeps nothing; who tells Python so is still heard."""
-    script = "import sys; sys.dont_write_bytecode = True; import deploys.lib; print(sys.dont_write_bytecode)"
+    script = (
+        "import sys; sys.dont_write_bytecode = True; import prometheus_ha.deploys.lib; print(sys.dont_write_bytecode)"
+    )
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     said = subprocess.check_output([sys.executable, *told, "-c", script], cwd=ROOT, env=environment)
     assert said.decode().strip() == str(not kept)

@@ -11,16 +11,16 @@ from dataclasses import replace
 
 import pytest
 
-import deploys
-from deploys.lib.daemons import directories
-from deploys.lib.engine import component as c
-from deploys.lib.ground import topology
-from deploys.lib.ground.templates import template
-from deploys.lib.run import rollout
-from deploys.lib.site.settings import HIDDEN
-from deploys.lib.survey import checks, paths, preflight
-from facts.reports import look, survey
-from facts.reports.look import Path, Process, State
+from prometheus_ha import deploys
+from prometheus_ha.deploys.lib.daemons import directories
+from prometheus_ha.deploys.lib.engine import component as c
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.templates import template
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.site.settings import HIDDEN
+from prometheus_ha.deploys.lib.survey import checks, paths, preflight
+from prometheus_ha.facts.reports import look, survey
+from prometheus_ha.facts.reports.look import Path, Process, State
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site
 from tests.unit.test_checks import SITE as CHECKED
@@ -227,7 +227,7 @@ def test_every_directory_that_a_role_makes_is_looked_at(monkeypatch):
         monkeypatch.setenv(name, "http://10.0.0.1/")
     for module in pkgutil.iter_modules(deploys.__path__):
         if not module.ispkg and module.name != "site":
-            importlib.import_module(f"deploys.{module.name}")
+            importlib.import_module(f"prometheus_ha.deploys.{module.name}")
     site = example_site(storage=True)
     made = {}
     for role in rollout.ROLES.values():
@@ -318,7 +318,7 @@ def test_a_link_to_no_directory_is_said_once_and_ends_the_run(run):
 
 
 def test_what_is_hidden_is_asked_about():
-    from deploys.lib.common.look_script import default_script
+    from prometheus_ha.deploys.lib.common.look_script import default_script
 
     links = default_script().partition(f"{look.MARK}links")[2].partition(f"{look.MARK}paths")[0]
     assert all(f" {place} " in links for place in (*HIDDEN, "/opt", topology.BIN_DIR))

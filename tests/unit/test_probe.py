@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import roles
-from facts.look import Look
-from facts.probe import BEGIN, END, SHELL, Probe, between, piped, probe
+from prometheus_ha.deploys.lib import roles
+from prometheus_ha.facts.look import Look
+from prometheus_ha.facts.probe import BEGIN, END, SHELL, Probe, between, piped, probe
 from tests.unit.example_site import example_site
 from tests.unit.recorded import run_site
 

@@ -10,7 +10,7 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra_cli import cli
 
-from deploys.lib.run import pyinfra_patches
+from prometheus_ha.deploys.lib.run import pyinfra_patches
 
 
 @pytest.fixture

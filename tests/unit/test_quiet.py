@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploys.lib.run import plan, quiet
+from prometheus_ha.deploys.lib.run import plan, quiet
 
 HOSTS = {name: SimpleNamespace(components=("a", "b")) for name in ("prom-1", "prom-2", "am-1")}
 

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from deploys.lib.ground import secrets
-from deploys.lib.ground.findings import SettingsErrors
-from deploys.lib.ground.secrets import HOLDS_SECRETS, misplaced
-from deploys.lib.site.settings import Settings
-from deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.deploys.lib.ground import secrets
+from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
+from prometheus_ha.deploys.lib.ground.secrets import HOLDS_SECRETS, misplaced
+from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
 from tests.unit.test_fuzz import BLANK, RIGHT, ROLES, SECURE, places
 from tests.unit.test_fuzz import SITE as EVERY_GROUP
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from deploys.lib.daemons import PRODUCTS
-from deploys.lib.site import releases
+from prometheus_ha.deploys.lib.daemons import PRODUCTS
+from prometheus_ha.deploys.lib.site import releases
 from tests.lab import archives
 
 SHA = "ab" * 32
@@ -61,7 +61,7 @@ def test_an_md5_need_not_name_its_archive(text):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("prometheus", "3.15.0", "riscv64"), "found 'riscv64', allowed: aarch64, amd64"),
+        (("prometheus", "3.15.0", "riscv64"), "found 'riscv64', expected: aarch64, amd64"),
         (("promethues", "3.15.0", "amd64"), "did you mean 'prometheus'"),
         (("prometheus", "v3.15.0", "amd64"), "without the leading v"),
         (("prometheus", "latest", "amd64"), "a version like"),
@@ -115,8 +115,8 @@ def test_resolve_refuses(release, overrides, message):
     [
         ({"prometheus": "3.0.0", "thanos": "0.36.1"}, "do not go together"),
         ({"prometheus": "3.0.0-rc.0", "thanos": "0.36.1"}, "do not go together"),
-        ({"prometheus": "2.44.0"}, "found 2.44.0, allowed: 2.45.0 and newer"),
-        ({"grafana": "12.0.0"}, "found 'grafana', allowed: alertmanager"),
+        ({"prometheus": "2.44.0"}, "found 2.44.0, expected: 2.45.0 and newer"),
+        ({"grafana": "12.0.0"}, "found 'grafana', expected: alertmanager"),
         ({"thanos": "v0.42.5"}, "versions[thanos]: found 'v0.42.5'"),
     ],
 )

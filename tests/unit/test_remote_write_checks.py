@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploys.lib.survey import remote_write_checks, site_checks
+from prometheus_ha.deploys.lib.survey import remote_write_checks, site_checks
 from tests.unit.example_site import example_site
 
 V2 = {"protobuf_message": remote_write_checks.VERSION_2}

@@ -8,19 +8,19 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from deploys.lib import roles
-from deploys.lib.common.verify_view import Seen, View
-from deploys.lib.engine import flags, units
-from deploys.lib.ground.findings import SettingsErrors
-from deploys.lib.roles import receive as receive_role
-from deploys.lib.roles import rule as rule_role
-from deploys.lib.roles.prometheus import alerts as prometheus_alerts
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.run import rollout
-from deploys.lib.run.rollout import Gate, Progress
-from deploys.lib.site import derived
-from deploys.lib.survey.load import site_from_dicts
-from facts.reports import thanos
+from prometheus_ha.deploys.lib import roles
+from prometheus_ha.deploys.lib.common.verify_view import Seen, View
+from prometheus_ha.deploys.lib.engine import flags, units
+from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
+from prometheus_ha.deploys.lib.roles import receive as receive_role
+from prometheus_ha.deploys.lib.roles import rule as rule_role
+from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.run import rollout
+from prometheus_ha.deploys.lib.run.rollout import Gate, Progress
+from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.facts.reports import thanos
 from tests.unit import example_site as example
 from tests.unit.recorded import BLANK
 from tests.unit.test_flags import given

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from deploys.lib.ground import alive, lock
-from deploys.lib.run import runs
+from prometheus_ha.deploys.lib.ground import alive, lock
+from prometheus_ha.deploys.lib.run import runs
 from tests.unit.recorded import BLANK, run_site
 
 OTHER = lock.Holder("x-1", "bob@desk (pid 2)", "2026-11-21T13:13:00Z", "pyinfra inventory.py deploys/site.py")
@@ -136,14 +136,15 @@ def test_a_run_on_another_inventory_of_this_checkout_is_none_of_its_business(run
         assert run("--limit", "am-1", deploy="kernel").rc == 0
 
 
-def test_a_lock_has_one_name_however_the_inventory_is_written(tmp_path):
+def test_a_lock_has_one_name_however_the_inventory_is_written(tmp_path, monkeypatch):
     (tmp_path / "sites").mkdir()
     path = tmp_path / "sites" / "north.py"
     path.touch()
+    monkeypatch.chdir(tmp_path)
     for given in ("sites/north.py", "./sites/../sites/north.py", str(path)):
-        assert runs.lock_name(given, tmp_path) == "lock.sites_north.py"
-    assert runs.lock_name("a-1,a-2/../x", tmp_path) == "lock.a-1_a-2_.._x"
-    assert runs.lock_name(None, tmp_path) == "lock."
+        assert runs.lock_name(given) == "lock.north.py", "in the directory of the site"
+    assert runs.lock_name("a-1,a-2/../x") == "lock.a-1_a-2_.._x"
+    assert runs.lock_name(None) == "lock."
 
 
 @pytest.mark.parametrize("deploy", ["verify", "preflight", "capacity"])

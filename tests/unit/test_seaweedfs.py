@@ -22,18 +22,18 @@ import pyinfra_cli  # noqa: F401 - it patches ssl: before requests
 import pytest
 import requests
 
-from deploys.lib import roles
-from deploys.lib.common import bucket
-from deploys.lib.daemons import BUCKET_GROUPS, DAEMONS
-from deploys.lib.engine import flags
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import SettingsErrors
-from deploys.lib.roles import seaweedfs
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.site import releases, web
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import Settings
-from deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.deploys.lib import roles
+from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.daemons import BUCKET_GROUPS, DAEMONS
+from prometheus_ha.deploys.lib.engine import flags
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
+from prometheus_ha.deploys.lib.roles import seaweedfs
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.site import releases, web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
 from tests.lab import archives
 from tests.unit.recorded import BLANK, INVENTORY, run_site
 from tests.unit.simulated import Host

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from deploys.lib.ground import secrets
-from deploys.lib.ground.secrets import Redacting, read_secret, redact
+from prometheus_ha.deploys.lib.ground import secrets
+from prometheus_ha.deploys.lib.ground.secrets import Redacting, read_secret, redact
 
 VALUE = 'correct "horse" & staple'
 

@@ -11,17 +11,16 @@ from typing import Any
 import pytest
 from pyinfra.api import Inventory
 
-from deploys.lib.ground import findings, secrets
-from deploys.lib.ground.durations import seconds, written
-from deploys.lib.ground.findings import Finding, SettingsErrors, describe
-from deploys.lib.ground.secrets import SecretError, resolve
-from deploys.lib.roles import rule as rule_role
-from deploys.lib.roles.alertmanager import configuration as alertmanager_role
-from deploys.lib.roles.prometheus import alerts as prometheus_alerts
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.site.settings import PROFILES, Settings
-from deploys.lib.survey import site_checks
-from deploys.lib.survey.load import check_limit, load_site, site_from_dicts
+from prometheus_ha.deploys.lib.ground import findings, folder
+from prometheus_ha.deploys.lib.ground.durations import seconds, written
+from prometheus_ha.deploys.lib.ground.findings import Finding, SettingsErrors, describe
+from prometheus_ha.deploys.lib.ground.secrets import SecretError, resolve
+from prometheus_ha.deploys.lib.roles import rule as rule_role
+from prometheus_ha.deploys.lib.roles.alertmanager import configuration as alertmanager_role
+from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.site.settings import PROFILES, Settings
+from prometheus_ha.deploys.lib.survey.load import check_limit, load_site, site_from_dicts
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAK = "hunter2-very-secret"
@@ -307,8 +306,7 @@ def test_other_empty_keys(setting, value):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    for module in (findings, secrets, site_checks):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(folder, "_directory", tmp_path)
     return tmp_path
 
 
@@ -1232,7 +1230,7 @@ def test_a_password_in_the_clear_is_a_warning():
 
 def test_findings_read_well():
     finding = Finding("am-1", "replica", "'a'", "another", where="inventory.py:3")
-    assert str(finding) == "inventory.py:3: am-1: replica: found 'a'; allowed: another"
+    assert str(finding) == "inventory.py:3: am-1: replica: found 'a'; expected: another"
 
 
 # --- This checkout's own inventory ----------------------------------------------------------------

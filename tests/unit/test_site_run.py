@@ -11,8 +11,8 @@ import yaml
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.context import ctx_state
 
-from deploys.lib.run import plan
-from facts.reports.look import Path, Process
+from prometheus_ha.deploys.lib.run import plan
+from prometheus_ha.facts.reports.look import Path, Process
 from tests.unit.recorded import BLANK, ROOT, run_site
 
 ROLE_OF = {"prom": "prometheus", "am": "alertmanager", "query": "querier"}
@@ -324,7 +324,8 @@ def test_a_role_run_alone_brings_what_its_daemons_are_started_with(run, deploy, 
 def test_every_role_can_be_run_alone(path):
     """In turns where it is rolled out so, and at once where no other host waits for it."""
     text = path.read_text()
-    tail = text.partition('if __name__ == "builtins":  # as a deploy file of its own\n')[2]
+    tail = text.partition("def run() -> None:\n")[2].partition("\n\n")[0]
+    assert text.endswith('if __name__ == "builtins":  # as a deploy file\n    run()\n')
     rolled = re.search(r"rollout\.roll\((\w+)\)", text)
     wanted = f"    alone.deploy({rolled[1]})" if rolled else "    deploy()"
     assert tail.splitlines()[-1] == wanted
@@ -334,7 +335,7 @@ def test_every_role_can_be_run_alone(path):
 def test_an_archive_goes_up_by_the_way_that_a_host_has(run, monkeypatch, ways, rc):
     """A host without any fails alone."""
     archive = (File(__file__), "0" * 64)
-    monkeypatch.setattr("deploys.lib.engine.fetch.cached", lambda *arguments: archive)
+    monkeypatch.setattr("prometheus_ha.deploys.lib.engine.fetch.cached", lambda *arguments: archive)
     key = "ssh_file_transfer_protocol"
 
     def put(host, path):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.site import inventory
-from tests.site.test_base import logs_nobody_in
+from prometheus_ha.suites import inventory
+from prometheus_ha.suites.test_base import logs_nobody_in
 from tests.unit.example_site import example_site
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from deploys.lib.engine import fetch
-from deploys.lib.ground import topology
-from deploys.lib.site import releases
-from deploys.lib.survey import source
-from deploys.lib.survey.preflight import View
-from facts.reports.look import Installed
-from facts.reports.survey import Host
+from prometheus_ha.deploys.lib.engine import fetch
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.survey import source
+from prometheus_ha.deploys.lib.survey.preflight import View
+from prometheus_ha.facts.reports.look import Installed
+from prometheus_ha.facts.reports.survey import Host
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK
 from tests.unit.test_fetch import Mirror, served  # noqa: F401

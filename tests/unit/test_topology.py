@@ -2,10 +2,10 @@
 
 import pytest
 
-from deploys.lib.daemons import DAEMONS, of_groups
-from deploys.lib.ground import topology
-from deploys.lib.ground.topology import Endpoint
-from deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.daemons import DAEMONS, of_groups
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.topology import Endpoint
+from prometheus_ha.deploys.lib.site.settings import Settings
 
 
 def test_names_are_the_documents():

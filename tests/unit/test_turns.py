@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from deploys.lib import roles
-from deploys.lib.engine import flags
-from deploys.lib.engine.ask import AT_ONCE, at_once, script, side_by_side
-from deploys.lib.run import plan, rollout
-from deploys.lib.site.live import ARGV, Live
-from facts.http import Call
-from facts.reports.look import Process, State, sections
+from prometheus_ha.deploys.lib import roles
+from prometheus_ha.deploys.lib.engine import flags
+from prometheus_ha.deploys.lib.engine.ask import AT_ONCE, at_once, script, side_by_side
+from prometheus_ha.deploys.lib.run import plan, rollout
+from prometheus_ha.deploys.lib.site.live import ARGV, Live
+from prometheus_ha.facts.http import Call
+from prometheus_ha.facts.reports.look import Process, State, sections
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, INVENTORY, run_site
 from tests.unit.simulated import Host

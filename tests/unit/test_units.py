@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from example_site import example_site
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.engine import units
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.engine import units
 from tests.unit.recorded import BLANK
 
 DEBIAN = {"bullseye": 247, "bookworm": 252, "trixie": 257}
@@ -161,7 +161,7 @@ def test_what_the_versions_differ_in():
 
 
 def test_too_old_a_systemd():
-    with pytest.raises(ValueError, match="prom-1: found systemd 219; allowed: 239 and newer"):
+    with pytest.raises(ValueError, match="prom-1: found systemd 219; expected: 239 and newer"):
         unit("prometheus", 219)
 
 

@@ -18,19 +18,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from example_site import example_site
 
-import deploys.web
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.engine import ask, flags, units
-from deploys.lib.engine.component import Change, Component, compare, swap_script
-from deploys.lib.ground.findings import SettingsErrors
-from deploys.lib.ground.secrets import resolve
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.site import web
-from deploys.lib.site.members import Member, Site
-from deploys.lib.survey.load import site_from_dicts
-from facts.http import Call, split
-from facts.reports.look import Path as Seen
-from facts.reports.look import Process, State
+from prometheus_ha.deploys import web as web_deploy
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.engine import ask, flags, units
+from prometheus_ha.deploys.lib.engine.component import Change, Component, compare, swap_script
+from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
+from prometheus_ha.deploys.lib.ground.secrets import resolve
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.site import web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.facts.http import Call, split
+from prometheus_ha.facts.reports.look import Path as Seen
+from prometheus_ha.facts.reports.look import Process, State
 
 HASH = bcrypt.hashpw(b"correct", bcrypt.gensalt(4)).decode()
 TLS = {"cert_file": "host.pem", "key_file": "host.pem"}
@@ -110,10 +110,10 @@ def test_a_sound_one_is_accepted():
         ("web_config.basic_auth_users", {"other": HASH}, "basic_auth_users: other"),
         ("web_config.basic_auth_users", [], "basic_auth_users is a mapping"),
         ("web_config.tls_server_config.cert_file", ["x"], "cert_file is text"),
-        ("web_config.tls_server_config.key_file", 1, "key_file: found a int; allowed: text"),
-        ("web_config.http_server_config", {"http2": "no"}, "allowed: true or false"),
-        ("web_client.basic_auth.password", 12345, "password: found a int; allowed: text"),
-        ("web_client.tls_config.server_name", 12345, "server_name: found a int; allowed: text"),
+        ("web_config.tls_server_config.key_file", 1, "key_file: found a int; expected: text"),
+        ("web_config.http_server_config", {"http2": "no"}, "expected: true or false"),
+        ("web_client.basic_auth.password", 12345, "password: found a int; expected: text"),
+        ("web_client.tls_config.server_name", 12345, "server_name: found a int; expected: text"),
         ("web_client.basic_auth", None, "username: found nothing"),
         ("web_client.basic_auth.password", None, "username, password"),
         ("web_client.basic_auth.password", "correct", "a literal secret (not shown)"),
@@ -137,7 +137,7 @@ def test_keys_that_a_release_does_not_know():
     limited = WEB | {"web_config": WEB["web_config"] | {"rate_limit": {"interval": "1s"}}}
     assert refused(**limited) == ""
     said = refused(**limited, release="reference", versions={"thanos": "0.32.2"})
-    assert "a key that prometheus 2.45.0 does not know; allowed: prometheus 3.8.0" in said
+    assert "a key that prometheus 2.45.0 does not know; expected: prometheus 3.8.0" in said
     assert "a key that alertmanager 0.26.0 does not know" in said
 
 
@@ -364,7 +364,7 @@ def on_host(site: Site, argv: tuple[str, ...], ours: set[str]) -> tuple[Componen
     found = State(machine="x86_64", manifests={"web": ours})
     found.processes["alertmanager"] = Process(1, "/opt/a", argv)
     found.paths = {name: Seen("f", "640", "root", "prometheus", sha256="x") for name in ours}
-    component = deploys.web.component(site, site.hosts["am-1"], found)
+    component = web_deploy.component(site, site.hosts["am-1"], found)
     return component, compare(component, found)
 
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from deploys.lib.daemons import ADMIN, DAEMONS, RIGHTS
-from deploys.lib.daemons.declare import DELETE, LIST, READ, WRITE
-from deploys.lib.ground.secrets import resolve
-from deploys.lib.site.members import Member
-from deploys.lib.site.settings import account_of, become
+from prometheus_ha.deploys.lib.daemons import ADMIN, DAEMONS, RIGHTS
+from prometheus_ha.deploys.lib.daemons.declare import DELETE, LIST, READ, WRITE
+from prometheus_ha.deploys.lib.ground.secrets import resolve
+from prometheus_ha.deploys.lib.site.members import Member
+from prometheus_ha.deploys.lib.site.settings import account_of, become
 
 # Not SeaweedFS' own actions: of those, Write deletes as well.
 _ACTIONS = {

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground.findings import Daemon, Finding
-from deploys.lib.ground.results import some
-from deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground.findings import Daemon, Finding
+from prometheus_ha.deploys.lib.ground.results import some
+from prometheus_ha.deploys.lib.site.members import Site
 
 
 def addresses(site: Site) -> dict[str, Daemon]:

@@ -10,11 +10,11 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.daemons.declare import Fault
-from deploys.lib.ground import alive
-from deploys.lib.site import releases
-from deploys.lib.site.members import Member
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.declare import Fault
+from prometheus_ha.deploys.lib.ground import alive
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.members import Member
 
 
 def of(component: str, version: str) -> list[Fault]:

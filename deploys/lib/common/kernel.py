@@ -13,12 +13,12 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from deploys.lib import daemons
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from deploys.lib.ground.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
-from deploys.lib.site.members import Member
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.topology import PORT_RANGE, PORTS_FILE, RESERVED_PORTS
+from prometheus_ha.deploys.lib.site.members import Member
+from prometheus_ha.facts.reports.look import State
 
 
 def ports(member: Member) -> set[int]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from deploys.lib.daemons import BUCKET_GROUPS, DAEMONS, PRODUCTS, REPLACED, UNITS, directories
-from deploys.lib.ground import topology
-from deploys.lib.site.settings import CLUSTER_LABEL, HIDDEN, REPLICA_LABEL, SYSCTL, sysctl_name
-from facts import timesync
-from facts.reports import look
+from prometheus_ha.deploys.lib.daemons import BUCKET_GROUPS, DAEMONS, PRODUCTS, REPLACED, UNITS, directories
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, HIDDEN, REPLICA_LABEL, SYSCTL, sysctl_name
+from prometheus_ha.facts import timesync
+from prometheus_ha.facts.reports import look
 
 COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd")
 FOREIGN_UNITS = ("rsyslog", topology.FIREWALL_UNIT, *REPLACED)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from deploys.lib.site.members import Member, Site
-from facts.reports.look import State
-from facts.reports.survey import Host
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports.look import State
+from prometheus_ha.facts.reports.survey import Host
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import daemons
-from deploys.lib.common import starter
-from deploys.lib.ground.durations import seconds
-from deploys.lib.site import relations
-from deploys.lib.site.members import Site
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from facts.http import Answer, Call
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import starter
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.site import relations
+from prometheus_ha.deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.facts.http import Answer, Call
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from deploys.lib import daemons
-from deploys.lib.daemons import DAEMONS, Ref, of
-from deploys.lib.daemons.declare import Daemon
-from deploys.lib.ground.durations import seconds
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import Settings
-from deploys.lib.site.web import Data
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons import DAEMONS, Ref, of
+from prometheus_ha.deploys.lib.daemons.declare import Daemon
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import Settings, rule_groups
+from prometheus_ha.deploys.lib.site.web import Data
 
 
 def selected(targets: Mapping[str, Iterable[str]]) -> str:
@@ -56,7 +56,7 @@ def window(member: Member, *steps: Any, count: int = 4) -> str:
 
 def intervals(rules: Mapping[str, Data], settings: Settings) -> Iterator[Any]:
     """How often groups of rules are evaluated."""
-    groups = [group for file in rules.values() for group in file.get("groups") or []]
+    groups = [group for file in rules.values() for group in rule_groups(file).get("groups") or []]
     yield settings.evaluation_interval
     yield from values(groups, "interval")
 

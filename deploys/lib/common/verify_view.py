@@ -8,16 +8,16 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from deploys.lib import daemons
-from deploys.lib.common import causes, faults
-from deploys.lib.daemons import DAEMONS, Ref, of
-from deploys.lib.ground.findings import Daemon, Finding
-from deploys.lib.ground.results import some
-from deploys.lib.site import derived, relations
-from deploys.lib.site.members import Member, Site
-from facts.http import Answer
-from facts.reports import look, prometheus
-from facts.reports import prometheus as reports_prometheus
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import causes, faults
+from prometheus_ha.deploys.lib.daemons import DAEMONS, Ref, of
+from prometheus_ha.deploys.lib.ground.findings import Daemon, Finding
+from prometheus_ha.deploys.lib.ground.results import some
+from prometheus_ha.deploys.lib.site import derived, relations
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.http import Answer
+from prometheus_ha.facts.reports import look, prometheus
+from prometheus_ha.facts.reports import prometheus as reports_prometheus
 
 PROMETHEUS = (daemons.PROMETHEUS.name, daemons.UPPER.name)
 """The components that are a Prometheus, of which a host runs at most one."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from deploys.lib.daemons import exporters
-from deploys.lib.daemons.alertmanager import ALERTMANAGER, ALERTMANAGER_PRODUCT
-from deploys.lib.daemons.declare import EVERY_HOST, Daemon, Group
-from deploys.lib.daemons.objectstores import MC, MINIO, MINIO_PRODUCT, SEAWEEDFS, SEAWEEDFS_PRODUCT
-from deploys.lib.daemons.prometheus import PROMETHEUS, PROMETHEUS_PRODUCT, UPPER
-from deploys.lib.daemons.thanos import (
+from prometheus_ha.deploys.lib.daemons import exporters
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER, ALERTMANAGER_PRODUCT
+from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST, Daemon, Group
+from prometheus_ha.deploys.lib.daemons.objectstores import MC, MINIO, MINIO_PRODUCT, SEAWEEDFS, SEAWEEDFS_PRODUCT
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS, PROMETHEUS_PRODUCT, UPPER
+from prometheus_ha.deploys.lib.daemons.thanos import (
     ATTACHED,
     BUCKET_WEB,
     COMPACTOR,
@@ -22,7 +22,7 @@ from deploys.lib.daemons.thanos import (
     STORE,
     THANOS,
 )
-from deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground import topology
 
 DAEMONS: dict[str, Daemon] = {
     daemon.name: daemon

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploys.lib.daemons.declare import (
+from prometheus_ha.deploys.lib.daemons.declare import (
     EXTERNAL_URL,
     HERE,
     LOG_LEVEL,
@@ -16,8 +16,8 @@ from deploys.lib.daemons.declare import (
     read_as,
     web_listen,
 )
-from deploys.lib.ground import topology
-from facts.reports import alertmanager
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.facts.reports import alertmanager
 
 ALERTMANAGER_PRODUCT = Product(
     name="alertmanager",

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from deploys.lib.ground.durations import go_seconds, seconds
-from deploys.lib.ground.topology import BIN_DIR
-from facts.http import Call
+from prometheus_ha.deploys.lib.ground.durations import go_seconds, seconds
+from prometheus_ha.deploys.lib.ground.topology import BIN_DIR
+from prometheus_ha.facts.http import Call
 
 # --- What is released -----------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploys.lib.daemons.declare import (
+from prometheus_ha.deploys.lib.daemons.declare import (
     EVERY_HOST,
     LOG_LEVEL,
     WEB_FILE,
@@ -14,7 +14,7 @@ from deploys.lib.daemons.declare import (
     read_as,
     web_listen,
 )
-from facts.reports.plain import plain_calls, read_plain
+from prometheus_ha.facts.reports.plain import plain_calls, read_plain
 
 NODE_EXPORTER_PRODUCT = Product(
     name="node_exporter",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploys.lib.daemons.declare import (
+from prometheus_ha.deploys.lib.daemons.declare import (
     Daemon,
     Flag,
     Group,
@@ -10,8 +10,8 @@ from deploys.lib.daemons.declare import (
     Port,
     Product,
 )
-from deploys.lib.ground import topology
-from facts.reports.plain import plain_calls, read_plain
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.facts.reports.plain import plain_calls, read_plain
 
 SEAWEEDFS_PRODUCT = Product(
     name="seaweedfs",

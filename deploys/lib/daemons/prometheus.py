@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from deploys.lib.daemons.declare import (
+from prometheus_ha.deploys.lib.daemons.declare import (
     EXTERNAL_URL,
     HERE,
     LOG_LEVEL,
@@ -20,8 +20,8 @@ from deploys.lib.daemons.declare import (
     read_as,
     web_listen,
 )
-from deploys.lib.ground import topology
-from facts.reports import prometheus
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.facts.reports import prometheus
 
 PROMETHEUS_PRODUCT = Product(
     name="prometheus",

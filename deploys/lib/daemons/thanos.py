@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploys.lib.daemons.declare import (
+from prometheus_ha.deploys.lib.daemons.declare import (
     BUCKET,
     DELETE,
     HERE,
@@ -23,9 +23,9 @@ from deploys.lib.daemons.declare import (
     Timing,
     read_as,
 )
-from deploys.lib.daemons.prometheus import PROMETHEUS
-from deploys.lib.ground import topology
-from facts.reports import thanos
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.facts.reports import thanos
 
 THANOS = Product(
     name="thanos",

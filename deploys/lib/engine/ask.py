@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from deploys.lib.daemons import Ref, of
-from deploys.lib.ground.topology import Endpoint
-from deploys.lib.site import web
-from deploys.lib.site.members import Member, Site
-from facts import http
-from facts.http import Call
-from facts.reports.look import MARK
+from prometheus_ha.deploys.lib.daemons import Ref, of
+from prometheus_ha.deploys.lib.ground.topology import Endpoint
+from prometheus_ha.deploys.lib.site import web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts import http
+from prometheus_ha.facts.http import Call
+from prometheus_ha.facts.reports.look import MARK
 
 AT_ONCE = 16
 """How many questions a host asks side by side."""

@@ -21,10 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from deploys.lib.ground.secrets import lacking
-from deploys.lib.ground.topology import GROUP, INSTALL_DIR, STAMPS, STATE
-from deploys.lib.ground.topology import UNIT_DIR as UNITS
-from facts.reports.look import Path, Process, State
+from prometheus_ha.deploys.lib.ground.secrets import lacking
+from prometheus_ha.deploys.lib.ground.topology import GROUP, INSTALL_DIR, STAMPS, STATE
+from prometheus_ha.deploys.lib.ground.topology import UNIT_DIR as UNITS
+from prometheus_ha.facts.reports.look import Path, Process, State
 
 SAVED = f"{STATE}/replaced"
 """Where files of somebody else are kept, that ours took the place of."""

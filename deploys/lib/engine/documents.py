@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from deploys.lib.engine.component import File
-from deploys.lib.ground import topology
-from deploys.lib.ground.secrets import resolve
+from prometheus_ha.deploys.lib.engine.component import File
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.secrets import resolve
 
 Data = dict[str, Any]
 

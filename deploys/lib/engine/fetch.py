@@ -8,12 +8,12 @@ import re
 import shlex
 from pathlib import Path
 
-from deploys.lib.daemons import of_groups
-from deploys.lib.ground import topology
-from deploys.lib.site import releases
-from deploys.lib.site.members import Member
-from deploys.lib.site.releases import Archive
-from facts.reports.look import State
+from prometheus_ha.deploys.lib.daemons import of_groups
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.members import Member
+from prometheus_ha.deploys.lib.site.releases import Archive
+from prometheus_ha.facts.reports.look import State
 
 
 class FetchError(ValueError):

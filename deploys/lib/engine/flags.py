@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from deploys.lib.daemons import DAEMONS, Ref, of
-from deploys.lib.daemons.declare import (
+from prometheus_ha.deploys.lib.daemons import DAEMONS, Ref, of
+from prometheus_ha.deploys.lib.daemons.declare import (
     GO_DURATION,
     Common,
     Daemon,
@@ -26,10 +26,10 @@ from deploys.lib.daemons.declare import (
     Timing,
     Value,
 )
-from deploys.lib.site import derived, releases, web
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import Settings
-from facts.reports.look import State
+from prometheus_ha.deploys.lib.site import derived, releases, web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.facts.reports.look import State
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _value(flag: Flag, daemon: Daemon, site: Site, member: Member, found: State)
             return daemon.bucket if derived.uploads(member) else None
         case Common.HERE:
             if daemon not in _HERE:
-                raise LookupError(f"no role of {daemon.name} was imported (deploys.lib.roles)")
+                raise LookupError(f"no role of {daemon.name} was imported (prometheus_ha.deploys.lib.roles)")
             return _HERE[daemon][flag.name](site, member, found)
     return flag.value
 
@@ -184,7 +184,7 @@ def argv(ref: Ref, site: Site, member: Member, found: State) -> list[str]:
     if refused:
         raise FlagError(
             "; ".join(
-                f"{member.name}: {problem.key}: found {problem.found}; allowed: {problem.allowed}"
+                f"{member.name}: {problem.key}: found {problem.found}; expected: {problem.allowed}"
                 for problem in refused
             )
         )

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from deploys.lib.daemons import Ref, of
-from deploys.lib.daemons.prometheus import FLUSH_DEADLINE
-from deploys.lib.engine.ask import script
-from deploys.lib.engine.role import Gate, Progress
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.site.members import Member, Site
-from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
-from facts.reports import thanos
+from prometheus_ha.deploys.lib.daemons import Ref, of
+from prometheus_ha.deploys.lib.daemons.prometheus import FLUSH_DEADLINE
+from prometheus_ha.deploys.lib.engine.ask import script
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
+from prometheus_ha.facts.reports import thanos
 
 
 def living(site: Site, daemon: Ref) -> list[Member]:

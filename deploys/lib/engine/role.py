@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from deploys.lib.common import preflight_view
-from deploys.lib.common.verify_view import View
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.daemons.declare import Daemon, Group
-from deploys.lib.engine import flags
-from deploys.lib.engine.component import Change, Component
-from deploys.lib.engine.documents import Data
-from deploys.lib.ground.findings import Finding
-from deploys.lib.site.members import Member, Site
-from facts.http import Call
-from facts.reports.look import State
+from prometheus_ha.deploys.lib.common import preflight_view
+from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.declare import Daemon, Group
+from prometheus_ha.deploys.lib.engine import flags
+from prometheus_ha.deploys.lib.engine.component import Change, Component
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.http import Call
+from prometheus_ha.facts.reports.look import State
 
 PATIENCE = 90.0
 """Seconds a gate waits without any progress before it fails: longer than Alertmanager's

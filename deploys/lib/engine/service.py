@@ -7,16 +7,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import PurePosixPath
 
-from deploys.lib.common import bucket
-from deploys.lib.daemons import REPLACED, Ref, of
-from deploys.lib.daemons.declare import Daemon, Product
-from deploys.lib.engine import documents
-from deploys.lib.engine.component import Component, Directory, File, Service
-from deploys.lib.engine.units import unit
-from deploys.lib.ground import topology
-from deploys.lib.site import releases
-from deploys.lib.site.members import Member, Site
-from facts.reports.look import State
+from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.daemons import REPLACED, Ref, of
+from prometheus_ha.deploys.lib.daemons.declare import Daemon, Product
+from prometheus_ha.deploys.lib.engine import documents
+from prometheus_ha.deploys.lib.engine.component import Component, Directory, File, Service
+from prometheus_ha.deploys.lib.engine.units import unit
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports.look import State
 
 
 def installed(member: Member, found: State, product: Product) -> str:

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from deploys.lib.common import bucket
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.daemons.declare import WRITE, Daemon
-from deploys.lib.engine import flags
-from deploys.lib.ground import topology
-from deploys.lib.ground.templates import template
-from deploys.lib.site import web
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import HOMES, account_of
-from facts.reports.look import State
+from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.declare import WRITE, Daemon
+from prometheus_ha.deploys.lib.engine import flags
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.templates import template
+from prometheus_ha.deploys.lib.site import web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import HOMES, account_of
+from prometheus_ha.facts.reports.look import State
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def unit(component: str, site: Site, member: Member, found: State) -> Unit:
     """
     systemd_version = found.systemd
     if systemd_version < OLDEST_SYSTEMD:
-        raise ValueError(f"{member.name}: found systemd {systemd_version}; allowed: {OLDEST_SYSTEMD} and newer")
+        raise ValueError(f"{member.name}: found systemd {systemd_version}; expected: {OLDEST_SYSTEMD} and newer")
     daemon = DAEMONS[component]
     argv = flags.argv(component, site, member, found)
     given = {word.partition("=")[2] for word in argv} | set(daemon.environment.values())

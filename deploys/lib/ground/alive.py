@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from deploys.lib.ground.findings import printable
+from prometheus_ha.deploys.lib.ground.findings import printable
 
 MARK = "==[up]=="
 """Ends what is said of the units; the gate's own answer follows."""

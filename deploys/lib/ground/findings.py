@@ -12,7 +12,8 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Protocol
 
-from deploys.lib import ROOT
+from prometheus_ha.deploys.lib.ground import folder
+from prometheus_ha.deploys.lib.ground.yaml_text import line_of
 
 
 class Sourced(Protocol):
@@ -55,6 +56,9 @@ class Finding:
         return describe([self])[0]
 
 
+_SEVERITIES = {"fail": "", "warn": "warning: ", "note": "note: "}
+
+
 def describe(findings: Iterable[Finding]) -> list[str]:
     """The findings as lines. One that concerns several hosts for the same reason is one line."""
     hosts: dict[tuple, list[str]] = {}
@@ -66,18 +70,16 @@ def describe(findings: Iterable[Finding]) -> list[str]:
     for (severity, where, key, found, allowed), names in hosts.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         place = ": ".join(part for part in (where, shown, key) if part)
-        lines.append(
-            printable(f"{'warning: ' if severity == 'warn' else ''}{place}: found {found}; allowed: {allowed}")
-        )
+        lines.append(printable(f"{_SEVERITIES[severity]}{place}: found {found}; expected: {allowed}"))
     return lines
 
 
 def refusal(error: SettingsErrors) -> str:
     """What a run that is refused for its settings says."""
-    return "nothing was changed:\n  " + "\n  ".join(describe(error.findings))
+    return "nothing was changed:\n  " + "\n  ".join(describe(f for f in error.findings if f.severity != "note"))
 
 
-_NOT_THEIRS = ("config.py", "deploys", "facts", ".venv")
+_NOT_THEIRS = ("config.py", "deploys", "facts", "prometheus_ha", ".venv")
 """What lies in an operator's checkout and is none of his files."""
 
 
@@ -124,11 +126,21 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def located(source: str, key: str, host: str) -> str:
+YAML = (".yml", ".yaml", ".rules")
+"""Endings of files in upstream's form."""
+
+
+def located(source: str, key: str, host: str, within: Iterable[str] = ()) -> str:
     """`source` with the line on which `key` is set, where it is a file with such a line. Of several the last one: that
-    is the one that Python goes by."""
+    is the one that Python goes by. In a file of upstream's it is the line of what is at the path `within`."""
+    if re.search(r":\d+$", source):
+        return source  # with its line already
     try:
-        lines = _set_on((ROOT / source).read_text(encoding="utf-8"), key, host)
+        text = (folder.of_site() / source).read_text(encoding="utf-8")
+        if source.endswith(YAML):
+            line = line_of(text, list(within))
+            return f"{source}:{line}" if line else source
+        lines = _set_on(text, key, host)
     except (OSError, ValueError, SyntaxError, RecursionError):
         return source
     return f"{source}:{max(lines)}" if lines else source
@@ -168,9 +180,10 @@ def _keys(nodes: Iterable[ast.AST], key: str) -> list[int]:
 
 
 def host_finding(host: Sourced, key: str, found: str, allowed: str, severity: Any = "fail") -> Finding:
-    name = re.split(r"[.\[]", key)[0]
-    source = host.sources.get(name, "")
-    where = located(source, name, host.name) if source else ""
+    known = [name for name in host.sources if key == name or key.startswith((f"{name}.", f"{name}["))]
+    name = max(known, key=len, default="")
+    source, within = host.sources.get(name, ""), re.findall(r"\[\d+\]|[^.\[\]]+", key[len(name) :])
+    where = located(source, name, host.name, within) if source else ""
     return Finding(host.name, key, found, allowed, severity=severity, where=where)
 
 

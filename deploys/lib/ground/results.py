@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.ground.findings import Finding
 
 
 def some(names: Iterable[str], most: int = 4) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from deploys.lib import ROOT
+from prometheus_ha.deploys.lib.ground import folder
 
 REFERENCE = re.compile(r"secret:(env|file):(.+)")
 _SECRET_KEY = re.compile(
@@ -101,7 +101,7 @@ def read_secret(reference: str, path: str = "") -> str:
             raise SecretError(path, reference, f"the environment has no {name}")
     else:
         try:
-            value = (ROOT / name).read_text(encoding="utf-8").rstrip("\r\n")
+            value = (folder.of_site() / name).read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, ValueError) as error:  # of a path too
             reason = getattr(error, "strerror", None) or "it is no text"
             # Without `from`: the text of a decoding error holds what was read.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import jinja2
 
-from deploys.lib import ROOT
+from prometheus_ha.deploys.lib import PACKAGE
 
 _ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(ROOT / "templates"),
+    loader=jinja2.FileSystemLoader(PACKAGE / "templates"),
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -13,17 +13,17 @@ from pathlib import PurePosixPath
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import daemons
-from deploys.lib.common.preflight_view import View
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.daemons import prometheus as prometheus_daemons
-from deploys.lib.daemons import thanos as thanos_daemons
-from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.findings import Finding
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.site import derived, releases
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import (
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common.preflight_view import View
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons import prometheus as prometheus_daemons
+from prometheus_ha.deploys.lib.daemons import thanos as thanos_daemons
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.site import derived, releases
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import (
     CLUSTER_LABEL,
     HIDDEN,
     REPLICA_LABEL,
@@ -31,9 +31,9 @@ from deploys.lib.site.settings import (
     account_of,
     become,
 )
-from facts import http
-from facts.reports import prometheus
-from facts.reports.survey import Host
+from prometheus_ha.facts import http
+from prometheus_ha.facts.reports import prometheus
+from prometheus_ha.facts.reports.survey import Host
 
 COMPONENT = daemons.ATTACHED.name
 OLDEST = "2.2.1"

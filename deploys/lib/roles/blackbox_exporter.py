@@ -13,29 +13,29 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import quote
 
-from deploys.lib import daemons
-from deploys.lib.common import starter, verify_view
-from deploys.lib.common.verify_view import View
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.daemons.declare import Daemon
-from deploys.lib.daemons.exporters import (
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.declare import Daemon
+from prometheus_ha.deploys.lib.daemons.exporters import (
     BLACKBOX_CONFIG,
     BLACKBOX_DIR,
     BLACKBOX_SECRETS,
     CONFIG_LOADED,
     MODULE_UNKNOWN,
 )
-from deploys.lib.daemons.exporters import BLACKBOX_EXPORTER as DAEMON
-from deploys.lib.engine import ask, documents, gates, service
-from deploys.lib.engine.component import Component, Directory
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import Gate, Progress, Role, Scrape, alike
-from deploys.lib.ground.findings import Finding, host_finding, nearest
-from deploys.lib.ground.topology import Endpoint
-from deploys.lib.site import web
-from deploys.lib.site.members import Member, Site
-from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
-from facts.reports.look import State
+from prometheus_ha.deploys.lib.daemons.exporters import BLACKBOX_EXPORTER as DAEMON
+from prometheus_ha.deploys.lib.engine import ask, documents, gates, service
+from prometheus_ha.deploys.lib.engine.component import Component, Directory
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, Scrape, alike
+from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding, nearest
+from prometheus_ha.deploys.lib.ground.topology import Endpoint
+from prometheus_ha.deploys.lib.site import web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
+from prometheus_ha.facts.reports.look import State
 
 # --- Modules --------------------------------------------------------------------------------------
 

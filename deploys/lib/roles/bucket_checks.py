@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from deploys.lib import daemons
-from deploys.lib.common import bucket
-from deploys.lib.ground.durations import seconds, written
-from deploys.lib.ground.findings import Finding, host_finding
-from deploys.lib.site import derived, releases
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.relations import OBJECT_STORES
-from deploys.lib.site.settings import SHORTEST_RETENTION, Settings
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.ground.durations import seconds, written
+from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding
+from prometheus_ha.deploys.lib.site import derived, releases
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.relations import OBJECT_STORES
+from prometheus_ha.deploys.lib.site.settings import SHORTEST_RETENTION, Settings
 
 VERTICAL_SINCE = "0.36.0"
 """First Thanos that merges overlapping blocks without halting at them (upstream's #7225), and leaves copies of lower

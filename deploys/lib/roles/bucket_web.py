@@ -5,16 +5,16 @@ Nobody waits for it. A new flag, release or key is a restart.
 
 from __future__ import annotations
 
-from deploys.lib import daemons
-from deploys.lib.engine import gates, service
-from deploys.lib.engine.component import Component
-from deploys.lib.engine.role import Gate, Progress, Role, nobody
-from deploys.lib.engine.service import thanos_directories
-from deploys.lib.roles.minio import MINIO
-from deploys.lib.roles.seaweedfs import SEAWEEDFS
-from deploys.lib.site.members import Member, Site
-from facts.reports import thanos
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.engine import gates, service
+from prometheus_ha.deploys.lib.engine.component import Component
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, nobody
+from prometheus_ha.deploys.lib.engine.service import thanos_directories
+from prometheus_ha.deploys.lib.roles.minio import MINIO
+from prometheus_ha.deploys.lib.roles.seaweedfs import SEAWEEDFS
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports import thanos
+from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:

@@ -11,19 +11,19 @@ from __future__ import annotations
 import json
 import re
 
-from deploys.lib import daemons
-from deploys.lib.common import bucket, starter
-from deploys.lib.engine import service
-from deploys.lib.engine.ask import script
-from deploys.lib.engine.component import Component, Directory, File
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import Gate, Progress, Role, nobody
-from deploys.lib.engine.service import data_directories
-from deploys.lib.ground import topology
-from deploys.lib.ground.templates import template
-from deploys.lib.site.members import Member, Site
-from facts.http import NO_ANSWER, Call, split
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import bucket, starter
+from prometheus_ha.deploys.lib.engine import service
+from prometheus_ha.deploys.lib.engine.ask import script
+from prometheus_ha.deploys.lib.engine.component import Component, Directory, File
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, nobody
+from prometheus_ha.deploys.lib.engine.service import data_directories
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.templates import template
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.http import NO_ANSWER, Call, split
+from prometheus_ha.facts.reports.look import State
 
 COMPONENT = daemons.MINIO.name
 
@@ -37,11 +37,11 @@ def keys(member: Member) -> dict[str, tuple[str, str]]:
     for name, (access, secret) in found.items():
         if not re.fullmatch(r"[\w.@+/-]{3,128}", access, re.ASCII):
             raise ValueError(
-                f"bucket_keys.{name}.access_key: found {access!r}, allowed: 3 to 128 letters, digits and ._@+/-"
+                f"bucket_keys.{name}.access_key: found {access!r}, expected: 3 to 128 letters, digits and ._@+/-"
             )
         if not re.fullmatch(r"[!-~]{8,40}", secret, re.ASCII):
             raise ValueError(
-                f"bucket_keys.{name}.secret_key: found {len(secret)} characters, allowed: 8 to 40, no space among them"
+                f"bucket_keys.{name}.secret_key: found {len(secret)} characters, expected: 8 to 40, no space among them"
             )
     if bucket.ADMIN not in found:
         raise ValueError(f"bucket_keys.{bucket.ADMIN}: found no key; it is MinIO's root user")

@@ -5,14 +5,14 @@ A new flag or release goes to one living host first, and stops there where it do
 
 from __future__ import annotations
 
-from deploys.lib import daemons
-from deploys.lib.daemons import exporters
-from deploys.lib.engine import service
-from deploys.lib.engine.ask import script
-from deploys.lib.engine.role import Gate, Progress, Role, nobody
-from deploys.lib.site.members import Member, Site
-from facts.http import NO_ANSWER, Call, only_metrics, split
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons import exporters
+from prometheus_ha.deploys.lib.engine import service
+from prometheus_ha.deploys.lib.engine.ask import script
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, nobody
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.http import NO_ANSWER, Call, only_metrics, split
+from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State):

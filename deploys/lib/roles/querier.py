@@ -10,25 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from deploys.lib import daemons
-from deploys.lib.common import promql, verify_view
-from deploys.lib.common.verify_view import View
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.engine import documents, flags, service
-from deploys.lib.engine.ask import at_once, script
-from deploys.lib.engine.component import Component, Directory
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import Gate, Progress, Role, alike
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Daemon, Finding
-from deploys.lib.ground.results import some
-from deploys.lib.roles.prometheus import PROMETHEUS
-from deploys.lib.site import derived
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from facts.http import NO_ANSWER, TIMED_OUT, Call, split
-from facts.reports import thanos
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import promql, verify_view
+from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.engine import documents, flags, service
+from prometheus_ha.deploys.lib.engine.ask import at_once, script
+from prometheus_ha.deploys.lib.engine.component import Component, Directory
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, alike
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import Daemon, Finding
+from prometheus_ha.deploys.lib.ground.results import some
+from prometheus_ha.deploys.lib.roles.prometheus import PROMETHEUS
+from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.facts.http import NO_ANSWER, TIMED_OUT, Call, split
+from prometheus_ha.facts.reports import thanos
+from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:

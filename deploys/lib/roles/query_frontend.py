@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploys.lib import daemons
-from deploys.lib.common import verify_view
-from deploys.lib.common.verify_view import View
-from deploys.lib.daemons.declare import Value
-from deploys.lib.engine import documents, gates, service
-from deploys.lib.engine.component import Component
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import Gate, Progress, Role, alike
-from deploys.lib.engine.service import thanos_directories
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Finding
-from deploys.lib.roles.querier import QUERIER
-from deploys.lib.site import derived, web
-from deploys.lib.site.members import Member, Site
-from facts.http import NO_ANSWER
-from facts.reports import thanos
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import verify_view
+from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.daemons.declare import Value
+from prometheus_ha.deploys.lib.engine import documents, gates, service
+from prometheus_ha.deploys.lib.engine.component import Component
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, alike
+from prometheus_ha.deploys.lib.engine.service import thanos_directories
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.roles.querier import QUERIER
+from prometheus_ha.deploys.lib.site import derived, web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.http import NO_ANSWER
+from prometheus_ha.facts.reports import thanos
+from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:

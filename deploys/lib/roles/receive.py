@@ -13,25 +13,25 @@ import json
 from collections.abc import Iterator
 from functools import partial
 
-from deploys.lib import daemons
-from deploys.lib.common import starter, verify_view
-from deploys.lib.common.verify_view import View
-from deploys.lib.daemons.declare import Value
-from deploys.lib.engine import gates, service
-from deploys.lib.engine.component import Component, File
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import Gate, Progress, Role
-from deploys.lib.engine.service import thanos_directories
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.findings import Finding, host_finding
-from deploys.lib.roles import bucket_checks
-from deploys.lib.roles.minio import MINIO
-from deploys.lib.roles.seaweedfs import SEAWEEDFS
-from deploys.lib.site import derived, releases
-from deploys.lib.site.members import Member, Site
-from facts.reports import thanos
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.daemons.declare import Value
+from prometheus_ha.deploys.lib.engine import gates, service
+from prometheus_ha.deploys.lib.engine.component import Component, File
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role
+from prometheus_ha.deploys.lib.engine.service import thanos_directories
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding
+from prometheus_ha.deploys.lib.roles import bucket_checks
+from prometheus_ha.deploys.lib.roles.minio import MINIO
+from prometheus_ha.deploys.lib.roles.seaweedfs import SEAWEEDFS
+from prometheus_ha.deploys.lib.site import derived, releases
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports import thanos
+from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
@@ -173,7 +173,7 @@ def _check_hashring(view: View) -> Iterator[Finding]:
         wanted = member.settings.receive_replication
         if (copies := seen.get(thanos.RING_COPIES, wanted)) != wanted:
             found = f"each sample is kept by {copies:.0f} members"
-            advice = "the deploy mends it: pyinfra inventory.py deploys/receive.py"
+            advice = "run the deploy again: it mends this"
             yield Finding(member.name, "hashring", found, f"{wanted}", advice)
 
 

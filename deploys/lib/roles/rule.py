@@ -14,24 +14,24 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from deploys.lib import daemons
-from deploys.lib.common import starter, verify_view
-from deploys.lib.common.verify_view import View
-from deploys.lib.daemons.declare import Value
-from deploys.lib.engine import documents, gates, service
-from deploys.lib.engine.component import Component, Directory, File
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import PATIENCE, Gate, Progress, Role, alike
-from deploys.lib.engine.service import installed, thanos_directories
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.findings import Finding, host_finding
-from deploys.lib.ground.results import some
-from deploys.lib.roles.querier import QUERIER
-from deploys.lib.site import derived, web
-from deploys.lib.site.members import Member, Site
-from facts.reports import thanos
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.daemons.declare import Value
+from prometheus_ha.deploys.lib.engine import documents, gates, service
+from prometheus_ha.deploys.lib.engine.component import Component, Directory, File
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import PATIENCE, Gate, Progress, Role, alike
+from prometheus_ha.deploys.lib.engine.service import installed, thanos_directories
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding
+from prometheus_ha.deploys.lib.ground.results import some
+from prometheus_ha.deploys.lib.roles.querier import QUERIER
+from prometheus_ha.deploys.lib.site import derived, web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports import thanos
+from prometheus_ha.facts.reports.look import State
 
 
 def files(site: Site, member: Member) -> dict[str, File]:
@@ -241,7 +241,7 @@ def _check_rulers(view: View) -> Iterator[Finding]:
         missing = wanted - {(rule.group, rule.name) for rule in rules}
         if missing:
             found = f"rules that are not loaded: {some('/'.join(one) for one in sorted(missing))}"
-            advice = "the deploy mends it: pyinfra inventory.py deploys/rule.py"
+            advice = "run the deploy again: it mends this"
             yield Finding(member.name, "rules", found, "all of rule_rules", advice)
         if lost := sum(report.values.get(name, 0) for name in thanos.ALERTS_LOST):
             found = f"{lost:.0f} alerts reached no Alertmanager since its start"

@@ -19,20 +19,20 @@ from cryptography import x509  # comes with paramiko
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from deploys.lib import daemons
-from deploys.lib.common import bucket, starter
-from deploys.lib.engine import service
-from deploys.lib.engine.ask import script
-from deploys.lib.engine.component import Component, Directory, File
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import Gate, Progress, Role, nobody
-from deploys.lib.engine.service import data_directories
-from deploys.lib.ground import topology
-from deploys.lib.ground.secrets import lacking
-from deploys.lib.site.members import Member, Site
-from facts import http
-from facts.http import NO_ANSWER, Call, metrics, only_metrics, split
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import bucket, starter
+from prometheus_ha.deploys.lib.engine import service
+from prometheus_ha.deploys.lib.engine.ask import script
+from prometheus_ha.deploys.lib.engine.component import Component, Directory, File
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, nobody
+from prometheus_ha.deploys.lib.engine.service import data_directories
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.secrets import lacking
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts import http
+from prometheus_ha.facts.http import NO_ANSWER, Call, metrics, only_metrics, split
+from prometheus_ha.facts.reports.look import State
 
 COMPONENT = daemons.SEAWEEDFS.name
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from deploys.lib import daemons
-from deploys.lib.engine import gates, service
-from deploys.lib.engine.component import Component
-from deploys.lib.engine.role import Gate, Progress, Role, nobody
-from deploys.lib.engine.service import thanos_directories
-from deploys.lib.ground.findings import Finding, host_finding
-from deploys.lib.roles import attached_checks
-from deploys.lib.site.members import Member, Site
-from facts.reports import thanos
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.engine import gates, service
+from prometheus_ha.deploys.lib.engine.component import Component
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, nobody
+from prometheus_ha.deploys.lib.engine.service import thanos_directories
+from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding
+from prometheus_ha.deploys.lib.roles import attached_checks
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.reports import thanos
+from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:

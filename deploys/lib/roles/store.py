@@ -10,23 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-from deploys.lib import daemons
-from deploys.lib.common import verify_view
-from deploys.lib.common.verify_view import View
-from deploys.lib.daemons.declare import Value
-from deploys.lib.engine import documents, gates, service
-from deploys.lib.engine.component import Component
-from deploys.lib.engine.role import Gate, Progress, Role
-from deploys.lib.engine.service import thanos_directories
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Finding, host_finding
-from deploys.lib.roles import bucket_checks
-from deploys.lib.roles.minio import MINIO
-from deploys.lib.roles.seaweedfs import SEAWEEDFS
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import when
-from facts.reports import thanos
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import verify_view
+from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.daemons.declare import Value
+from prometheus_ha.deploys.lib.engine import documents, gates, service
+from prometheus_ha.deploys.lib.engine.component import Component
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role
+from prometheus_ha.deploys.lib.engine.service import thanos_directories
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding
+from prometheus_ha.deploys.lib.roles import bucket_checks
+from prometheus_ha.deploys.lib.roles.minio import MINIO
+from prometheus_ha.deploys.lib.roles.seaweedfs import SEAWEEDFS
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import when
+from prometheus_ha.facts.reports import thanos
+from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib.common.preflight_view import View
-from deploys.lib.daemons import RECEIVE, SIDECAR
-from deploys.lib.engine.ask import script
-from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.findings import Finding
-from deploys.lib.site import derived
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import PROVEN_RETENTION
-from facts.reports import thanos
+from prometheus_ha.deploys.lib.common.preflight_view import View
+from prometheus_ha.deploys.lib.daemons import RECEIVE, SIDECAR
+from prometheus_ha.deploys.lib.engine.ask import script
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import PROVEN_RETENTION
+from prometheus_ha.facts.reports import thanos
 
 LOCAL = {SIDECAR.name: "prometheus_retention_time", RECEIVE.name: "receive_retention"}
 """Component that uploads -> setting that says how long the local blocks stay. How long somebody else's Prometheus keeps

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploys.lib import daemons
-from deploys.lib.common import starter, verify_view
-from deploys.lib.common.verify_view import View
-from deploys.lib.engine import gates, service
-from deploys.lib.engine.component import Component
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import Gate, Role, nobody
-from deploys.lib.ground.findings import Finding
-from deploys.lib.roles import prometheus
-from deploys.lib.roles.prometheus import alerts, configuration, verdicts
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from facts.reports import prometheus as reports_prometheus
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.engine import gates, service
+from prometheus_ha.deploys.lib.engine.component import Component
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import Gate, Role, nobody
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.roles import prometheus
+from prometheus_ha.deploys.lib.roles.prometheus import alerts, configuration, verdicts
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.facts.reports import prometheus as reports_prometheus
+from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
@@ -122,7 +122,7 @@ def _check_federation(site: Site, member: Member, report: reports_prometheus.Rep
             "federation",
             f"does not federate {verify_view.names_of(missing)}",
             f"all {len(wanted)} replicas of the site",
-            "the deploy mends it: pyinfra inventory.py deploys/upper.py",
+            "run the deploy again: it mends this",
         )
 
 

@@ -17,8 +17,8 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_state
 
-from deploys.lib.ground import topology
-from deploys.lib.run import plan, quiet, runs
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.run import plan, quiet, runs
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KILLING = 5

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from pyinfra import host, state
 
-from deploys.lib.common.look_script import default_script
-from deploys.lib.run.memory import kept
-from facts.look import Look
-from facts.probe import piped
-from facts.reports.look import State
+from prometheus_ha.deploys.lib.common.look_script import default_script
+from prometheus_ha.deploys.lib.run.memory import kept
+from prometheus_ha.facts.look import Look
+from prometheus_ha.facts.probe import piped
+from prometheus_ha.facts.reports.look import State
 
 
 @dataclass

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploys.lib.common.look_script import FOREIGN_UNITS
-from deploys.lib.run.rollout import run, say
-from facts.reports.look import Process, State
+from prometheus_ha.deploys.lib.common.look_script import FOREIGN_UNITS
+from prometheus_ha.deploys.lib.run.rollout import run, say
+from prometheus_ha.facts.reports.look import Process, State
 
 DEBIAN = ("debian", "ubuntu")
 

@@ -12,8 +12,8 @@ from itertools import groupby
 
 from pyinfra.context import ctx_state
 
-from deploys.lib.run.look import parts
-from deploys.lib.run.memory import kept
+from prometheus_ha.deploys.lib.run.look import parts
+from prometheus_ha.deploys.lib.run.memory import kept
 
 
 def as_one(role: str) -> str:

@@ -19,8 +19,8 @@ from pyinfra import __version__
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from deploys.lib.run import ends, quiet
-from facts.probe import between, piped
+from prometheus_ha.deploys.lib.run import ends, quiet
+from prometheus_ha.facts.probe import between, piped
 
 Make = Callable[[Callable], Callable]
 """Makes the replacement of an original."""

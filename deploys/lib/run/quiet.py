@@ -15,8 +15,8 @@ from typing import Any
 from pyinfra import logger
 from pyinfra.api.output import format_text
 
-from deploys.lib.ground.results import some
-from deploys.lib.run import plan, runs
+from prometheus_ha.deploys.lib.ground.results import some
+from prometheus_ha.deploys.lib.run import plan, runs
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"--> Starting operation: (.*?) *$")

@@ -23,11 +23,11 @@ from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand, opera
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.context import ctx_state
 
-from deploys.lib.common import faults
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.daemons.declare import EVERY_HOST
-from deploys.lib.engine.ask import AT_ONCE, at_once, script, side_by_side
-from deploys.lib.engine.component import (
+from prometheus_ha.deploys.lib.common import faults
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST
+from prometheus_ha.deploys.lib.engine.ask import AT_ONCE, at_once, script, side_by_side
+from prometheus_ha.deploys.lib.engine.component import (
     Change,
     Component,
     compare,
@@ -36,18 +36,18 @@ from deploys.lib.engine.component import (
     stage_script,
     swap_script,
 )
-from deploys.lib.engine.role import PATIENCE, ROLES, Followed, Gate, Progress, Role
-from deploys.lib.ground import alive, topology
-from deploys.lib.ground.findings import printable
-from deploys.lib.run import plan, quiet, runs
-from deploys.lib.run.look import forget, look_at_host, looks, parts
-from deploys.lib.run.memory import kept
-from deploys.lib.site import live, relations
-from deploys.lib.site.members import Member, Site
-from deploys.lib.survey.load import load_site
-from facts.http import Call, split
-from facts.probe import probe
-from facts.reports.look import State, sections
+from prometheus_ha.deploys.lib.engine.role import PATIENCE, ROLES, Followed, Gate, Progress, Role
+from prometheus_ha.deploys.lib.ground import alive, topology
+from prometheus_ha.deploys.lib.ground.findings import printable
+from prometheus_ha.deploys.lib.run import plan, quiet, runs
+from prometheus_ha.deploys.lib.run.look import forget, look_at_host, looks, parts
+from prometheus_ha.deploys.lib.run.memory import kept
+from prometheus_ha.deploys.lib.site import live, relations
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.survey.load import load_site
+from prometheus_ha.facts.http import Call, split
+from prometheus_ha.facts.probe import probe
+from prometheus_ha.facts.reports.look import State, sections
 
 STANDSTILL = 20.0
 """Seconds without progress after which a member that does not do its job is taken for broken."""

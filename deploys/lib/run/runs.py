@@ -1,7 +1,7 @@
 """What a run did: a record on the control machine, a summary on each host, and the locks that it holds meanwhile.
 
 `Run` listens to pyinfra: its first operation begins the record, each one adds to it, so that a run that was killed
-leaves one that says `unfinished`. Records are JSON files in `.runs/` of the directory that pyinfra was started in.
+leaves one that says `unfinished`. Records are JSON files in `.runs/` of the site's directory.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_host, ctx_state
 
-from deploys.lib.common import faults
-from deploys.lib.daemons import of_groups
-from deploys.lib.engine.service import running_version
-from deploys.lib.ground import lock, topology
-from deploys.lib.ground.secrets import redact
-from deploys.lib.run import plan
-from deploys.lib.run.memory import kept
-from deploys.lib.site.members import Site
-from facts.probe import probe
-from facts.reports.look import State
+from prometheus_ha.deploys.lib.common import faults
+from prometheus_ha.deploys.lib.daemons import of_groups
+from prometheus_ha.deploys.lib.engine.service import running_version
+from prometheus_ha.deploys.lib.ground import folder, lock, topology
+from prometheus_ha.deploys.lib.ground.secrets import redact
+from prometheus_ha.deploys.lib.run import plan
+from prometheus_ha.deploys.lib.run.memory import kept
+from prometheus_ha.deploys.lib.site.members import Site
+from prometheus_ha.facts.probe import probe
+from prometheus_ha.facts.reports.look import State
 
 DIRECTORY = ".runs"
 KEPT = 200
@@ -61,10 +61,10 @@ def command_line(options: Mapping[str, Any]) -> str:
     return " ".join([*words, str(options.get("inventory", "")), *options.get("operations", ())])
 
 
-def lock_name(inventory: str | None, directory: Path) -> str:
-    """The lock of runs from `directory` on this inventory: two sites of one checkout do not wait for each other."""
-    path = Path(directory, inventory or "")
-    words = os.path.relpath(path.resolve(), directory.resolve()) if path.is_file() else inventory
+def lock_name(inventory: str | None) -> str:
+    """The lock of runs on this inventory, in its site's directory, which may have several."""
+    path = Path(inventory or "")
+    words = path.name if path.is_file() else inventory
     return f"lock.{re.sub(r'[^A-Za-z0-9.-]+', '_', words or '')[-100:]}"
 
 
@@ -175,7 +175,7 @@ class Run(BaseStateCallback):
 
     def _begin(self, state) -> None:
         self.began, self.last = True, state.get_op_order()[-1]
-        directory = Path(state.cwd or ".") / DIRECTORY
+        directory = folder.of_site() / DIRECTORY
         # Only here: the greenlets in which hosts read the deploy have no context.
         context = click.get_current_context(silent=True)
         if context:  # however it ends, but for SIGKILL
@@ -185,7 +185,7 @@ class Run(BaseStateCallback):
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
             given = context.params.get("inventory") if context else None
-            self.file = lock.lock_file(directory / lock_name(given, directory.parent), self.holder)
+            self.file = lock.lock_file(directory / lock_name(given), self.holder)
         except OSError as error:
             logger.warning(f"no record of this run is kept: {error}")
             return

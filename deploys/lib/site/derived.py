@@ -6,15 +6,15 @@ import json
 from collections import Counter
 from typing import Any
 
-from deploys.lib import daemons
-from deploys.lib.daemons import ALERTMANAGER, DAEMONS
-from deploys.lib.daemons.prometheus import RETENTION_IN_FILE
-from deploys.lib.daemons.thanos import ENDPOINTS_SINCE
-from deploys.lib.site import relations, releases
-from deploys.lib.site.live import flag_value
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons import ALERTMANAGER, DAEMONS
+from prometheus_ha.deploys.lib.daemons.prometheus import RETENTION_IN_FILE
+from prometheus_ha.deploys.lib.daemons.thanos import ENDPOINTS_SINCE
+from prometheus_ha.deploys.lib.site import relations, releases
+from prometheus_ha.deploys.lib.site.live import flag_value
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.facts.reports.look import State
 
 
 def external_url(component: str, member: Member) -> str | None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from deploys.lib.daemons import Ref, of
-from facts.reports.look import State
+from prometheus_ha.deploys.lib.daemons import Ref, of
+from prometheus_ha.facts.reports.look import State
 
 ARGV = ("/debug/pprof/cmdline", r"tr '\000' ' '")
 """Path at which daemons of Go say with what arguments they run, and the filter that makes lines of it."""

@@ -3,21 +3,22 @@ sees the same peers. Nothing here needs pyinfra, a host or the network."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from deploys.lib import daemons
-from deploys.lib.daemons import DAEMONS, GROUPS, Ref, of, of_groups
-from deploys.lib.daemons.declare import EVERY_HOST, Daemon
-from deploys.lib.daemons.exporters import WATCHED
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Finding
-from deploys.lib.ground.topology import Endpoint
-from deploys.lib.site import relations, web
-from deploys.lib.site.live import Live
-from deploys.lib.site.settings import Settings, listens_on
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons import DAEMONS, GROUPS, Ref, of, of_groups
+from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST, Daemon
+from prometheus_ha.deploys.lib.daemons.exporters import WATCHED
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.ground.topology import Endpoint
+from prometheus_ha.deploys.lib.site import relations, web
+from prometheus_ha.deploys.lib.site.live import Live
+from prometheus_ha.deploys.lib.site.settings import Settings, listens_on
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ class Site:
     live: Live = field(default_factory=Live, repr=False, compare=False)
     """The hosts as the run has seen them."""
     _dials: dict[str, list[Endpoint]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def accepts(self, finding: Finding) -> bool:
+        """Whether this is a warning that the site lives with (`accepted_warnings`, of its host or of all)."""
+        hosts = [self.hosts[finding.host]] if finding.host in self.hosts else list(self.hosts.values())
+        name = re.split(r"[.\[]", finding.check.removeprefix("group "))[0]
+        return finding.severity == "warn" and all(name in host.settings.accepted_warnings for host in hosts)
 
     def members(self, group: str) -> list[Member]:
         """The hosts of `group`, in the order in which the inventory first names them.

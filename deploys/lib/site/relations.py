@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from deploys.lib.daemons.alertmanager import ALERTMANAGER
-from deploys.lib.daemons.objectstores import MINIO, SEAWEEDFS
-from deploys.lib.daemons.prometheus import PROMETHEUS, UPPER
-from deploys.lib.daemons.thanos import (
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER
+from prometheus_ha.deploys.lib.daemons.objectstores import MINIO, SEAWEEDFS
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS, UPPER
+from prometheus_ha.deploys.lib.daemons.thanos import (
     ATTACHED,
     BUCKET_WEB,
     COMPACTOR,

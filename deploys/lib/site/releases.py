@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from deploys.lib.daemons import PRODUCTS, prometheus, thanos
-from deploys.lib.daemons.declare import Product
-from deploys.lib.daemons.objectstores import LAST_MC, LAST_MINIO
+from prometheus_ha.deploys.lib.daemons import PRODUCTS, prometheus, thanos
+from prometheus_ha.deploys.lib.daemons.declare import Product
+from prometheus_ha.deploys.lib.daemons.objectstores import LAST_MC, LAST_MINIO
 
 _MINIO = {"minio": LAST_MINIO, "mc": LAST_MC}
 
@@ -127,7 +127,7 @@ def archive(component: str, version: str, arch: str) -> Archive:
     project = _project(component)
     _whole(version, "version", project)
     if arch not in ARCHITECTURES:
-        raise ValueError(f"architecture: found {arch!r}, allowed: {', '.join(sorted(ARCHITECTURES))}")
+        raise ValueError(f"architecture: found {arch!r}, expected: {', '.join(sorted(ARCHITECTURES))}")
     arch = ARCHITECTURES[arch]
     directory = f"{component}-{version}.linux-{arch}"
     release = f"{project.repository}/releases/download/{project.tag.format(version=version)}"
@@ -164,7 +164,7 @@ def pinned(name: str, checksums: Mapping[str, str] | None = None) -> str | None:
     if found is None:
         return None
     if not _SUMS["sha256"].fullmatch(found.lower()):
-        raise ValueError(f"checksums[{name}]: found {found!r}, allowed: 64 hexadecimal digits")
+        raise ValueError(f"checksums[{name}]: found {found!r}, expected: 64 hexadecimal digits")
     return found.lower()
 
 
@@ -213,7 +213,7 @@ def check(versions: Mapping[str, str]) -> list[str]:
             continue
         known[component] = version
         if not at_least(version, project.oldest):
-            problems.append(f"versions[{component}]: found {version}, allowed: {project.oldest} and newer")
+            problems.append(f"versions[{component}]: found {version}, expected: {project.oldest} and newer")
     # Thanos before 0.37 does not understand how Prometheus 3 reports its external labels
     # (thanos #7893): the sidecar never becomes ready.
     if _has(known, "prometheus", "3.0.0-0") and _before(known, "thanos", "0.37.0"):
@@ -281,7 +281,7 @@ def parse(version: str, what: str = "version") -> tuple:
     key = _key(version) if isinstance(version, str) else None
     if key is None:
         hint = " (without the leading v)" if str(version).startswith("v") else ""
-        raise ValueError(f"{what}: found {version!r}, allowed: a version like 3.15.0{hint}")
+        raise ValueError(f"{what}: found {version!r}, expected: a version like 3.15.0{hint}")
     return key
 
 
@@ -309,7 +309,7 @@ def _whole(version: str, what: str, project: Product) -> None:
             2: "two numbers, as in 4.48",
             3: "three numbers, as in 3.15.0",
         }
-        raise ValueError(f"{what}: found {version!r}, allowed: {words[project.parts]}")
+        raise ValueError(f"{what}: found {version!r}, expected: {words[project.parts]}")
 
 
 def at_least(version: str, bound: str) -> bool:
@@ -338,4 +338,4 @@ def _unknown(found: str, allowed: Iterable[str]) -> str:
     names = sorted(allowed)
     near = difflib.get_close_matches(str(found), names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"found {found!r}, allowed: {', '.join(names)}{hint}"
+    return f"found {found!r}, expected: {', '.join(names)}{hint}"

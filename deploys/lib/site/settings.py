@@ -16,14 +16,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from deploys.lib.daemons import ADMIN, DAEMONS, RIGHTS
-from deploys.lib.daemons.declare import Daemon, Product
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.findings import nearest
-from deploys.lib.ground.secrets import is_secret
-from deploys.lib.site import releases
-from deploys.lib.site.severities import CHECKS
+from prometheus_ha.deploys.lib.daemons import ADMIN, DAEMONS, RIGHTS
+from prometheus_ha.deploys.lib.daemons.declare import Daemon, Product
+from prometheus_ha.deploys.lib.ground import topology, yaml_text
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.findings import nearest
+from prometheus_ha.deploys.lib.ground.secrets import is_secret
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.severities import CHECKS
 
 CLUSTER_LABEL = "cluster"
 REPLICA_LABEL = "replica"
@@ -337,12 +337,24 @@ def _alertmanager_config(value: dict) -> dict:
     return value
 
 
+def rule_groups(content: Any) -> dict[str, Any]:
+    """What a file of rules holds: as data, or as the text of the file. Raises ValueError (YamlError)."""
+    return yaml_text.read(content) if isinstance(content, str) else content
+
+
 def _rules(value: dict) -> dict:
     for name, content in value.items():
-        _shaped(content, _GROUPS, name)
+        try:
+            _shaped(rule_groups(content), _GROUPS, name)
+        except yaml_text.YamlError as error:
+            raise ValueError(f"YAML in {name}: {error}") from None
     if STARTER_RULES in value:
         raise ValueError(f"other names: {STARTER_RULES} is the package's (setting starter_rules)")
     return value
+
+
+def _as_data(value: dict) -> dict:
+    return {name: rule_groups(content) for name, content in value.items()}
 
 
 def _targets(value: dict) -> dict:
@@ -687,7 +699,7 @@ class Settings(BaseModel):
         UpstreamKeys,
         AfterValidator(_names(r"[\w.-]+\.yml", "file names ending in .yml")),
         AfterValidator(_rules),
-    ] = _setting({}, "File name -> {'groups': [...]}: files in the rules directory.")
+    ] = _setting({}, "File name -> {'groups': [...]}, or the text of such a file: files in the rules directory.")
     prometheus_targets: Annotated[
         UpstreamKeys,
         AfterValidator(_names(r"[\w.-]+", "job names of letters, digits and ._-")),
@@ -816,6 +828,7 @@ class Settings(BaseModel):
         UpstreamKeys,
         AfterValidator(_names(r"[\w.-]+\.yml", "file names ending in .yml")),
         AfterValidator(_rules),
+        AfterValidator(_as_data),
     ] = _setting(
         {},
         "File name -> {'groups': [...]}: rules over all that the queriers see. A group without "
@@ -1004,6 +1017,12 @@ class Settings(BaseModel):
     preflight: Annotated[dict[str, Literal["fail", "warn", "off"]], AfterValidator(_preflight)] = _setting(
         {},
         "Check -> fail, warn or off, over its own severity (lib/survey/preflight.py lists the checks).",
+    )
+
+    accepted_warnings: list[str] = _setting(
+        [],
+        "Warnings that this site lives with, by the setting, group or check that they name (deadman_url, querier): "
+        "they are not printed. A failure always is.",
     )
 
     capacity: Capacity = _setting(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground import topology
 
 CHECKS: dict[str, tuple[str, str]] = {
     "root": ("fail", "commands are run as root; otherwise nothing else is judged"),

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground.topology import WEB_DIR, Endpoint
-from deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground.topology import WEB_DIR, Endpoint
+from prometheus_ha.deploys.lib.site.settings import Settings
 
 Data = dict[str, Any]
 

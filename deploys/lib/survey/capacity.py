@@ -14,22 +14,22 @@ from typing import Any
 
 from pyinfra.api.exceptions import FactProcessError
 
-from deploys.lib import daemons
-from deploys.lib.common.promql import query_call, read_query
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.engine.ask import script
-from deploys.lib.engine.role import scrapes
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.findings import Finding
-from deploys.lib.ground.results import aligned, listed_results, some
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.roles.prometheus.verdicts import size
-from deploys.lib.site import derived, relations
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import Capacity
-from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common.promql import query_call, read_query
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.engine.ask import script
+from prometheus_ha.deploys.lib.engine.role import scrapes
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.ground.results import aligned, listed_results, some
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.roles.prometheus.verdicts import size
+from prometheus_ha.deploys.lib.site import derived, relations
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import Capacity
+from prometheus_ha.facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
+from prometheus_ha.facts.reports.look import State
 
 SAMPLES = {daemon.job_name: daemon.samples for daemon in DAEMONS.values()}
 SAMPLES |= {relations.WATCHED_JOB: 0}

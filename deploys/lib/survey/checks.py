@@ -16,24 +16,24 @@ from typing import Any
 
 from pyinfra.api.exceptions import FactProcessError
 
-import deploys.lib.roles  # noqa: F401  flags that need a site, and verdicts, are theirs
-from deploys.lib.common import causes, faults, kernel, verify_view
-from deploys.lib.common.verify_view import Seen, View
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.engine.ask import script
-from deploys.lib.engine.role import in_order, on
-from deploys.lib.engine.service import installed
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Finding, printable
-from deploys.lib.ground.results import aligned, listed_results
-from deploys.lib.site import derived, releases
-from deploys.lib.site.members import Member, Site
-from deploys.lib.survey import paths
-from facts import timesync
-from facts.http import Answer, split
-from facts.reports import look
-from facts.reports.look import MARK, sections
-from facts.reports.plain import Plain
+import prometheus_ha.deploys.lib.roles  # noqa: F401  flags that need a site, and verdicts, are theirs
+from prometheus_ha.deploys.lib.common import causes, faults, kernel, verify_view
+from prometheus_ha.deploys.lib.common.verify_view import Seen, View
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.engine.ask import script
+from prometheus_ha.deploys.lib.engine.role import in_order, on
+from prometheus_ha.deploys.lib.engine.service import installed
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import Finding, printable
+from prometheus_ha.deploys.lib.ground.results import aligned, listed_results
+from prometheus_ha.deploys.lib.site import derived, releases
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.survey import paths
+from prometheus_ha.facts import timesync
+from prometheus_ha.facts.http import Answer, split
+from prometheus_ha.facts.reports import look
+from prometheus_ha.facts.reports.look import MARK, sections
+from prometheus_ha.facts.reports.plain import Plain
 
 CLOCK_OFFSET = 0.05
 """Seconds that a clock may be off: upstream's NodeClockSkewDetected fires above it."""
@@ -134,7 +134,7 @@ def _check_unit(member: Member, found: look.State, component: str, report: Any) 
         about = member.name, component
         return Finding(member.name, "unit", f"{info.unit}: {found}", wanted, advice, about=about)
 
-    converge = "the deploy mends it: pyinfra inventory.py deploys/site.py"
+    converge = "run the deploy again: it mends this"
     yield from paths.drop_ins(member.name, "unit", component, found)
     if unit.get("UnitFileState") != "enabled":
         state = unit.get("UnitFileState") or "no unit"
@@ -228,8 +228,10 @@ def _check_kernel(view: View) -> Iterator[Finding]:
 def _check_settings(view: View) -> Iterator[Finding]:
     """Settings that are doubtful, though they can be deployed."""
     for finding in view.site.findings:
+        if finding.severity != "warn":
+            continue
         host = finding.host or next(iter(view.seen), "")
-        found = f"{finding.check}: {finding.found}"
+        found = f"{finding.check or finding.where}: {finding.found}"
         advice = f"change it in {finding.where or 'inventory.py or group_data'}"
         yield Finding(host, "settings", found, finding.wanted, advice, "warn")
 
@@ -252,6 +254,7 @@ def judge(view: View) -> list[Finding]:
             found = f"{check.__name__.removeprefix('_check_')}: not judged: {error!r}"
             first = next(iter(view.seen), "")
             results.append(Finding(first, "verify", found, "reports that are understood", "report it"))
+    results = [one for one in results if not view.site.accepts(one)]
     return sorted(causes.folded(results, view.broken), key=lambda result: result.severity != "fail")
 
 

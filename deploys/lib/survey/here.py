@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pyinfra import host, inventory
 from pyinfra.api.exceptions import FactValueError, PyinfraError
 
-from deploys.lib import daemons
-from deploys.lib.daemons import DAEMONS, GROUPS
-from deploys.lib.engine.ask import script
-from deploys.lib.ground.findings import SettingsErrors, refusal
-from deploys.lib.site.settings import Settings
-from deploys.lib.survey.load import load_site
-from facts import http
-from facts.http import Call
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons import DAEMONS, GROUPS
+from prometheus_ha.deploys.lib.engine.ask import script
+from prometheus_ha.deploys.lib.ground.findings import SettingsErrors, refusal
+from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.survey.load import load_site
+from prometheus_ha.facts import http
+from prometheus_ha.facts.http import Call
 
 
 def of_host(components: Sequence[str], calls: Sequence[Call], url: str | None, extra: Sequence[str]) -> str:

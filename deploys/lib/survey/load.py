@@ -17,15 +17,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-import deploys.lib.roles  # noqa: F401  what their settings may not be, roles say
-from deploys.lib import ROOT
-from deploys.lib.daemons import GROUPS
-from deploys.lib.engine.role import in_order
-from deploys.lib.ground.findings import Finding, SettingsErrors, host_finding, nearest
-from deploys.lib.ground.secrets import USERINFO, dotted, for_host
-from deploys.lib.site.members import InventoryHost, Member, Site
-from deploys.lib.site.settings import FREE_FORM, Settings
-from deploys.lib.survey import site_checks
+import prometheus_ha.deploys.lib.roles  # noqa: F401  what their settings may not be, roles say
+from prometheus_ha.deploys.lib.daemons import GROUPS
+from prometheus_ha.deploys.lib.engine.role import in_order
+from prometheus_ha.deploys.lib.ground import folder
+from prometheus_ha.deploys.lib.ground.findings import Finding, SettingsErrors, host_finding, nearest
+from prometheus_ha.deploys.lib.ground.secrets import USERINFO, dotted, for_host
+from prometheus_ha.deploys.lib.site.members import InventoryHost, Member, Site
+from prometheus_ha.deploys.lib.site.settings import FREE_FORM, Settings
+from prometheus_ha.deploys.lib.survey import site_checks, upstream_files
 
 # --- Reading an inventory -------------------------------------------------------------------------
 
@@ -64,7 +64,8 @@ def load_site(inventory: Any, *, check_secrets: bool = True) -> Site:
     kept = _SITES.setdefault(real, {}) if hosts else {}
     if check_secrets not in kept:
         orphans = {g for g, data in real.group_data.items() if data} - set(real.groups)
-        kept[check_secrets] = _build([_from_pyinfra(h) for h in hosts], check_secrets, orphans)
+        findings = upstream_files.of(real).findings
+        kept[check_secrets] = _build([_from_pyinfra(h) for h in hosts], check_secrets, orphans, findings)
     return kept[check_secrets]
 
 
@@ -86,7 +87,8 @@ def _from_pyinfra(host: Any) -> InventoryHost:
     `host.data` is not used: a deploy may have put something of its own there.
     """
     inventory, groups = host.inventory, _groups(host.groups)
-    file = f"{groups[-1]}.py" if groups and (ROOT / f"{groups[-1]}.py").is_file() else "inventory"
+    directory = folder.of_site()
+    file = f"{groups[-1]}.py" if groups and (directory / f"{groups[-1]}.py").is_file() else "inventory"
     layers = [(_data_file("all", file), inventory.get_data())]
     layers += [(_data_file(group, file), inventory.get_group_data(group)) for group in groups]
     layers += [
@@ -98,6 +100,7 @@ def _from_pyinfra(host: Any) -> InventoryHost:
     for source, layer in layers:
         data.update(layer)
         sources.update(dict.fromkeys(layer, source))
+    sources |= upstream_files.of(inventory).sources_of(groups, data)
     return InventoryHost(host.name, groups, data, sources)
 
 
@@ -108,17 +111,19 @@ def _groups(groups: Iterable[str]) -> tuple[str, ...]:
 
 def _data_file(group: str, inventory_file: str) -> str:
     name = f"group_data/{group}.py"
-    return name if (ROOT / name).is_file() else f"{inventory_file}, group {group}"
+    return name if (folder.of_site() / name).is_file() else f"{inventory_file}, group {group}"
 
 
-def _build(hosts: list[InventoryHost], check_secrets: bool, orphans: Iterable[str] = ()) -> Site:
+def _build(
+    hosts: list[InventoryHost], check_secrets: bool, orphans: Iterable[str] = (), known: Iterable[Finding] = ()
+) -> Site:
     if not hosts:
         raise SettingsErrors([Finding("", "inventory", "no host", "at least one")])
     # The group that pyinfra names after the inventory file holds every host, and comes last.
     last = {host.groups[-1] if host.groups else "" for host in hosts}
     file_group = last.pop() if len(last) == 1 else None
     own = file_group if file_group not in GROUPS else None
-    findings: list[Finding] = []
+    findings: list[Finding] = [*known]
     members: dict[str, Member] = {}
     for host in hosts:
         groups = tuple(g for g in host.groups if g not in (own, "all"))
@@ -153,8 +158,9 @@ def _build(hosts: list[InventoryHost], check_secrets: bool, orphans: Iterable[st
             *(site_checks.SECRET_CHECKS if check_secrets else ()),
         ):
             findings += check(site, member)
+    findings = [one for one in findings if not site.accepts(one)]
     if any(f.severity == "fail" for f in findings):
-        raise SettingsErrors(sorted(findings, key=lambda f: f.severity == "warn"))
+        raise SettingsErrors(sorted(findings, key=lambda f: f.severity != "fail"))
     return Site(members, tuple(findings))
 
 

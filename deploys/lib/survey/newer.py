@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import requests
 
-from deploys.lib.daemons import PRODUCTS
-from deploys.lib.daemons.declare import Product
-from deploys.lib.ground.results import aligned
-from deploys.lib.site import releases
+from prometheus_ha.deploys.lib.daemons import PRODUCTS
+from prometheus_ha.deploys.lib.daemons.declare import Product
+from prometheus_ha.deploys.lib.ground.results import aligned
+from prometheus_ha.deploys.lib.site import releases
 
 TIMEOUT = 10.0
 """Seconds in which upstream has to answer."""

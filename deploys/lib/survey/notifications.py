@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from deploys.lib.ground.results import some
-from facts.http import NO_ANSWER, Call, metrics, only_metrics, split
-from facts.reports import alertmanager
+from prometheus_ha.deploys.lib.ground.results import some
+from prometheus_ha.facts.http import NO_ANSWER, Call, metrics, only_metrics, split
+from prometheus_ha.facts.reports import alertmanager
 
 SENT = Call("sent", "/metrics", only_metrics("alertmanager_notifications_total"))
 DRILL_ALERT = "DrillTestAlert"

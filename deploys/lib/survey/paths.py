@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
-from deploys.lib.common.preflight_view import View
-from deploys.lib.daemons import DAEMONS, PRODUCTS, directories
-from deploys.lib.engine.service import installed
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Finding
-from deploys.lib.ground.results import some
-from deploys.lib.site import releases
-from deploys.lib.site.members import Member
-from deploys.lib.site.settings import HIDDEN
-from facts.reports.look import State
-from facts.reports.survey import Host
+from prometheus_ha.deploys.lib.common.preflight_view import View
+from prometheus_ha.deploys.lib.daemons import DAEMONS, PRODUCTS, directories
+from prometheus_ha.deploys.lib.engine.service import installed
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.ground.results import some
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.members import Member
+from prometheus_ha.deploys.lib.site.settings import HIDDEN
+from prometheus_ha.facts.reports.look import State
+from prometheus_ha.facts.reports.survey import Host
 
 FLEETING = ("/run", "/dev", "/proc", "/sys")
 """What does not outlive a restart of the host."""

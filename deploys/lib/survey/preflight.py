@@ -11,26 +11,26 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-import deploys.lib.roles  # noqa: F401  judges are theirs, too
-from deploys.lib import daemons
-from deploys.lib.common import kernel
-from deploys.lib.common.look_script import ROOT_HELP
-from deploys.lib.common.preflight_view import View
-from deploys.lib.daemons import DAEMONS, PRODUCTS, logs, of_groups
-from deploys.lib.daemons.declare import Port
-from deploys.lib.engine.role import in_order
-from deploys.lib.engine.service import running_version
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Finding
-from deploys.lib.ground.results import aligned, merged, some
-from deploys.lib.site import releases
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import Settings
-from deploys.lib.site.severities import CHECKS
-from deploys.lib.survey import paths, source
-from facts.reports import survey
-from facts.reports.look import State
-from facts.reports.survey import Host
+import prometheus_ha.deploys.lib.roles  # noqa: F401  judges are theirs, too
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import kernel
+from prometheus_ha.deploys.lib.common.look_script import ROOT_HELP
+from prometheus_ha.deploys.lib.common.preflight_view import View
+from prometheus_ha.deploys.lib.daemons import DAEMONS, PRODUCTS, logs, of_groups
+from prometheus_ha.deploys.lib.daemons.declare import Port
+from prometheus_ha.deploys.lib.engine.role import in_order
+from prometheus_ha.deploys.lib.engine.service import running_version
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.ground.results import aligned, merged, some
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.site.severities import CHECKS
+from prometheus_ha.deploys.lib.survey import paths, source
+from prometheus_ha.facts.reports import survey
+from prometheus_ha.facts.reports.look import State
+from prometheus_ha.facts.reports.survey import Host
 
 RUN = {"debian": ("11", "12", "13")}
 """Systems that are run by the tests."""

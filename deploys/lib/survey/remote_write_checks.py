@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from deploys.lib import daemons
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Finding, host_finding
-from deploys.lib.site import releases
-from deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.members import Member, Site
 
 VERSION_2 = "io.prometheus.write.v2.Request"
 """Upstream's name of the message of remote write 2.0; its default is that of 1.0."""

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from deploys.lib import ROOT, daemons
-from deploys.lib.daemons import DAEMONS, GROUPS
-from deploys.lib.engine import flags
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Finding, host_finding, nearest
-from deploys.lib.ground.results import some
-from deploys.lib.ground.secrets import (
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons import DAEMONS, GROUPS
+from prometheus_ha.deploys.lib.engine import flags
+from prometheus_ha.deploys.lib.ground import folder, topology
+from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding, nearest
+from prometheus_ha.deploys.lib.ground.results import some
+from prometheus_ha.deploys.lib.ground.secrets import (
     PRIVATE_KEY,
     REFERENCE,
     SECRET_HELP,
@@ -30,10 +30,10 @@ from deploys.lib.ground.secrets import (
     misplaced,
     read_secret,
 )
-from deploys.lib.site import releases
-from deploys.lib.site.members import InventoryHost, Member, Site
-from deploys.lib.site.settings import Settings, listens_on, reachable
-from deploys.lib.survey import remote_write_checks, web_checks
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.members import InventoryHost, Member, Site
+from prometheus_ha.deploys.lib.site.settings import Settings, listens_on, reachable
+from prometheus_ha.deploys.lib.survey import remote_write_checks, web_checks
 
 # --- Checks of one host ---------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ def check_readable(site: Site, member: Member) -> Iterator[Finding]:
             continue
         file = value.removeprefix("secret:file:")
         if file != value:
-            mode = stat.S_IMODE((ROOT / file).stat().st_mode)
+            mode = stat.S_IMODE((folder.of_site() / file).stat().st_mode)
             if mode & 0o077:
                 found = f"{value}, which others on this machine can read (mode {mode:04o})"
                 yield host_finding(member, key, found, "mode 0600", "warn")
@@ -263,7 +263,7 @@ def check_ssh(hosts: list[InventoryHost]) -> Iterator[Finding]:
 def check_keys(hosts: list[InventoryHost]) -> Iterator[Finding]:
     for host in hosts:
         key = host.data.get("ssh_key")
-        if isinstance(key, str) and not (ROOT / os.path.expanduser(key)).is_file():
+        if isinstance(key, str) and not (folder.of_site() / os.path.expanduser(key)).is_file():
             yield host_finding(host, "ssh_key", f"{key}, which is no file", "a private key's file")
 
 

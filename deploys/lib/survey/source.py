@@ -10,13 +10,13 @@ import shlex
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from deploys.lib.common.preflight_view import View
-from deploys.lib.engine import fetch
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Finding
-from deploys.lib.ground.secrets import SecretError, is_secret, read_secret
-from deploys.lib.site.members import Member
-from deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.common.preflight_view import View
+from prometheus_ha.deploys.lib.engine import fetch
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.ground.secrets import SecretError, is_secret, read_secret
+from prometheus_ha.deploys.lib.site.members import Member
+from prometheus_ha.deploys.lib.site.settings import Settings
 
 MACHINES = ("x86_64", "aarch64")
 """As the kernel says them, of those that releases are made for."""

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground import topology
-from deploys.lib.ground.findings import Finding, host_finding, nearest
-from deploys.lib.ground.secrets import SecretError, is_secret, resolve
-from deploys.lib.site import releases, web
-from deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding, nearest
+from prometheus_ha.deploys.lib.ground.secrets import SecretError, is_secret, resolve
+from prometheus_ha.deploys.lib.site import releases, web
+from prometheus_ha.deploys.lib.site.members import Member, Site
 
 if TYPE_CHECKING:  # it takes a tenth of a second, and most sites have no certificate
     from cryptography.x509 import Certificate

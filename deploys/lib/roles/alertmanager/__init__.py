@@ -11,27 +11,27 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from deploys.lib import daemons
-from deploys.lib.common import starter, verify_view
-from deploys.lib.common.verify_view import View
-from deploys.lib.daemons.declare import Value
-from deploys.lib.engine import documents, flags, gates, service
-from deploys.lib.engine.ask import at_once, script
-from deploys.lib.engine.component import Component, Directory, File
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import Gate, Progress, Role
-from deploys.lib.engine.service import data_directories, installed
-from deploys.lib.ground import routing, topology
-from deploys.lib.ground.findings import Finding
-from deploys.lib.ground.results import some
-from deploys.lib.ground.secrets import lacking, leaves
-from deploys.lib.roles.alertmanager import configuration, findings
-from deploys.lib.site import derived
-from deploys.lib.site.live import flag_value
-from deploys.lib.site.members import Member, Site
-from facts.http import NO_ANSWER, Call, split
-from facts.reports import alertmanager as reports_alertmanager
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.daemons.declare import Value
+from prometheus_ha.deploys.lib.engine import documents, flags, gates, service
+from prometheus_ha.deploys.lib.engine.ask import at_once, script
+from prometheus_ha.deploys.lib.engine.component import Component, Directory, File
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role
+from prometheus_ha.deploys.lib.engine.service import data_directories, installed
+from prometheus_ha.deploys.lib.ground import routing, topology
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.ground.results import some
+from prometheus_ha.deploys.lib.ground.secrets import lacking, leaves
+from prometheus_ha.deploys.lib.roles.alertmanager import configuration, findings
+from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.deploys.lib.site.live import flag_value
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.facts.http import NO_ANSWER, Call, split
+from prometheus_ha.facts.reports import alertmanager as reports_alertmanager
+from prometheus_ha.facts.reports.look import State
 
 READ_AT_RELOAD = {
     "alert_source_token_file",
@@ -287,7 +287,7 @@ def _check_gossip(view: View) -> Iterator[Finding]:
                 "gossip",
                 f"another configuration loaded than on {first[0]}",
                 "the same on all: they take turns in sending the same notifications",
-                "the deploy mends it: pyinfra inventory.py deploys/alertmanager.py",
+                "run the deploy again: it mends this",
             )
 
 

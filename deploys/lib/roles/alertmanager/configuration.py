@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from deploys.lib import daemons
-from deploys.lib.common import starter
-from deploys.lib.engine.documents import Data
-from deploys.lib.ground import routing, topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.site import releases
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import CLUSTER_LABEL
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import starter
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.ground import routing, topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.site import releases
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL
 
 WEBHOOK = "web.hook"
 """Name of the default receiver (spec/000 6.1)."""
@@ -46,7 +46,7 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
         receivers.insert(0, {"name": WEBHOOK, "webhook_configs": [{"url": url}]})
     if not receivers:
         raise ValueError(
-            f"{member.name}: alertmanager_webhook_url: found nothing; allowed: this secret, or "
+            f"{member.name}: alertmanager_webhook_url: found nothing; expected: this secret, or "
             "receivers in alertmanager_config"
         )
     route = {

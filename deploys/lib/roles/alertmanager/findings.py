@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from deploys.lib import daemons
-from deploys.lib.ground.durations import go_seconds, seconds, written
-from deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
-from deploys.lib.roles.alertmanager.configuration import WATCHDOG, is_for_watchdog
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import secret_names
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.ground.durations import go_seconds, seconds, written
+from prometheus_ha.deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
+from prometheus_ha.deploys.lib.roles.alertmanager.configuration import WATCHDOG, is_for_watchdog
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import secret_names
 
 
 def _routes(config: dict) -> Iterator[dict]:

@@ -13,26 +13,26 @@ from collections.abc import Iterator, Mapping
 
 import yaml
 
-from deploys.lib import daemons
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.daemons.declare import Daemon, Value
-from deploys.lib.engine import documents, gates, service
-from deploys.lib.engine.ask import script
-from deploys.lib.engine.component import Change, Component, Directory, File
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import PATIENCE, Gate, Progress, Role, alike
-from deploys.lib.engine.service import data_directories, installed
-from deploys.lib.ground import topology
-from deploys.lib.ground.durations import seconds
-from deploys.lib.roles import uploads
-from deploys.lib.roles.prometheus import alerts, configuration, findings, verdicts
-from deploys.lib.site import derived, releases, web
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
-from facts.reports import thanos
-from facts.reports.look import State
-from facts.reports.prometheus import read_wal_replay
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.declare import Daemon, Value
+from prometheus_ha.deploys.lib.engine import documents, gates, service
+from prometheus_ha.deploys.lib.engine.ask import script
+from prometheus_ha.deploys.lib.engine.component import Change, Component, Directory, File
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import PATIENCE, Gate, Progress, Role, alike
+from prometheus_ha.deploys.lib.engine.service import data_directories, installed
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.roles import uploads
+from prometheus_ha.deploys.lib.roles.prometheus import alerts, configuration, findings, verdicts
+from prometheus_ha.deploys.lib.site import derived, releases, web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
+from prometheus_ha.facts.reports import thanos
+from prometheus_ha.facts.reports.look import State
+from prometheus_ha.facts.reports.prometheus import read_wal_replay
 
 DIRECTORIES = {
     **{
@@ -52,7 +52,7 @@ def files(
     member: Member,
     found: State,
     prometheus_yml: Data,
-    rules: Mapping[str, Data],
+    rules: Mapping[str, Data | str],
     targets: Mapping[str, list[Data]],
 ) -> dict[str, File]:
     """What a Prometheus reads, with the secrets in it."""
@@ -60,7 +60,7 @@ def files(
     prometheus_yml = configuration.with_retention(prometheus_yml, member, found)
     tree = {topology.PROMETHEUS_CONFIG: documents.file(prometheus_yml, "prometheus_config")}
     for name, groups in rules.items():
-        tree[f"{topology.RULES_DIR}/{name}"] = documents.file(groups)
+        tree[f"{topology.RULES_DIR}/{name}"] = File(groups) if isinstance(groups, str) else documents.file(groups)
     tree |= configuration.target_files(targets)
     secrets = settings.prometheus_secret_files
     return tree | documents.secret_files(topology.SECRETS_DIR, secrets, "prometheus_secret_files")

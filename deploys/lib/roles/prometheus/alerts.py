@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploys.lib import daemons
-from deploys.lib.common import starter
-from deploys.lib.daemons.prometheus import PROMETHEUS, UPPER
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import in_order, scrapes
-from deploys.lib.ground.durations import seconds
-from deploys.lib.site import derived, relations, releases
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import STARTER_RULES
-from facts.reports import thanos
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import starter
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS, UPPER
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import in_order, scrapes
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.site import derived, relations, releases
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import STARTER_RULES
+from prometheus_ha.facts.reports import thanos
 
 
 def rules(site: Site, member: Member) -> dict[str, Data]:

@@ -7,18 +7,20 @@ process the same `instance`, and deduplication would melt the two into one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatch
 
-from deploys.lib import daemons
-from deploys.lib.daemons import DAEMONS, Ref, of
-from deploys.lib.engine import ask, documents
-from deploys.lib.engine.component import File
-from deploys.lib.engine.documents import Data
-from deploys.lib.engine.role import scrapes
-from deploys.lib.ground import topology
-from deploys.lib.site import derived, relations, web
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from facts.reports.look import State
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons import DAEMONS, Ref, of
+from prometheus_ha.deploys.lib.engine import ask, documents
+from prometheus_ha.deploys.lib.engine.component import File
+from prometheus_ha.deploys.lib.engine.documents import Data
+from prometheus_ha.deploys.lib.engine.role import scrapes
+from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.findings import as_dict, as_list
+from prometheus_ha.deploys.lib.site import derived, relations, web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL, Settings
+from prometheus_ha.facts.reports.look import State
 
 
 def prometheus_yml(site: Site, member: Member) -> Data:
@@ -50,6 +52,21 @@ def targets(site: Site, member: Member) -> dict[str, list[Data]]:
 
 def target_files(targets: Mapping[str, list[Data]]) -> dict[str, File]:
     return {_targets_file(job): documents.file(groups) for job, groups in targets.items()}
+
+
+def jobs_of_targets(settings: Settings) -> list[str]:
+    """The names in `prometheus_targets` that are jobs: but for those whose file a job of the user's names."""
+    patterns = {
+        str(pattern)
+        for job in as_list(settings.prometheus_config.get("scrape_configs"))
+        for entry in as_list(as_dict(job).get("file_sd_configs"))
+        for pattern in as_list(as_dict(entry).get("files"))
+    }
+    return [
+        name
+        for name in settings.prometheus_targets
+        if not any(fnmatch(_targets_file(name), pattern) for pattern in patterns)
+    ]
 
 
 def _targets_file(job: str) -> str:
@@ -124,12 +141,12 @@ def _alerting(site: Site, user: Data) -> Data:
 def _scrape_configs(member: Member, ours: list[Data], user: list[Data]) -> list[Data]:
     watched = [
         {"job_name": name, "file_sd_configs": [{"files": [_targets_file(name)]}]}
-        for name in member.settings.prometheus_targets
+        for name in jobs_of_targets(member.settings)
     ]
     names = [job.get("job_name") for job in [*ours, *watched, *user]]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{member.name}: found the job {name} twice; allowed: once")
+            raise ValueError(f"{member.name}: found the job {name} twice; expected: once")
     return [*ours, *watched, *user]
 
 

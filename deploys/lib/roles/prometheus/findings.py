@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from deploys.lib import daemons
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
-from deploys.lib.roles.prometheus import configuration
-from deploys.lib.site import derived, relations
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL, Settings, secret_names
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.site import derived, relations
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL, Settings, secret_names
 
 
 def _uses_replica(rule: Any) -> bool:
@@ -103,7 +103,9 @@ def _alert_relabelling(config: dict) -> Iterator[tuple[str, Any]]:
 def _check_jobs(finding: Callable[..., Finding], settings: Settings, more: list[str]) -> Iterator[Finding]:
     own = {*more, relations.WATCHED_JOB, *(info.job_name for info in DAEMONS.values())}
     seen: set[str] = set()
-    jobs: list[tuple[str, Any, Mapping]] = [("prometheus_targets", name, {}) for name in settings.prometheus_targets]
+    jobs: list[tuple[str, Any, Mapping]] = [
+        ("prometheus_targets", name, {}) for name in configuration.jobs_of_targets(settings)
+    ]
     jobs += [
         (f"prometheus_config.scrape_configs[{index}]", str(job["job_name"]), job)
         for index, job in enumerate(settings.prometheus_config.get("scrape_configs", []))

@@ -6,19 +6,19 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from deploys.lib import daemons
-from deploys.lib.common import verify_view
-from deploys.lib.common.verify_view import View
-from deploys.lib.engine import flags
-from deploys.lib.ground.durations import seconds
-from deploys.lib.ground.findings import Finding
-from deploys.lib.ground.results import some
-from deploys.lib.roles import uploads
-from deploys.lib.roles.prometheus import alerts
-from deploys.lib.site import derived, web
-from deploys.lib.site.members import Member, Site
-from deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
-from facts.reports import look, prometheus
+from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import verify_view
+from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.engine import flags
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.findings import Finding
+from prometheus_ha.deploys.lib.ground.results import some
+from prometheus_ha.deploys.lib.roles import uploads
+from prometheus_ha.deploys.lib.roles.prometheus import alerts
+from prometheus_ha.deploys.lib.site import derived, web
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.facts.reports import look, prometheus
 
 
 def _check_rules(view: View) -> Iterator[Finding]:
@@ -48,7 +48,7 @@ def _check_external_labels(view: View) -> Iterator[Finding]:
                     "labels",
                     f"external labels {verify_view.labels(labels)}",
                     f"{verify_view.labels(ours)} among them",
-                    "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
+                    "run the deploy again: it mends this",
                 )
             replica = labels.pop(REPLICA_LABEL, "")
             if replica in seen:
@@ -120,7 +120,7 @@ def _check_flags(view: View) -> Iterator[Finding]:
                     "flags",
                     f"prometheus runs with --{name}: {found}",
                     wanted,
-                    "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
+                    "run the deploy again: it mends this",
                 )
         if host:
             yield from _check_retention(member, report, host)
@@ -166,7 +166,7 @@ def _check_retention(member: Member, report: prometheus.Report, host: look.State
                 "flags",
                 f"prometheus drops blocks at {found:.0f}{units[limit]} ({limit}; 0: no limit)",
                 f"{value:.0f}{units[limit]}: {said.get(limit, said['size'])}",
-                "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
+                "run the deploy again: it mends this",
             )
 
 
@@ -253,7 +253,7 @@ def _check_remote_write(view: View) -> Iterator[Finding]:
                     "remote write",
                     f"no remote write to {entry.get('url')}",
                     "a queue for every receiver",
-                    "the deploy mends it: pyinfra inventory.py deploys/site.py",
+                    "run the deploy again: it mends this",
                 )
         for queue in report.remote_write:
             if queue.behind is not None and queue.behind <= alerts.BEHIND:
@@ -285,7 +285,7 @@ def _check_discovered(view: View) -> Iterator[Finding]:
                 "alerting",
                 f"prometheus does not send to {', '.join(names)}",
                 f"all {len(wanted)} Alertmanagers discovered",
-                "the deploy mends it: pyinfra inventory.py deploys/prometheus.py",
+                "run the deploy again: it mends this",
                 about=about,
             )
 

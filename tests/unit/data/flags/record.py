@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[4]))
 
-from deploys.lib.daemons import DAEMONS
-from deploys.lib.engine import flags
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.engine import flags
 
 NAME = r"^ +(?:-\w, )?{dashes}(?:\[no-\])?([A-Za-z][\w.-]*\w)"
 
