@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-
-from prometheus_ha.deploys import new, newer
+from importlib import import_module
 
 COMMANDS = {
-    "new": (new.main, "makes the directory of a new site"),
-    "newer": (newer.main, "says which releases are newer than those that are deployed"),
+    "new": "makes the directory of a new site",
+    "render": "writes the files that each host would get, without a connection",
+    "newer": "says which releases are newer than those that are deployed",
 }
 
 
@@ -16,9 +16,9 @@ def main() -> int:
     """The command that is named first, with all that follows."""
     name, *arguments = sys.argv[1:] or [""]
     if name in COMMANDS:
-        return COMMANDS[name][0](arguments)
+        return import_module(f"prometheus_ha.deploys.{name}").main(arguments)
     print("prometheus-ha COMMAND, with --help for more of each:", file=sys.stderr)
-    for command, (_, says) in COMMANDS.items():
+    for command, says in COMMANDS.items():
         print(f"  {command:8}  {says}", file=sys.stderr)
     print("Sites are deployed by pyinfra: pyinfra inventory.py prometheus_ha.site", file=sys.stderr)
     return 2

@@ -25,6 +25,7 @@ from pyinfra.context import ctx_state
 from pyinfra_cli.cli import cli
 from pyinfra_cli.util import PYTHON_CODES
 
+from prometheus_ha.deploys.lib.engine.component import CHECKED
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.lock import LOCK
 from prometheus_ha.deploys.lib.ground.topology import STAMPS, STATE
@@ -172,6 +173,7 @@ def run_site(
     wait=lambda state, host, gate, purpose: True,
     works=lambda name: True,
     sent=lambda command: None,
+    checkers=lambda host, answer: answer,
 ):
     """Run a deploy file, or a function (`prometheus_ha.site`), against recorded hosts. Without an `inventory`,
     `tmp_path` has one, with all that belongs to it.
@@ -183,7 +185,7 @@ def run_site(
     a member that is asked for another one's sake does its job: all do, by default. `sent` is told each command.
     `answers` is what pyinfra's questions get: to go on, by default.
     `locks` maps names to what a host says of its lock, where that is not the run's, `last_words` to what it says at
-    the run's end. `put` may refuse an upload.
+    the run's end. `put` may refuse an upload, and `checkers` change what a host's checkers say of a plan.
     """
     commands: dict[str, list[str]] = {}
     files: dict[str, dict[str, str]] = {}
@@ -210,6 +212,11 @@ def run_site(
                     answer += f"\n{MARK}survey\n{survey(script)}"
                 commands.setdefault(self.host.name, []).append("look")
                 lines = [BEGIN, *answer.splitlines(), END]
+                return True, CommandOutput([OutputLine("stdout", line) for line in lines])
+            if CHECKED in script:  # what is planned, as the host's checkers see it: well
+                commands.setdefault(self.host.name, []).append("check")
+                answer = "\n".join(re.findall(f"^echo '({MARK}.*)'$", script, re.M))
+                lines = [BEGIN, *checkers(self.host.name, answer).splitlines(), END]
                 return True, CommandOutput([OutputLine("stdout", line) for line in lines])
             if LOCK in script:  # the begin and the end of what is done to a host
                 if f"rm -f {LOCK}" in script:

@@ -112,7 +112,7 @@ def test_a_replaced_binary_other_arguments_and_an_unread_unit_are_restarts(compo
     old = state.processes["prometheus"]
     for process, why in (
         (Process(42, f"{BINARY} (deleted)", old.argv), "deleted"),
-        (Process(42, BINARY, (old.argv[0], "--a=2")), "other arguments: ---a=2 +--a=1"),
+        (Process(42, BINARY, (old.argv[0], "--a=2")), "--a 2 -> 1"),
     ):
         state.processes["prometheus"] = process
         due = c.compare(component, state).due["prometheus"]

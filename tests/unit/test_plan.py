@@ -49,7 +49,7 @@ def planned_and_done(run, hosts, *arguments, **options):
     before = {name: deepcopy(host.state) for name, host in hosts.items()}
     plan = run("--dry", *arguments, hosts=hosts, yes=False, **options)
     assert plan.rc == 0, plan.output
-    assert {command for commands in plan.commands.values() for command in commands} <= {"look"}
+    assert {command for commands in plan.commands.values() for command in commands} <= {"look", "check"}
     for name, state in before.items():
         assert hosts[name].state == state, name
     done = run(*arguments, hosts=hosts, **options)
@@ -83,7 +83,7 @@ def test_a_bare_host(run):
     hosts = {"am-1": Host(bare)}
     plan, done = planned_and_done(run, hosts, "--limit", "am-1")
     assert "install curl, rsyslog" in plan.output and "group prometheus" in plan.output
-    assert "restart rsyslog: not known what it read" in plan.output
+    assert "restart rsyslog: it left no word of what it read" in plan.output
 
 
 def test_nothing_to_do(run, stands):
@@ -109,11 +109,10 @@ def test_a_rule_is_a_reload_and_a_flag_a_restart_in_the_inventorys_order(run, st
         "prometheus: one host after another, as numbered\n"
         "  1. prom-1\n"
         "      file /etc/prometheus/rules/more.yml\n"
-        "      record of what is ours\n"
         "      reload prometheus: it read another /etc/prometheus/rules/more.yml\n"
         "  2. prom-2: the same\n"
     ) in text
-    assert "+--query.timeout=3m" in text
+    assert "--query.timeout 2m -> 3m" in text
     assert "nothing to do: am-1, am-2, am-3\n" in text
 
 
@@ -134,7 +133,7 @@ def test_a_drifted_site(run, stands):
     text = plan.output
     assert "/etc/prometheus/rules/theirs.yml is not ours and is left alone" in text
     assert "start alertmanager: it is failed" in text
-    assert "restart thanos-querier: not known what it read" in text
+    assert "restart thanos-querier: it left no word of what it read" in text
     assert text.count("directory /var/lib/prometheus/data") == 1
 
 
@@ -333,3 +332,27 @@ bucket_config = {{"type": "S3", "config": {{"bucket": "b", "endpoint": "10.1.0.4
     assert plan.rc == 0, plan.output
     assert plan.said[False].busy == {}, plan.output
     assert "secret:env:S_admin" in plan.output and "seaweedfs" in plan.output
+
+
+def test_what_a_checker_refuses_is_said_before_anybody_is_asked(run, stands):
+    """Once for all hosts that have it; where a checker is not there, that is said."""
+
+    def checkers(host, answer):
+        said = {
+            "=== prometheus": "refused\n> SUCCESS: one\n> FAILED: line 3",
+            "=== alertmanager": "not checked: /opt/alertmanager-0.35.0.linux-amd64/amtool",
+        }
+        return "\n".join(f"{line}\n{said.get(line, '')}" for line in answer.splitlines())
+
+    data = RULE + "profile = 'drill'\n"
+    plan = run("--dry", yes=False, hosts=stands, data=data, checkers=checkers)
+    assert plan.rc == 1
+    assert "prometheus on prom-1, prom-2 is refused by its checker:\n        FAILED: line 3\n" in plan.output
+    assert plan.output.count("FAILED: line 3") == 1
+    assert "refused, so that nothing can be changed: prometheus: mend what the checker says above" in plan.output
+    assert "not checked: amtool 0.35.0, on am-1, am-2, am-3" in plan.output
+
+
+def test_a_host_whose_checkers_do_not_answer_is_named(run, stands):
+    plan = run("--dry", yes=False, hosts=stands, data=RULE, checkers=lambda host, answer: "")
+    assert plan.rc == 0 and "not checked: the checkers did not answer, on prom-1, prom-2" in plan.output

@@ -138,7 +138,7 @@ def test_no_secret_is_printed_and_none_is_in_an_argument(run):
 def test_a_dry_run_on_blank_hosts_works_and_writes_nothing(run):
     done = run("--dry", yes=False)
     assert done.rc == 0, done.output
-    assert {command for commands in done.commands.values() for command in commands} == {"look"}
+    assert {command for commands in done.commands.values() for command in commands} == {"look", "check"}
 
 
 def test_bad_settings_end_the_run_before_any_command(run):

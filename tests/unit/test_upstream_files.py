@@ -135,8 +135,8 @@ def test_what_is_left_out_is_said_with_its_line(folder, monkeypatch):
         ),
         (
             "prometheus.yml",
-            "remote_write:\n- url: http://a/\n  basic_auth:\n    password_file: secrets/none\n",
-            "prometheus.yml:4: found password_file: secrets/none, which is no file",
+            "remote_write:\n- url: http://a/\n  basic_auth:\n    password_file: keys/none\n",
+            "prometheus.yml:4: found password_file: keys/none, which is no file",
         ),
         (
             "alertmanager.yml",

@@ -36,6 +36,7 @@ ALERTMANAGER = Daemon(
     distribution="prometheus-alertmanager",
     job_name="alertmanager",
     samples=600,
+    page="alerts",
     calls=alertmanager.CALLS,
     parse=alertmanager.parse,
     ports={

@@ -251,6 +251,8 @@ class Daemon:
     metrics_path: str = "/metrics"
     build_info: str = ""
     """Metric with its version; where empty, `<product>_build_info`."""
+    page: str = ""
+    """What people open it for (queries, alerts); of several for the same, the last one that a site has."""
     watches: bool = False
     """Whether it asks every HTTP port that the Prometheus of its cluster scrapes."""
     stands_on: Daemon | None = None

@@ -116,6 +116,7 @@ PROMETHEUS = Daemon(
     distribution="prometheus",
     job_name="prometheus",
     samples=1300,
+    page="queries",
     calls=prometheus.CALLS,
     parse=prometheus.parse,
     watches=True,
@@ -167,6 +168,7 @@ UPPER = replace(
     name="prometheus-upper",
     group=Group("upper", "a Prometheus above the clusters, which federates them or takes their remote write"),
     job_name="prometheus-upper",
+    page="",
     watches=False,
     estimated=True,
     # Without a sidecar nothing is uploaded, and blocks are compacted as upstream does it.

@@ -15,17 +15,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import shlex
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from prometheus_ha.deploys.lib.ground.secrets import lacking
 from prometheus_ha.deploys.lib.ground.topology import GROUP, INSTALL_DIR, STAMPS, STATE
 from prometheus_ha.deploys.lib.ground.topology import UNIT_DIR as UNITS
-from prometheus_ha.facts.reports.look import Path, Process, State
+from prometheus_ha.facts.reports.look import MARK, Path, Process, State
 
+CHECKED = "/run/monitoring.check"
+"""Where what is planned is checked: in memory, root's alone, and removed again."""
 SAVED = f"{STATE}/replaced"
 """Where files of somebody else are kept, that ours took the place of."""
 
@@ -167,9 +170,8 @@ class Change:
         said += [f"keep what was {name} below {SAVED}" for name in self.saved]
         said += [f"stop and mask {name}, whose place ours takes" for name in self.replaced]
         said += ["daemon-reload"] if self.daemon_reload else []
-        said += ["record of what is ours"] if self.manifest else []
         said += [f"{due.action} {name}: {', '.join(due.reasons)}" for name, due in self.due.items()]
-        return said
+        return said or (["write down which files are ours"] if self.manifest else [])
 
     def actions(self, *actions: str) -> list[str]:
         return [name for name, due in self.due.items() if due.action in actions]
@@ -182,9 +184,26 @@ def _inside(path: str, root: str) -> bool:
 def _stamp_differs(wanted: dict[str, str], stamp: dict[str, str] | None) -> str:
     """Why the stamp of what a process read is not what it should have read; empty where it is."""
     if stamp is None:
-        return "not known what it read"
+        return "it left no word of what it read"
     names = sorted(name for name in {*wanted, *stamp} if wanted.get(name) != stamp.get(name))
     return f"it read another {', '.join(names)}" if names else ""
+
+
+def _argument_changes(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
+    """How a command line changes, flag by flag."""
+    gone = [one for one in before if one not in after]
+    new = [one for one in after if one not in before]
+    said = []
+    for one in gone:
+        name, _, value = one.partition("=")
+        others = [other for other in new if other.partition("=")[0] == name]
+        if len(others) == 1 and [other.partition("=")[0] for other in gone].count(name) == 1:
+            new.remove(others[0])
+            said.append(f"{name} {value or 'alone'} -> {others[0].partition('=')[2] or 'alone'}")
+        else:
+            said.append(f"no more {one}")
+    said += [f"new {one}" for one in new]
+    return said or ["its arguments in another order"]
 
 
 def _due(service: Service, after: dict[str, str], links: dict[str, str], state: State) -> Due | None:
@@ -207,9 +226,7 @@ def _due(service: Service, after: dict[str, str], links: dict[str, str], state: 
     if service.argv and process.exe != (executable := links.get(service.argv[0], service.argv[0])):
         reasons.append(f"it runs {process.exe}, not {executable}")
     if service.argv and process.argv != service.argv:
-        gone = [a for a in process.argv if a not in service.argv]
-        new = [a for a in service.argv if a not in process.argv]
-        reasons.append("other arguments: " + " ".join([*(f"-{a}" for a in gone), *(f"+{a}" for a in new)]))
+        reasons.append(", ".join(_argument_changes(process.argv, service.argv)))
     why = _stamp_differs(below((service.path, *service.started)), state.stamps.get(f"{service.name}.started"))
     if why:
         reasons.append(why)
@@ -389,20 +406,7 @@ def stage_script(component: Component, change: Change) -> str:
         *directories_script(component, change),
     ]
     if change.content:
-        lines += [f"rm -rf {top}", f"install -d -m 700 {top}"]
-        for root in component.roots:
-            lines += [
-                f"mkdir -p {_q(top + root)}",
-                f"[ ! -d {_q(root)} ] || cp -a {_q(root)}/. {_q(top + root)}/",
-            ]
-            # One inside that is a link leads to the live files, and is what they will be found by.
-            for name in sorted(component.directories):
-                if _inside(name, root):
-                    new = _q(top + name)
-                    lines += [f"[ ! -L {_q(name)} ] || {{ rm -f {new}; mkdir -p {new}; cp -a {_q(name)}/. {new}/; }}"]
-        lines += [f"rm -f {_q(top + name)}" for name in change.purge]
-        # -m: the host's time. systemd sees a changed unit (NeedDaemonReload) by its age alone.
-        lines += [f"base64 -d <<'END' | tar -x -p -m -C {top}", _payload(component.files) + "END"]
+        lines += _tree(component, change, top)
     trials = [make() for path, make in component.trials.items() if path in change.files]
     if change.content and (component.checks or trials):
         lines += ["unshare -m sh -eu <<'CHECK'"]
@@ -411,6 +415,89 @@ def stage_script(component: Component, change: Change) -> str:
         lines += [f"(\n{trial}\n)" for trial in trials]
         lines += ["CHECK"]
     return "\n".join(lines) + "\n"
+
+
+def _tree(component: Component, change: Change, top: str) -> list[str]:
+    """The wanted tree, with the live files of others in it, below `top`."""
+    lines = [f"rm -rf {top}", f"install -d -m 700 {top}"]
+    for root in component.roots:
+        lines += [
+            f"mkdir -p {_q(top + root)}",
+            f"[ ! -d {_q(root)} ] || cp -a {_q(root)}/. {_q(top + root)}/",
+        ]
+        # One inside that is a link leads to the live files, and is what they will be found by.
+        for name in sorted(component.directories):
+            if _inside(name, root):
+                new = _q(top + name)
+                lines += [f"[ ! -L {_q(name)} ] || {{ rm -f {new}; mkdir -p {new}; cp -a {_q(name)}/. {new}/; }}"]
+    lines += [f"rm -f {_q(top + name)}" for name in change.purge]
+    # -m: the host's time. systemd sees a changed unit (NeedDaemonReload) by its age alone.
+    return [*lines, f"base64 -d <<'END' | tar -x -p -m -C {top}", _payload(component.files) + "END"]
+
+
+# --- Checked, and not staged ----------------------------------------------------------------------
+
+NOT_CHECKED = "not checked: "
+_REFUSED = "refused"
+_QUOTED = "> "
+
+
+def check_script(parts: Iterable[tuple[Component, Change]]) -> str:
+    """Has a host's checkers judge what these components would be there, all of them together: below /run, which is left
+    as it was. A checker that the host does not have yet is named. `read_checks` reads the answer."""
+    lines = ["set -eu", "umask 077", f"rm -rf {CHECKED}", f"trap 'rm -rf {CHECKED}' EXIT", f"mkdir -m 700 {CHECKED}"]
+    parts = [part for part in parts if part[0].checks]
+    for component, change in parts:
+        lines += _tree(component, change, f"{CHECKED}/{component.name}")
+    lines += ["unshare -m sh <<'CHECK'"]
+    for component, _ in parts:
+        lines += [
+            f"[ ! -d {_q(root)} ] || mount --bind {_q(f'{CHECKED}/{component.name}{root}', root)}"
+            for root in component.roots
+        ]
+    for component, _ in parts:
+        lines += [f"echo {_q(MARK + component.name)}"]
+        for check in component.checks:
+            tools = [*dict.fromkeys([*re.findall(rf"{INSTALL_DIR}/[^\s'|;]+", check), check.split()[0]])]
+            missing = [f"command -v {_q(tool)} >/dev/null || lacks={_q(tool)}" for tool in tools]
+            missing += [f"[ -d {_q(root)} ] || lacks={_q(root)}" for root in component.roots]
+            text = check.replace("{staged}", f"{CHECKED}/{component.name}")
+            lines += [
+                "lacks=",
+                *missing,
+                'if [ -n "$lacks" ]; then',
+                f'echo "{NOT_CHECKED}$lacks"',
+                "else",
+                f"said=$(exec 2>&1; set -eu; {text})",
+                f"""[ $? = 0 ] || {{ echo {_REFUSED}; printf '%s\\n' "$said" | sed 's/^/{_QUOTED}/'; }}""",
+                "fi",
+            ]
+    return "\n".join([*lines, "CHECK"]) + "\n"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checkers said of a component."""
+
+    refused: tuple[str, ...] = ()
+    """Their words, line by line."""
+    without: tuple[str, ...] = ()
+    """The checkers that were not there, as `promtool 3.16.0`, or a directory that is not there yet."""
+
+
+def read_checks(lines: list[str]) -> Checked:
+    """The answer to `check_script` for one component."""
+    refused = tuple(line.removeprefix(_QUOTED) for line in lines if line.startswith(_QUOTED))
+    without = [line.removeprefix(NOT_CHECKED) for line in lines if line.startswith(NOT_CHECKED)]
+    if _REFUSED in lines and not refused:
+        refused = ("the checker said nothing",)
+    return Checked(refused, tuple(dict.fromkeys(map(_tool, without))))
+
+
+def _tool(path: str) -> str:
+    """The checker at a path, with its version."""
+    version = re.match(rf"{INSTALL_DIR}/[a-z_]+-(.+?)\.linux-", path)
+    return f"{PurePosixPath(path).name} {version[1]}" if version else path
 
 
 def _order(name: str) -> tuple:

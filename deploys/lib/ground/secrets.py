@@ -128,6 +128,20 @@ def look_only(yes: bool) -> None:
     _looks_only = yes
 
 
+_reads_none = False
+
+
+def read_none(yes: bool) -> None:
+    """Secrets are not read at all: a stand-in takes the place of each, by which `named` finds it again."""
+    global _reads_none
+    _reads_none = yes
+
+
+def named(text: str) -> str:
+    """`text` with the references of secrets in the place of their stand-ins, as `<secret:file:NAME>`."""
+    return _STAND_IN.sub(lambda found: f"<{_lacks.get(found[0], found[0])}>", text)
+
+
 def looks_only() -> bool:
     """Whether the run may lack secrets, as it changes nothing."""
     return _looks_only
@@ -200,6 +214,8 @@ def resolve(value: Any, path: str = "", strict: bool = False) -> Any:
         return [resolve(v, f"{path}[{i}]", strict) for i, v in enumerate(value)]
     if not is_secret(value):
         return value
+    if _reads_none:
+        return _stand_in(value)
     try:
         return read_secret(value, path)
     except SecretError:

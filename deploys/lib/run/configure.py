@@ -19,16 +19,14 @@ import click
 from pyinfra import config, logger, state
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra_cli.exceptions import CliError
-from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import parse_cli_arg
 
 from prometheus_ha.deploys.lib.ground import folder, secrets
 from prometheus_ha.deploys.lib.ground.findings import SettingsErrors, describe, python_error, refusal
 from prometheus_ha.deploys.lib.ground.open_files import make_room
 from prometheus_ha.deploys.lib.ground.secrets import Redacting
-from prometheus_ha.deploys.lib.run import ends, pyinfra_patches, quiet
+from prometheus_ha.deploys.lib.run import ends, inventories, pyinfra_patches, quiet
 from prometheus_ha.deploys.lib.run.memory import kept
-from prometheus_ha.deploys.lib.survey import upstream_files
 from prometheus_ha.deploys.lib.survey.load import check_limit, chosen, load_site
 
 PYINFRA = ">=3.10,<3.11"
@@ -49,29 +47,13 @@ def _inventory(options: dict[str, Any]) -> Any:
     data = dict(entry.split("=", 1) for entry in options["data"])
     data = {key: parse_cli_arg(value) for key, value in data.items()}
     try:
-        inventory = make_inventory(
-            options["inventory"],
-            cwd=state.cwd,
-            override_data=data,
-            group_data_directories=options["group_data"],
-        )
-        _find_keys(inventory)
-        upstream_files.put(inventory, upstream_files.read(folder.of_site()))
+        inventory = inventories.read(options["inventory"], data, options["group_data"])
         pyinfra_patches.use(inventory, data)
         return inventory
     except PyinfraError:
         raise
     except Exception as error:  # whatever Python says of the operator's own files
         raise _Refused(python_error(error, Path(state.cwd or "."))) from None
-
-
-def _find_keys(inventory: Any) -> None:
-    """SSH keys of the site's directory, which pyinfra looks for in the working one."""
-    layers = [inventory.data, *inventory.group_data.values(), *inventory.host_data.values()]
-    for data in layers:
-        key = data.get("ssh_key")
-        if isinstance(key, str) and (folder.of_site() / key).is_file():
-            data["ssh_key"] = str(folder.of_site() / key)
 
 
 _PACKAGE = __name__.partition(".")[0]

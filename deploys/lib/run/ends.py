@@ -18,7 +18,8 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_state
 
 from prometheus_ha.deploys.lib.ground import topology
-from prometheus_ha.deploys.lib.run import plan, quiet, runs
+from prometheus_ha.deploys.lib.run import plan, quiet, runs, trials
+from prometheus_ha.deploys.lib.survey import upstream_files
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KILLING = 5
@@ -107,8 +108,12 @@ def confirm_with(ask: Callable[[str], bool]) -> Callable[[str], bool]:
 
 def end_refused() -> None:
     """Exit with 1 where the plan foresees that a host will refuse."""
-    if ctx_state.isset() and (why := plan.refusal(ctx_state.get())):
-        click.echo(f"--> {why}", err=True)
+    if not ctx_state.isset():
+        return
+    state = ctx_state.get()
+    reasons = [*plan.refusals(state), trials.refusal(trials.of(state))]
+    if found := "; ".join(filter(None, reasons)):
+        click.echo(f"--> refused, so that nothing can be changed: {found}", err=True)
         sys.exit(1)
 
 
@@ -131,6 +136,12 @@ def print_with(pyinfras_table: Callable) -> Callable:
         lines = plan.of_run(state, run.announcements if run else list)
         if not lines:
             pyinfras_table(state)
+        tried = trials.judge(state)
+        files = upstream_files.of(state.inventory)
+        for line in trials.refused(tried, lambda wanted, line: files.in_users_words(wanted.files, line)):
+            logger.info(format_text(line, fg="red", bold=not line.startswith(" ")))
+        for line in trials.not_checked(tried):
+            logger.info(format_text(line, fg="yellow"))
         for line in plan.refusals(state):
             logger.info(format_text(f"{plan.REFUSED}{line}", fg="red", bold=True))
         for line in lines:

@@ -179,9 +179,3 @@ def refusals(state) -> list[str]:
         for line in lines
         if line.startswith(REFUSED)
     ]
-
-
-def refusal(state) -> str:
-    """Why the run must not begin, in one sentence; empty where it may."""
-    found = "; ".join(refusals(state))
-    return f"refused, so that nothing can be changed: {found}" if found else ""

@@ -15,8 +15,10 @@ from typing import Any
 from pyinfra import logger
 from pyinfra.api.output import format_text
 
+from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.ground.results import some
 from prometheus_ha.deploys.lib.run import plan, runs
+from prometheus_ha.deploys.lib.site import derived
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"--> Starting operation: (.*?) *$")
@@ -155,4 +157,14 @@ def closing(run: runs.Run, seconds: float) -> list[str]:
     if not changed:
         return [f"Nothing to do: {len(names)} hosts, {daemons} daemons, {seconds:.0f} s", *lines]
     first = f"Done in {seconds:.0f} s: {len(changed)} of {len(names)} hosts were changed"
-    return [first, *lines, "see whether all is well: pyinfra -y inventory.py deploys/verify.py"]
+    return [first, *lines, *_pages(run), f"see whether all is well: {run.command_of('verify')}"]
+
+
+def _pages(run: runs.Run) -> list[str]:
+    """Where people open what stands now."""
+    pages: dict[str, str] = {}
+    for daemon in DAEMONS.values():
+        members = run.site.running(daemon) if daemon.page else []
+        if members:
+            pages[daemon.page] = " ".join(derived.address(daemon, run.site, member) for member in members)
+    return [f"{page}: {addresses}" for page, addresses in pages.items()]

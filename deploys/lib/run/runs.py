@@ -135,6 +135,16 @@ class Run(BaseStateCallback):
         self.path: Path | None = None
         self.holder: lock.Holder
         self.record: dict[str, Any] = {}
+        self.options: Mapping[str, Any] = {}
+        """Those of pyinfra's command line."""
+
+    def command_of(self, deploy: str) -> str:
+        """The command line of another deploy on this site, in the way in which this run was started."""
+        operation = next(iter(self.options.get("operations", ())), "")
+        path = Path(operation)
+        package = operation.partition(".")[0]
+        word = path.with_name(f"{deploy}.py") if path.suffix == ".py" else f"{package}.{deploy}"
+        return f"pyinfra -y {self.options.get('inventory', 'inventory.py')} {word}"
 
     @property
     def failed_on(self) -> dict[str, list[str]]:
@@ -197,6 +207,7 @@ class Run(BaseStateCallback):
             self._save()
 
     def _open_record(self, options: Mapping[str, Any], directory: Path) -> None:
+        self.options = options
         started = now()
         name = f"{started.replace('-', '').replace(':', '')}-{os.getpid()}"
         who = f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()})"

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
-from prometheus_ha.deploys.lib.daemons import ALERTMANAGER, DAEMONS
+from prometheus_ha.deploys.lib.daemons import ALERTMANAGER, DAEMONS, Ref, of
 from prometheus_ha.deploys.lib.daemons.prometheus import RETENTION_IN_FILE
 from prometheus_ha.deploys.lib.daemons.thanos import ENDPOINTS_SINCE
 from prometheus_ha.deploys.lib.site import relations, releases
@@ -20,6 +20,12 @@ from prometheus_ha.facts.reports.look import State
 def external_url(component: str, member: Member) -> str | None:
     """The address for people that the settings give a component; None where they give none."""
     return getattr(member.settings, f"{DAEMONS[component].binary}_external_url", None)
+
+
+def address(daemon: Ref, site: Site, member: Member) -> str:
+    """Where a person opens a daemon."""
+    info = of(daemon)
+    return external_url(info.name, member) or site.endpoint(info, member).url
 
 
 def uploads(member: Member) -> bool:

@@ -280,13 +280,8 @@ def rows(view: View) -> list[Row]:
             continue
         for component in member.components:
             version, health = _state(view, name, component)
-            found.append(Row(name, component, version, health, _address(view.site, member, component)))
+            found.append(Row(name, component, version, health, derived.address(component, view.site, member)))
     return found
-
-
-def _address(site: Site, member: Member, component: str) -> str:
-    """Where a person opens it."""
-    return derived.external_url(component, member) or site.endpoint(component, member).url
 
 
 def _state(view: View, name: str, component: str) -> tuple[str, str]:

@@ -62,6 +62,26 @@ class Files:
                     found |= {place: line for place, line in self.lines.items() if place.startswith(setting)}
         return found
 
+    def in_users_words(self, wanted: Mapping[str, Any], line: str) -> str:
+        """What a checker says of a file on a host, with the user's own file, and its line, where the text is from one;
+        `wanted` are the files that the host would have."""
+        for setting, directory in _DIRECTORIES.items():
+            for name, path in self.paths.get(setting, {}).items():
+                line = line.replace(f"{directory}/{name}", str(path.relative_to(self.directory)))
+        if not (number := re.search(r"\bline (\d+)", line)):
+            return line
+        for place, setting in _WHOLE.items():
+            if place in wanted and (source := self.sources.get(setting)):
+                return f"{line} ({self._own(source, wanted[place].content, int(number[1]))})"
+        return line
+
+    def _own(self, source: str, text: str, number: int) -> str:
+        """A line of a text that was made from the user's file `source`, with its place there."""
+        bad = next(iter(text.splitlines()[number - 1 : number]), "").strip()
+        own = (self.directory / source).read_text(encoding="utf-8").splitlines()
+        lines = [n for n, one in enumerate(own, 1) if one.strip().removeprefix("- ") == bad.removeprefix("- ")]
+        return f"{source}:{lines[0]}: {bad}" if len(lines) == 1 else bad
+
     def say(self, severity: str, name: str, line: int | None, found: str, wanted: str) -> None:
         where = f"{name}:{line}" if line else name
         self.findings.append(Finding("", "", found, wanted, severity=severity, where=where))
@@ -203,6 +223,10 @@ _TEMPLATES = _Each(
     *(lambda path: f"{path.stem}.tmpl", _template_file),
 )
 EACH = (_RULES, _TARGETS, _TEMPLATES)
+_DIRECTORIES = {_RULES.setting: topology.RULES_DIR, _TEMPLATES.setting: topology.TEMPLATES_DIR}
+"""Setting -> where its files are on a host, as they are."""
+_WHOLE = {topology.PROMETHEUS_CONFIG: "prometheus_config", topology.ALERTMANAGER_CONFIG: "alertmanager_config"}
+"""File on a host -> the setting that is merged into it."""
 
 
 # --- prometheus.yml -------------------------------------------------------------------------------
@@ -396,7 +420,8 @@ def _secret_files(
         if value.startswith("/") or value.startswith("secret:"):
             return value
         base = Path(value).name
-        if not (files.directory / value).is_file():
+        # One of secrets/ may be missing where nothing is changed: that is said of every secret in the same way.
+        if not value.startswith("secrets/") and not (files.directory / value).is_file():
             files.say(
                 "fail", name, line(*path), f"{path[-1]}: {value}, which is no file", "a file in the site's directory"
             )
