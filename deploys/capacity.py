@@ -7,7 +7,7 @@ site, and on blank hosts. The Prometheus hosts are looked at and their Prometheu
 as pyinfra's messages are. A host that has less than the estimate is a warning, and fails nothing.
 """
 
-from pyinfra import host, inventory, logger, state
+from pyinfra import host, logger, state
 from pyinfra.api import operation
 from pyinfra.api.output import format_text
 
@@ -38,7 +38,7 @@ def _ask():
 def _report():
     """The first living host prints the table of all."""
     yield from ()
-    living = {one.name for one in inventory.get_active_hosts()}
+    living = rollout.living()
     if state.is_executing and host.name == next(n for n in rollout.site().hosts if n in living):
         results = capacity.findings(rollout.site(), kept(_Reckoned))
         for line in capacity.table(rollout.site(), kept(_Reckoned), results):

@@ -36,7 +36,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import click
-from pyinfra import host, inventory, state
+from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.exceptions import FactProcessError
 
@@ -148,7 +148,7 @@ def _verdict():
     """No Prometheus could be stopped: that is a failure, told by the first living host."""
     if not state.is_executing or kept(_Drill).chosen:
         return
-    living = {one.name for one in inventory.get_active_hosts()}
+    living = rollout.living()
     first = next((name for name in rollout.site().hosts if name in living), host.name)
     if host.name == first:
         why = "; ".join(kept(_Drill).unfit) or "no Prometheus host is in this run"

@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 import pyinfra
-from pyinfra import host, inventory, logger, state
+from pyinfra import host, logger, state
 from pyinfra.api import operation
 from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.api.output import format_text
@@ -97,8 +97,7 @@ def _survey():
     if not state.is_executing:
         # While the run is planned, hosts pass by at their own pace: whoever is last speaks for all.
         asked = {*memory.seen, *memory.failed}
-        everyone = {one.name for one in inventory.get_active_hosts()}
-        if asked >= everyone and (failed := _failures()):
+        if asked >= rollout.living() and (failed := _failures()):
             raise PyinfraError(_refusal(failed))
 
 

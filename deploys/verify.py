@@ -67,10 +67,10 @@ def _report():
     """Judge what all hosts said. The first living host prints it; each one fails with what it has."""
     if not state.is_executing:
         return
-    living = {one.name for one in inventory.get_active_hosts()}
+    living = rollout.living()
     order = [name for name in rollout.site().hosts if name in living]
     first = order[0] if order else host.name
-    asked = {one.name for one in inventory if state.is_host_in_limit(one)}
+    asked = {one.name for one in inventory if state.is_host_in_limit(one)} & set(rollout.site().hosts)
     seen = {name: kept(_Verified)[name] for name in rollout.site().hosts if name in kept(_Verified)}
     view = checks.View(rollout.site(), seen, rollout.dead() | (asked - set(seen)))
     results = checks.judge(view)

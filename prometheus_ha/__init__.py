@@ -9,19 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 
-def configure() -> None:
-    """What a site's `config.py` calls; see `deploys/lib/run/configure.py`."""
-    import_module(f"{__name__}.deploys.lib.run.configure").load()
+def configure(guest: bool = False) -> None:
+    """What a site's `config.py` calls; see `deploys/lib/run/configure.py`.
+
+    :param guest: the project is another one, which calls deploys of ours among its own operations: hosts that are in
+        none of our groups, and groups and settings that are not ours, are left to it.
+    """
+    _module("deploys.lib.run.configure").load(guest)
 
 
 def __getattr__(name: str) -> Callable[..., None]:
     """The deploy of that name, as a function for pyinfra: `prometheus_ha.site`, `prometheus_ha.verify`, ..."""
-    module = f"{__name__}.deploys.{name}"
-    if name.startswith("_") or find_spec(module) is None:
+    if name.startswith("_") or find_spec(f"{__name__}.deploys.{name}") is None:
         raise AttributeError(f"{__name__} has no deploy {name}")
-    run = getattr(import_module(module), "run", None)
+    run = getattr(_module(f"deploys.{name}"), "run", None)
     if run is None:
-        raise AttributeError(f"{module} is no deploy")
-    return run
+        raise AttributeError(f"{__name__}.deploys.{name} is no deploy")
+    return _module("deploys.lib.run.guests").deploy(run)
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"{__name__}.{name}")

@@ -27,7 +27,7 @@ from prometheus_ha.deploys.lib.ground.open_files import make_room
 from prometheus_ha.deploys.lib.ground.secrets import Redacting
 from prometheus_ha.deploys.lib.run import ends, inventories, pyinfra_patches, quiet
 from prometheus_ha.deploys.lib.run.memory import kept
-from prometheus_ha.deploys.lib.survey.load import check_limit, chosen, load_site
+from prometheus_ha.deploys.lib.survey.load import as_guest, check_limit, chosen, load_site
 
 PYINFRA = ">=3.10,<3.11"
 """The releases of pyinfra that this is written for, as setup.cfg has them: what is replaced in it has no hook."""
@@ -70,10 +70,12 @@ def _deploy(options: dict[str, Any]) -> str:
     return name if package == _PACKAGE and "." not in name else ""
 
 
-def _check(options: dict[str, Any]) -> None:
+def _check(options: dict[str, Any], guest: bool) -> None:
     if options["no_wait"]:
         raise _Refused("--no-wait: pyinfra then reports success when a host failed")
     inventory = _inventory(options)
+    if guest:
+        as_guest(inventory)
     groups = {host.name: host.groups for host in inventory}
     wrong = check_limit(groups, options["limit"])
     wrong += check_limit(groups, options["exclude"], "--exclude")
@@ -109,8 +111,9 @@ class Configured:
     yes: bool = False
 
 
-def load() -> None:
-    """Configure the run of pyinfra that reads this. Outside of one (a test) nothing but pyinfra is prepared."""
+def load(guest: bool = False) -> None:
+    """Configure the run of pyinfra that reads this; as a `guest`, a run of somebody else's project. Outside of a run (a
+    test) nothing but pyinfra is prepared."""
     config.REQUIRE_PYINFRA_VERSION = PYINFRA
     pyinfra_patches.install()
     # Each step is one of the hosts that it names, or of a role's members: what every other host does not do is no news.
@@ -125,7 +128,7 @@ def load() -> None:
     ends.catch_signals()
     context.call_on_close(ends.tell)
     sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)
-    _check(context.params)
+    _check(context.params, guest)
     if not context.params["verbosity"] and _deploy(context.params):
         quiet.install()
 

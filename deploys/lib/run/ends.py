@@ -18,7 +18,7 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_state
 
 from prometheus_ha.deploys.lib.ground import topology
-from prometheus_ha.deploys.lib.run import plan, quiet, runs, trials
+from prometheus_ha.deploys.lib.run import guests, plan, quiet, runs, trials
 from prometheus_ha.deploys.lib.survey import upstream_files
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -133,8 +133,8 @@ def print_with(pyinfras_table: Callable) -> Callable:
 
     def print_plan(state) -> None:
         run = runs.current(state)
-        lines = plan.of_run(state, run.announcements if run else list)
-        if not lines:
+        lines = plan.of_run(state, run.announcements, run.site.hosts) if run else []
+        if not lines or guests.are_we(state):  # whose own operations it has
             pyinfras_table(state)
         tried = trials.judge(state)
         files = upstream_files.of(state.inventory)

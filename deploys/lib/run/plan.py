@@ -154,16 +154,16 @@ def _turns(turns: list[dict[str, list[str]]]) -> list[str]:
     return found
 
 
-def of_run(state, announced: Callable[[], list[str]]) -> list[str]:
-    """The plan of the run that pyinfra is about to make, as lines, after what is `announced`; empty where it has no
-    step of ours."""
+def of_run(state, announced: Callable[[], list[str]], hosts: Container[str]) -> list[str]:
+    """The plan of the run that pyinfra is about to make on these `hosts`, as lines, after what is `announced`; empty
+    where it has no step of ours."""
     plan = books(state)[False]
     if not plan.steps:
         return []
     plan.settle(parts())
     titles = [name for op in state.get_op_order() for name in sorted(state.op_meta[op].names)]
-    living = [host.name for host in state.inventory if host in state.active_hosts]
-    return announced() + table(plan, titles, living, [host.name for host in state.failed_hosts])
+    living = [host.name for host in state.inventory if host in state.active_hosts and host.name in hosts]
+    return announced() + table(plan, titles, living, [one.name for one in state.failed_hosts if one.name in hosts])
 
 
 REFUSED = "refused: "

@@ -89,6 +89,11 @@ def member() -> Member:
     return site().hosts[host.name]
 
 
+def living() -> set[str]:
+    """Names of the site's hosts that are at work in this run. In a project of somebody else's there are others too."""
+    return {one.name for one in inventory.get_active_hosts()} & set(site().hosts)
+
+
 def dead() -> set[str]:
     """Names of the hosts that could not be reached when the run began."""
     return site().live.away

@@ -212,7 +212,8 @@ class Run(BaseStateCallback):
         name = f"{started.replace('-', '').replace(':', '')}-{os.getpid()}"
         who = f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()})"
         self.holder = lock.Holder(name, who, started, command_line(options))
-        hosts = [host.name for host in self.state.inventory if self.state.is_host_in_limit(host)]
+        chosen = [host.name for host in self.state.inventory if self.state.is_host_in_limit(host)]
+        hosts = [name for name in chosen if name in self.site.hosts]
         self.record = {
             "run": name,
             "command": self.holder.command,

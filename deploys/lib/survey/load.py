@@ -47,6 +47,20 @@ _PRINTED = {
 
 
 _COMMAND_LINE = "--data"
+_GUESTS: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def as_guest(inventory: Any) -> None:
+    """The inventory is somebody else's project's: the site is what of it is in groups of ours. Other hosts, groups and
+    settings are not looked at."""
+    _GUESTS.add(inventory)
+
+
+def is_guest(inventory: Any) -> bool:
+    """Whether `as_guest` was said of it."""
+    return inventory in _GUESTS
+
+
 _SITES: weakref.WeakKeyDictionary[Any, dict[bool, Site]] = weakref.WeakKeyDictionary()
 
 
@@ -64,8 +78,13 @@ def load_site(inventory: Any, *, check_secrets: bool = True) -> Site:
     kept = _SITES.setdefault(real, {}) if hosts else {}
     if check_secrets not in kept:
         orphans = {g for g, data in real.group_data.items() if data} - set(real.groups)
+        if is_guest(real):
+            hosts, orphans = [host for host in hosts if set(host.groups) & set(GROUPS)], set()
         findings = upstream_files.of(real).findings
-        kept[check_secrets] = _build([_from_pyinfra(h) for h in hosts], check_secrets, orphans, findings)
+        found = [_from_pyinfra(host) for host in hosts]
+        kept[check_secrets] = _build(
+            list(map(_ours, found)) if is_guest(real) else found, check_secrets, orphans, findings
+        )
     return kept[check_secrets]
 
 
@@ -102,6 +121,12 @@ def _from_pyinfra(host: Any) -> InventoryHost:
         sources.update(dict.fromkeys(layer, source))
     sources |= upstream_files.of(inventory).sources_of(groups, data)
     return InventoryHost(host.name, groups, data, sources)
+
+
+def _ours(host: InventoryHost) -> InventoryHost:
+    """A host of somebody else's project, with what is ours."""
+    data = {key: value for key, value in host.data.items() if key in Settings.model_fields or key.startswith(_FOREIGN)}
+    return InventoryHost(host.name, tuple(group for group in host.groups if group in GROUPS), data, host.sources)
 
 
 def _groups(groups: Iterable[str]) -> tuple[str, ...]:
