@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib import PACKAGE, daemons
 from prometheus_ha.deploys.lib.daemons.declare import Daemon, Group
 from prometheus_ha.deploys.lib.ground.templates import template
 
@@ -113,12 +113,23 @@ def main(arguments: list[str]) -> int:
     for path in kept:
         print(f"kept, as it was there: {path}")
     print(f"made: {', '.join(str(path) for path in made) or 'nothing'}")
-    print(
-        f"next:\n  cd {options.directory}\n"
-        "  pyinfra inventory.py prometheus_ha.site      # says what it will do, and asks\n"
-        "  pyinfra -y inventory.py prometheus_ha.verify"
-    )
+    print("next:")
+    for line in _next(options.directory):
+        print(f"  {line}")
     return 0
+
+
+def _next(directory: str) -> list[str]:
+    """The commands that follow: in the directory where the package is installed, else in the checkout."""
+    asks = "      # says what it will do, and asks"
+    if (PACKAGE / "setup.cfg").is_file():
+        inventory = f"{directory}/inventory.py"
+        return [f"pyinfra {inventory} deploys/site.py{asks}", f"pyinfra -y {inventory} deploys/verify.py"]
+    return [
+        f"cd {directory}",
+        f"pyinfra inventory.py prometheus_ha.site{asks}",
+        "pyinfra -y inventory.py prometheus_ha.verify",
+    ]
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

@@ -61,19 +61,19 @@ def _memory() -> _Memory:
     return kept(_Surveyed).setdefault(state.is_executing, _Memory())
 
 
-def _results() -> list[Finding]:
-    memory = _memory()
-    site = rollout.site()
+def _view() -> preflight.View:
+    memory, site = _memory(), rollout.site()
     seen = {name: memory.seen[name] for name in site.hosts if name in memory.seen}
-    return preflight.judge(preflight.View(site, seen, memory.looks, rollout.dead()))
+    return preflight.View(site, seen, memory.looks, rollout.dead())
 
 
 def _failures() -> list[Finding]:
     """What ends the run. Judged, and printed with all other findings, by the first in this stage who asks."""
     memory = _memory()
     if memory.results is None:
-        memory.results = _results()
-        for line in preflight.table(rollout.site(), memory.results):
+        view = _view()
+        memory.results = [one for one in preflight.judge(view) if not view.site.accepts(one)]
+        for line in [*preflight.table(view.site, memory.results), *preflight.gossip(view)]:
             logger.info(format_text(line, fg=COLOURS.get(line[:4])))
     return [one for one in memory.results if one.severity == "fail"]
 

@@ -19,6 +19,7 @@ from prometheus_ha.deploys import preflight
 from prometheus_ha.deploys.lib.common import verify_view
 from prometheus_ha.deploys.lib.common.look_script import ROOT_HELP
 from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.findings import Finding
 from prometheus_ha.deploys.lib.ground.results import some
 from prometheus_ha.deploys.lib.run import rollout
 from prometheus_ha.deploys.lib.run.look import look_at_host
@@ -62,6 +63,47 @@ def _ask():
         rollout.wait(state, host, gate, purpose="targets")
 
 
+def _view() -> checks.View:
+    """The site as all hosts have said by now."""
+    site = rollout.site()
+    asked = {one.name for one in inventory if state.is_host_in_limit(one)} & set(site.hosts)
+    seen = {name: kept(_Verified)[name] for name in site.hosts if name in kept(_Verified)}
+    return checks.View(site, seen, rollout.dead() | (asked - set(seen)))
+
+
+class _Judged(dict[str, list[Finding]]):
+    """What was found, at first and at last: of the whole site, and so by one host for all."""
+
+
+def _judged(when: str) -> list[Finding]:
+    memory = kept(_Judged)
+    if when not in memory:
+        memory[when] = checks.judge(_view())
+    return memory[when]
+
+
+@operation()
+def _ask_again():
+    """What a host said before the others were up is asked again, as long as it is not what it should be."""
+    yield from ()
+    member, begun = rollout.member(), time.monotonic()
+    if not state.is_executing or member.name not in kept(_Verified):
+        return
+    found = kept(_Verified)[member.name].look
+    patience = 2 * seconds(member.settings.scrape_interval) + 5
+
+    def wrong(results: list[Finding]) -> list[str]:
+        return [one.found for one in results if (one.host, one.check) == (member.name, verify_view.QUERIES)]
+
+    def judge(lines: list[str]) -> Progress:
+        kept(_Verified)[member.name] = checks.read(member, found, lines)
+        waited, says = time.monotonic() - begun, wrong(checks.judge(_view()))
+        return Progress(not says or waited > patience, some(says) if says else "as they should be", waited)
+
+    if wrong(_judged("at first")):
+        rollout.wait(state, host, Gate(checks.questions(rollout.site(), member), judge), purpose="queries")
+
+
 @operation()
 def _report():
     """Judge what all hosts said. The first living host prints it; each one fails with what it has."""
@@ -70,10 +112,7 @@ def _report():
     living = rollout.living()
     order = [name for name in rollout.site().hosts if name in living]
     first = order[0] if order else host.name
-    asked = {one.name for one in inventory if state.is_host_in_limit(one)} & set(rollout.site().hosts)
-    seen = {name: kept(_Verified)[name] for name in rollout.site().hosts if name in kept(_Verified)}
-    view = checks.View(rollout.site(), seen, rollout.dead() | (asked - set(seen)))
-    results = checks.judge(view)
+    view, results = _view(), _judged("at last")
     if host.name == first:
         for line in checks.table(view, results):
             logger.info(format_text(line, **_style(line)))
@@ -92,6 +131,7 @@ def _style(line: str) -> dict[str, str]:
 def deploy() -> None:
     """Verify the site."""
     _ask(name="verify: look at every host and ask its daemons")
+    _ask_again(name="verify: ask again what was not up yet")
     _report(name="verify: the site")
 
 

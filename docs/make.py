@@ -80,7 +80,8 @@ def settings_page() -> Iterator[str]:
     yield (
         "A setting is a top-level name in `group_data/*.py`, data of a host in `inventory.py`, or `--data name=value`. "
         "pyinfra merges them by name, never deep. Any other name is an error, but for those that begin with `x_`: they "
-        "are yours. What a change does to the running site: [README](../README.md)."
+        "are yours. What a change does to the running site: "
+        "[running.md](running.md#what-happens-to-my-queries-and-alerts-when-i-change-this)."
     )
     by_section: dict[str, list[str]] = {}
     for name, section in sections(Settings).items():

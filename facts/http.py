@@ -15,9 +15,11 @@ from pyinfra.api.exceptions import FactProcessError
 # can begin like this.
 _MARK = re.compile(r"^==\[(?P<what>name|status|exit)\]== (?P<value>.*)$")
 
+SECONDS = 5
+"""How long a question may take."""
 # -q: no ~/.curlrc; --noproxy: the daemon is beside us, whatever the environment says;
 # -g: brackets in a URL are an IPv6 address. No -f: the body of a refusal says why.
-_CURL = ("curl", "-q", "-gsS", "--noproxy", "*", "--max-time", "5")
+_CURL = ("curl", "-q", "-gsS", "--noproxy", "*", "--max-time", str(SECONDS))
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,23 @@ class Call:
     filter: str = ""
 
 
-TIMED_OUT = "curl: (28)"
-"""How the error of an answer begins that did not come in time."""
+TIMED_OUT = f"no answer within {SECONDS} s"
+"""The problem of an answer that did not come in time."""
+_CURL_SAYS = re.compile(r"curl: \((?P<code>\d+)\) (?P<text>.*)")
+_CONNECT = re.compile(r"(?:to|connect to) \[?(?P<host>[^ \]]+)\]? port (?P<port>\d+)")
+
+
+def in_words(error: str) -> str:
+    """What curl says of a question, in the trade's words."""
+    said = _CURL_SAYS.search(error)
+    if said is None:
+        return error
+    code, text = said["code"], said["text"].strip()
+    if code == "7":
+        where = _CONNECT.search(text)
+        return f"no connection to {where['host']}:{where['port']}" if where else f"no connection ({text})"
+    words = {"6": "its name has no address", "28": TIMED_OUT, "52": "it closed without an answer"}
+    return words.get(code, text)
 
 
 @dataclass(frozen=True)
@@ -55,7 +72,7 @@ class Answer:
         if self.ok:
             return ""
         said = " ".join(self.body.split())[:200]
-        return self.error or f"HTTP {self.status}{': ' + said if said else ''}"
+        return in_words(self.error) or f"HTTP {self.status}{': ' + said if said else ''}"
 
     def json(self) -> Any:
         """The body as data.

@@ -104,7 +104,8 @@ def folder(installed, tmp_path_factory) -> Iterator[Folder]:
     path = tmp_path_factory.mktemp("user") / "site"
     shutil.copytree(plan.ROOT / "tests/upstream", path)
     (path / "secrets").chmod(0o700)
-    (path / "secrets/slack_url").chmod(0o600)
+    for secret in (path / "secrets").iterdir():
+        secret.chmod(0o600)
     blank(*HOSTS, ALONE)
     yield Folder(path, installed)
 

@@ -159,7 +159,7 @@ def ssh_command(name: str, data: Mapping[str, Any]) -> list[str]:
     """
     for key, allowed in _REFUSED.items():
         if data.get(key):
-            raise InventoryError(f"{name}: {key}: found one, allowed here: {allowed}")
+            raise InventoryError(f"{name}: {key}: found one; expected: {allowed}")
     options = {
         option: ("yes" if data[key] else "no") if isinstance(data[key], bool) else data[key]
         for key, option in _SSH_OPTIONS.items()

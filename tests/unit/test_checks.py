@@ -620,8 +620,8 @@ def test_a7_asks_for_what_is_fresh():
     raw, once, _ = (unquote(call.path) for call in promql.queries(site))
     assert raw.endswith("&dedup=false") and once.endswith("&dedup=true")
     # What is scraped less often is not fresh all the time, and left out on both sides.
-    assert 'job!~"slow\\\\.one"' in raw
-    targets = [own_target(1, "up", job="slow.one")]
+    assert 'job!~"probe-.*|slow\\\\.one"' in raw
+    targets = [own_target(1, "up", job="slow.one"), own_target(2, "up", job="probe-platform")]
     view = make_view(site)
     for host in ("prom-1", "prom-2"):
         ours = view.seen[host].daemons["prometheus"].targets

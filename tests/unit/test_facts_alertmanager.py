@@ -85,7 +85,7 @@ def test_a_peer_gone_and_a_refused_reload(release):
 def test_down():
     lines = (DATA / "prometheus_down_current.txt").read_text().splitlines()
     assert parse(lines).ready is False
-    assert "Failed to connect" in parse(lines).errors["ready"]
+    assert "no connection to 127.0.0.1:19" in parse(lines).errors["ready"]
     assert Alertmanager().default().ready is False
 
 

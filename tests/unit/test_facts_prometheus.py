@@ -125,7 +125,7 @@ def test_down():
     found = report("down_current")
     assert not found.ready
     assert list(found.errors) == ["ready"]
-    assert "Failed to connect" in found.errors["ready"]
+    assert "no connection to 127.0.0.1:19" in found.errors["ready"]
 
 
 def test_no_answer_of_the_host_is_not_ready():

@@ -34,7 +34,7 @@ def test_each_example_can_be_deployed(example, tmp_path, monkeypatch, capsys):
     assert "file /etc/prometheus/prometheus.yml" in done.output
 
 
-def test_all_that_is_made(tmp_path, capsys):
+def test_all_that_is_made(tmp_path, capsys, monkeypatch):
     assert make(tmp_path / "a" / "site", "webhook", "http://10.1.0.9/hook") == 0
     made = {str(p.relative_to(tmp_path / "a/site")) for p in (tmp_path / "a").rglob("*") if p.is_file()}
     assert made == {
@@ -44,7 +44,13 @@ def test_all_that_is_made(tmp_path, capsys):
     secret = tmp_path / "a/site/secrets/webhook_url"
     assert (stat.S_IMODE(secret.stat().st_mode), stat.S_IMODE(secret.parent.stat().st_mode)) == (0o600, 0o700)
     assert secret.read_text() == "http://10.1.0.9/hook\n"
-    assert "pyinfra inventory.py prometheus_ha.site" in capsys.readouterr().out
+    assert f"pyinfra {tmp_path}/a/site/inventory.py deploys/site.py" in capsys.readouterr().out
+    monkeypatch.setattr(new, "PACKAGE", tmp_path)  # installed, and no checkout
+    assert new._next("site") == [
+        "cd site",
+        "pyinfra inventory.py prometheus_ha.site      # says what it will do, and asks",
+        "pyinfra -y inventory.py prometheus_ha.verify",
+    ]
 
 
 def test_no_file_is_overwritten(tmp_path, capsys):

@@ -113,7 +113,7 @@ def test_a_rule_is_a_reload_and_a_flag_a_restart_in_the_inventorys_order(run, st
         "  2. prom-2: the same\n"
     ) in text
     assert "--query.timeout 2m -> 3m" in text
-    assert "nothing to do: am-1, am-2, am-3\n" in text
+    assert "nothing to do: am-1, am-2, am-3" in text
 
 
 def test_a_drifted_site(run, stands):

@@ -14,7 +14,8 @@ from prometheus_ha.deploys.lib.run.configure import PYINFRA
 from prometheus_ha.deploys.lib.site.members import Site
 from prometheus_ha.deploys.lib.survey import preflight
 from prometheus_ha.deploys.lib.survey.load import site_from_dicts
-from prometheus_ha.deploys.lib.survey.preflight import CHECKS, View, judge, table
+from prometheus_ha.deploys.lib.survey.preflight import CHECKS, View, gossip, judge, table
+from prometheus_ha.facts.reports.look import Process
 from prometheus_ha.facts.reports.survey import Chain, Directory, Holder, Room, UnitFile
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, ROOT, print_survey, run_site
@@ -418,17 +419,25 @@ def test_every_finding_has_a_check_of_the_table():
     assert {"fail", "warn"} == {severity for severity, _ in CHECKS.values()}
 
 
-def test_every_check_is_in_the_readme():
-    text = (ROOT / "README.md").read_text().partition("### Before the first run")[2]
+def test_every_check_is_in_the_documentation():
+    text = (ROOT / "docs/running.md").read_text().partition("### Before the first run")[2]
     assert [name for name in CHECKS if f"`{name}`" not in text] == []
 
 
 def test_what_hosts_share_is_said_once():
     results = found(SITE, **{n.replace("-", "_"): {"cpus": 2} for n in SITE.hosts})
-    head, line, gossip = table(SITE, results)
+    head, line = table(SITE, results)
     assert line.startswith(f"warn  all {len(SITE.hosts)}  cpu")
     assert head.index("how to mend") == line.index("fine for")
-    assert "UDP 9094" in gossip
+
+
+def test_gossip_is_spoken_of_until_it_is_there():
+    looks = {name: BLANK for name in SITE.hosts}
+    assert gossip(View(SITE, {}, looks, set())) == [
+        "UDP 9094 (gossip) cannot be tried: a firewall between Alertmanagers must let it through, too"
+    ]
+    running = replace(BLANK, processes={"alertmanager": Process(1, "/opt/alertmanager-0.35.0/alertmanager", ())})
+    assert gossip(View(SITE, {}, dict.fromkeys(SITE.hosts, running), set())) == []
 
 
 # --- Runs -----------------------------------------------------------------------------------------

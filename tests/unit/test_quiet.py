@@ -31,7 +31,7 @@ def shown(monkeypatch):
     logger.addHandler(handler)
     monkeypatch.setattr(quiet, "logger", logger)
     monkeypatch.setattr(quiet, "_filters", [])
-    quiet.install()
+    quiet.install(HOSTS)
     return SimpleNamespace(log=logger, lines=handler.lines)
 
 
@@ -89,7 +89,6 @@ def test_errors_and_tables_are_printed_where_they_come(shown):
     assert heads(shown.lines) == [
         "--> 0 s: prometheus: stage and check",
         "prom-2: file a",
-        "[prom-1] unclosed left parenthesis",
         *("fail  host  check", "", "2 daemons"),
     ]
 
@@ -129,7 +128,8 @@ def test_it_ends_with_what_came_of_it(given, says):
         ]
     if "FAILED" in says:
         assert more == [
-            "changed: no host; the reason stands above, where it failed",
+            "the reason stands above, where it failed",
+            "changed: no host",
             "mend it, and run again: it goes on with what is left",
         ]
 
@@ -138,3 +138,48 @@ def test_dead_hosts_are_named():
     given = run(("prom-1",))
     given.record["failed"] = {"am-1": "connect"}
     assert "not reached, and left as they are: am-1" in quiet.closing(given, 5)
+
+
+def test_failures_come_once_and_last(shown):
+    shown.log.info("--> Starting operation: prometheus: stage and check")
+    for host in ("prom-2", "prom-1"):
+        for line in (
+            "Checking /etc/prometheus/prometheus.yml",
+            " SUCCESS: 1 rule files found",
+            "  FAILED:",
+            "unclosed (",
+        ):
+            shown.log.error(f"[{host}] {line}")
+    shown.log.error("[am-1] Error: executed 0 commands")
+    shown.log.info("--> Starting operation: querier: stage and check")
+    assert shown.lines == []
+    quiet.flush()
+    assert shown.lines == ["prometheus: stage and check: prom-1, prom-2:", "    FAILED:", "    unclosed ("]
+    quiet.flush()
+    assert len(shown.lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["user p", "directory a", "directory b", "file x"], ["user p", "2 directories", "file x"]),
+        (["file a", "enable p", "daemon-reload", "start p: it is absent"], ["file a", "start p"]),
+        (["daemon-reload"], ["daemon-reload"]),
+        (["fetch http://a/b/c.tar.gz"], ["fetch c.tar.gz"]),
+        (["fetch http://a/b/c.tar.gz", "fetch http://a/b/d.tar.gz"], ["2 archives fetched"]),
+    ],
+)
+def test_what_is_of_one_kind_is_counted(lines, said):
+    assert quiet.summed_up(lines) == said
+
+
+def test_who_waits_is_printed_now_and_then(shown, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(quiet.time, "monotonic", lambda: now[0])
+    shown.log.info("--> Starting operation: prometheus: turn of prom-1")
+    for second in range(0, 65, 5):
+        now[0] = float(second)
+        shown.log.info(f"[prom-1] prometheus does its job: waiting, {second} of 60")
+    assert [line for line in shown.lines if "waiting" in line] == [
+        f"[prom-1] prometheus does its job: waiting, {second} of 60" for second in (0, 30, 60)
+    ]

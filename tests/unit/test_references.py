@@ -20,6 +20,10 @@ TEXT = {
     "alertmanager_external_url": "https://a.example.org",
     "alertmanager_listen_address": "0.0.0.0",
     "rule_flags": {"log.format": "json"},
+    "blackbox_secret_files": {"probe": "secret:env:PROBE"},
+    "blackbox_modules": {
+        "login": {"prober": "http", "http": {"basic_auth": {"username": "a", "password": "x"}, "method": "GET"}}
+    },
     "store_index_cache": {
         "type": "REDIS",
         "config": {"addr": "10.1.0.9:6379", "password": "x", "tls_config": {"ca_file": "/ca"}},
@@ -111,6 +115,8 @@ def rendered(site):
 
 def test_what_holds_secrets_are_settings():
     assert set(HOLDS_SECRETS) <= set(Settings.model_fields)
+    files = {name for name, field in Settings.model_fields.items() if name.endswith("_secret_files")}
+    assert len(files) == 4 and files <= set(HOLDS_SECRETS), "whose values are references"
 
 
 @pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - set(HOLDS_SECRETS)))

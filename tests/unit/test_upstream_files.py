@@ -19,7 +19,8 @@ def folder(tmp_path):
     """A directory with upstream's files, and what `new` makes beside them."""
     shutil.copytree(ROOT / "tests/upstream", tmp_path, dirs_exist_ok=True)
     (tmp_path / "secrets").chmod(0o700)
-    (tmp_path / "secrets/slack_url").chmod(0o600)
+    for path in (tmp_path / "secrets").iterdir():
+        path.chmod(0o600)
     given = {"example": "three", "hosts": HOSTS, "user": "root", "key": "", "webhook": "", "cluster": "main"}
     kept, _ = new.make(tmp_path, given)
     assert [path.name for path in kept] == ["alertmanager.yml"]
@@ -79,6 +80,7 @@ def test_files_of_a_whole_directory_go_live(folder, monkeypatch):
     assert files["/etc/alertmanager/secrets/slack_url"] == "http://127.0.0.1:9/slack"
     assert files["/etc/alertmanager/templates/chat.tmpl"] == (folder / "templates/chat.tmpl").read_text()
     assert config["templates"] == ["/etc/alertmanager/templates/*.tmpl"]
+    assert files["/etc/blackbox_exporter/secrets/probe"] == "a-password-of-probes"
     assert "http_post_2xx" in files["/etc/blackbox_exporter/blackbox.yml"]
     assert "/etc/prometheus/prometheus.yml" not in files
 

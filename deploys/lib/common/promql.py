@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -39,6 +40,11 @@ def fresh(selector: str, site: Site) -> str:
     return f"timestamp({selector}) > time() - {2 * max(intervals, default=0) + 5:g}"
 
 
+def is_counted(job: str, slow: Container[str]) -> bool:
+    """Whether the targets of a job are among those that are asked for: they have to be fresh."""
+    return job not in slow and not job.startswith(relations.PROBE_JOB)
+
+
 def slow_jobs(site: Site) -> set[str]:
     """The user's jobs that scrape less often than ours: whether their series are fresh is not asked."""
     return {
@@ -69,8 +75,8 @@ def query_call(name: str, query: str, dedup: bool = True) -> Call:
 def queries(site: Site) -> tuple[Call, ...]:
     """What a querier is asked, by `verify` and by the drill. It counts: the series themselves would be megabytes on a
     large site."""
-    slow = "|".join(re.escape(name) for name in sorted(slow_jobs(site)))
-    up = f"up{{{SCRAPED}{f',job!~{json.dumps(slow)}' if slow else ''}}}"
+    slow = "|".join([f"{relations.PROBE_JOB}.*", *(re.escape(name) for name in sorted(slow_jobs(site)))])
+    up = f"up{{{SCRAPED},job!~{json.dumps(slow)}}}"
     counted = f"count by ({CLUSTER_LABEL},{REPLICA_LABEL}) ({fresh(up, site)})"
     return (
         query_call("up-raw", counted, dedup=False),

@@ -22,6 +22,9 @@ from prometheus_ha.facts.reports import prometheus as reports_prometheus
 PROMETHEUS = (daemons.PROMETHEUS.name, daemons.UPPER.name)
 """The components that are a Prometheus, of which a host runs at most one."""
 
+QUERIES = "queries"
+"""The check of what queriers answer: it has to be asked again where targets came up meanwhile."""
+
 
 @dataclass(frozen=True)
 class Seen:

@@ -222,12 +222,16 @@ def _due(service: Service, after: dict[str, str], links: dict[str, str], state: 
     if service.argv and not _inside(process.exe, INSTALL_DIR):
         # Somebody else's daemon by our name: no member of the tier, so nobody waits for another one.
         return Due("start", (f"it is {process.exe}, which is not ours",))
-    reasons = []
+    reasons, started = [], [service.path, *service.started]
     if service.argv and process.exe != (executable := links.get(service.argv[0], service.argv[0])):
         reasons.append(f"it runs {process.exe}, not {executable}")
     if service.argv and process.argv != service.argv:
         reasons.append(", ".join(_argument_changes(process.argv, service.argv)))
-    why = _stamp_differs(below((service.path, *service.started)), state.stamps.get(f"{service.name}.started"))
+        started.remove(service.path)  # which has them
+    stamp = state.stamps.get(f"{service.name}.started")
+    if stamp and service.path not in started:
+        stamp = {name: digest for name, digest in stamp.items() if name != service.path}
+    why = _stamp_differs(below(started), stamp)
     if why:
         reasons.append(why)
     if reasons:
@@ -459,8 +463,8 @@ def check_script(parts: Iterable[tuple[Component, Change]]) -> str:
         lines += [f"echo {_q(MARK + component.name)}"]
         for check in component.checks:
             tools = [*dict.fromkeys([*re.findall(rf"{INSTALL_DIR}/[^\s'|;]+", check), check.split()[0]])]
-            missing = [f"command -v {_q(tool)} >/dev/null || lacks={_q(tool)}" for tool in tools]
-            missing += [f"[ -d {_q(root)} ] || lacks={_q(root)}" for root in component.roots]
+            missing = [f"[ -d {_q(root)} ] || lacks={_q(root)}" for root in component.roots]
+            missing += [f"command -v {_q(tool)} >/dev/null || lacks={_q(tool)}" for tool in reversed(tools)]
             text = check.replace("{staged}", f"{CHECKED}/{component.name}")
             lines += [
                 "lacks=",

@@ -54,7 +54,9 @@ _RANDOM = re.compile(r"/(?=[^/]*\d)(?=[^/]*[A-Za-z])[^/]{16,}")
 HOLDS_SECRETS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("prometheus_config", "alertmanager_config", "rule_remote_write"), ()),
     **dict.fromkeys(("web_files", "bucket_keys", "prometheus_secret_files"), ()),
-    **dict.fromkeys(("alertmanager_secret_files", "rule_secret_files"), ()),
+    **dict.fromkeys(
+        ("alertmanager_secret_files", "rule_secret_files", "blackbox_secret_files", "blackbox_modules"), ()
+    ),
     **dict.fromkeys(("store_index_cache", "frontend_cache"), ()),
     **dict.fromkeys(("alertmanager_webhook_url", "deadman_url", "download_proxy"), ()),
     "bucket_config": ("config",),

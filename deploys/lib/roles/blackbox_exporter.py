@@ -32,7 +32,7 @@ from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, Scrape, alike
 from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding, nearest
 from prometheus_ha.deploys.lib.ground.topology import Endpoint
-from prometheus_ha.deploys.lib.site import web
+from prometheus_ha.deploys.lib.site import relations, web
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
 from prometheus_ha.facts.reports.look import State
@@ -133,7 +133,7 @@ SAMPLES = 25
 
 
 def _name(probe: str) -> str:
-    return f"probe-{probe}"
+    return f"{relations.PROBE_JOB}{probe}"
 
 
 def _job(site: Site, member: Member, name: str, module: str, **times: str | None) -> Data:

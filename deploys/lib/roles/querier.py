@@ -7,7 +7,7 @@ error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
@@ -159,6 +159,10 @@ def _check_stores(view: View) -> Iterator[Finding]:
             )
 
 
+def _asked_for(targets: Iterable[Any], slow: Container[str]) -> list[Any]:
+    return [target for target in targets if target.last_scrape and promql.is_counted(target.job, slow)]
+
+
 def _check_deduplication(view: View) -> Iterator[Finding]:
     """`up` is there once for each replica, and once in all with dedup on."""
     replicas = {
@@ -168,8 +172,7 @@ def _check_deduplication(view: View) -> Iterator[Finding]:
     # Labels are compared where two targets share an address: what counts is the series.
     targets = {
         cluster: max(
-            len({frozenset(t.labels.items()) for t in report.targets if t.last_scrape and t.job not in slow})
-            for _, report in reports
+            len({frozenset(t.labels.items()) for t in _asked_for(report.targets, slow)}) for _, report in reports
         )
         for cluster, reports in view.clusters().items()
     }
@@ -191,7 +194,7 @@ def _check_deduplication(view: View) -> Iterator[Finding]:
             judged = _judge_deduplication(answers, replicas, targets, away, gone)
             for found, wanted, about in judged:
                 advice = "does the querier list all stores without error (stores)? Are all targets up (targets)?"
-                yield Finding(member.name, "queries", found, wanted, advice, about=about)
+                yield Finding(member.name, verify_view.QUERIES, found, wanted, advice, about=about)
 
 
 def _judge_deduplication(

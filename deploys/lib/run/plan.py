@@ -120,8 +120,11 @@ def table(plan: Book, order: Iterable[str], hosts: list[str], away: Iterable[str
         else:
             steps = list(group)
             found.append(steps[0] if _SPREAD in steps[0] else f"{role}: all hosts at once")
+            said: dict[str, list[str]] = {}
             for title in steps:
-                found += _at_once(plan.lines[title], hosts)
+                for host, lines in plan.lines[title].items():
+                    said.setdefault(host, []).extend(lines)
+            found += _at_once(said, hosts)
     idle = [name for name in hosts if not any(name in busy for busy in plan.busy.values())]
     if idle:
         found.append(f"nothing to do: {', '.join(idle)}")

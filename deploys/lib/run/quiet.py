@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pyinfra import logger
@@ -17,15 +18,19 @@ from pyinfra.api.output import format_text
 
 from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.ground.results import some
-from prometheus_ha.deploys.lib.run import plan, runs
+from prometheus_ha.deploys.lib.run import plan, runs, trials
 from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.deploys.lib.survey import upstream_files
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"--> Starting operation: (.*?) *$")
 _HOST = re.compile(r"\[([^\]]+)\] +(.*)$", re.S)
-_NOISE = re.compile(r"(Connected|Success|No changes|Skipped|Ready: .*|Loading: .*)$")
+_NOISE = re.compile(r"(Connected|Success|No changes|Skipped|Ready: .*|Loading: .*|Error: executed \d+ commands)$")
+_WAITS = re.compile(r".*: waiting, ")
+_OFTEN = 30.0
+"""Seconds between two words of a host that waits."""
 _STAGES = re.compile(
-    r"--> (Loading inventory|Connecting to hosts|Preparing operation files|Skipping change detection|"
+    r"--> (Loading inventory|Connecting to hosts|Preparing operation (files|func)|Skipping change detection|"
     r"Beginning operation run|Results|Disconnecting from hosts)[.:]*$"
 )
 TOGETHER = {"together": True}
@@ -40,7 +45,13 @@ class Quiet(logging.Filter):
         self.began = time.monotonic()
         self.step, self.told = "", False
         self.said: dict[str, list[str]] = {}
-        self.printing = False
+        self.printing = self.closed = False
+        self.waited: dict[str, float] = {}
+        """Host that waits in this step -> when it said so."""
+        self.failures: dict[str, dict[str, list[str]]] = {}
+        """Step -> host that failed at it -> what was said of that: printed at the end of the run, once."""
+        self.order: list[str] = []
+        """The hosts as the inventory has them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if self.printing or record.levelno < logging.INFO:
@@ -49,6 +60,7 @@ class Quiet(logging.Filter):
         if step := _STEP.match(text):
             self.flush()
             self.step, self.told = step[1], False
+            self.waited.clear()
             return False
         if _STAGES.match(text):
             self.flush()
@@ -60,6 +72,11 @@ class Quiet(logging.Filter):
             return not _NOISE.match(text)
         if _NOISE.match(host[2]):
             return False
+        if record.levelno >= logging.ERROR and self.step:
+            self.failures.setdefault(self.step, {}).setdefault(host[1], []).append(host[2])
+            return False
+        if _WAITS.match(host[2]) and self._waits_still(host[1]):
+            return False
         if not getattr(record, "together", False) or plan.in_turn(self.step):
             self.flush()  # what was done comes before what it led to
             self._head()
@@ -67,6 +84,13 @@ class Quiet(logging.Filter):
         # Each line begins with its role, as the step does.
         line = host[2].removeprefix(f"{plan.role_of(self.step)}: ")
         self.said.setdefault(line, []).append(host[1])
+        return False
+
+    def _waits_still(self, host: str) -> bool:
+        now = time.monotonic()
+        if now - self.waited.get(host, -_OFTEN) < _OFTEN:
+            return True
+        self.waited[host] = now
         return False
 
     def flush(self) -> None:
@@ -77,10 +101,14 @@ class Quiet(logging.Filter):
         self._head()
         by_hosts: dict[tuple[str, ...], list[str]] = {}
         for line, names in kept.items():
-            by_hosts.setdefault(tuple(names), []).append(line)
+            by_hosts.setdefault(tuple(self._in_order(names)), []).append(line)
         for hosts, lines in by_hosts.items():
             who = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts ({some(hosts)})"
-            self._print(f"{who}: {'; '.join(lines)}")
+            self._print(f"{who}: {'; '.join(summed_up(lines))}")
+
+    def _in_order(self, names: list[str]) -> list[str]:
+        places = {name: number for number, name in enumerate(self.order)}
+        return sorted(names, key=lambda name: places.get(name, len(places)))
 
     def _head(self) -> None:
         if self.step and not self.told:
@@ -95,13 +123,43 @@ class Quiet(logging.Filter):
             self.printing = False
 
 
+_KINDS = ("group", "directory", "file", "link", "fetch")
+_SAID_ANYWAY = re.compile(r"(daemon-reload|enable .*)$")
+"""What goes with the start that is said beside it."""
+
+
+def summed_up(lines: list[str]) -> list[str]:
+    """What is done to a host, things of one kind counted: the record of the run has each."""
+    found: list[str] = []
+    starts = any(line.startswith(("start ", "restart ")) for line in lines)
+    for line in lines:
+        kind, _, what = line.partition(" ")
+        alike = [one for one in lines if one.startswith(f"{kind} ")] if kind in _KINDS else []
+        if len(alike) > 1:
+            text = f"{len(alike)} {'archives fetched' if kind == 'fetch' else _many(kind)}"
+        elif kind == "fetch":
+            text = f"fetch {what.rpartition('/')[2]}"
+        elif starts and _SAID_ANYWAY.match(line):
+            continue
+        else:
+            text = line.removesuffix(": it is absent")
+        if text not in found:
+            found.append(text)
+    return found
+
+
+def _many(kind: str) -> str:
+    return "directories" if kind == "directory" else f"{kind}s"
+
+
 _filters: list[Quiet] = []
 
 
-def install() -> None:
-    """Print no more than is of interest, from now on."""
+def install(hosts: Iterable[str] = ()) -> None:
+    """Print no more than is of interest, from now on. `hosts` are those of the inventory, in its order."""
     uninstall()
     logger.addFilter(quiet := Quiet())
+    quiet.order = list(hosts)
     _filters.append(quiet)
 
 
@@ -114,6 +172,22 @@ def flush() -> None:
     """Print what is still kept: the run ends here."""
     for quiet in _filters:
         quiet.flush()
+        for line in failed(quiet, lambda line: line):
+            quiet._print(line)
+        quiet.failures.clear()
+
+
+def failed(quiet: Quiet, users: Callable[[str], str]) -> list[str]:
+    """What failed, as lines: the same words once for all hosts that have them. `users` says a line with the user's own
+    file in it."""
+    lines = []
+    for step, said in quiet.failures.items():
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for host, words in said.items():
+            alike.setdefault(tuple(trials.offending(words)), []).append(host)
+        for texts, hosts in alike.items():
+            lines += [f"{step}: {some(quiet._in_order(hosts), 8)}:", *(f"    {users(text)}" for text in texts)]
+    return lines
 
 
 # --- What came of it ------------------------------------------------------------------------------
@@ -132,25 +206,34 @@ def results_with(pyinfras_table: Any) -> Any:
 
 def close(state: Any) -> None:
     """Print what is still kept, and what came of the run: once, however it ends."""
-    flush()
     run = runs.current(state)
     if not _filters or run is None or not run.began:
+        flush()
         return
-    lines = closing(run, time.monotonic() - _filters[-1].began)
-    uninstall()
+    _filters[-1].flush()
+    quiet = _filters[-1]
+    if quiet.closed:
+        return
+    quiet.closed = quiet.printing = True
+    files = upstream_files.of(state.inventory)
+    reasons = failed(quiet, lambda line: files.in_users_words({}, line))
+    quiet.failures.clear()
+    lines = closing(run, time.monotonic() - quiet.began, reasons)
     logger.info(format_text(f"--> {lines[0]}", fg="red" if run.failed_on else "green", bold=True))
     for line in lines[1:]:
         logger.info(line)
+    quiet.printing = False
 
 
-def closing(run: runs.Run, seconds: float) -> list[str]:
-    """What came of a run, what it leaves, and what to do next."""
+def closing(run: runs.Run, seconds: float, reasons: Sequence[str] = ()) -> list[str]:
+    """What came of a run, for which `reasons` where it failed, what it leaves, and what to do next."""
     changed, hosts = sorted(run.changing), run.site.hosts
     dead = sorted(name for name, step in run.record["failed"].items() if step == runs.CONNECT)
     lines = [f"not reached, and left as they are: {some(dead, 8)}"] if dead else []
     if failed := run.failed_on:
         where = "; ".join(f"{step} on {some(names)}" for step, names in failed.items())
-        lines.append(f"changed: {some(changed, 8) if changed else 'no host'}; the reason stands above, where it failed")
+        reasons = reasons or ["the reason stands above, where it failed"]
+        lines = [*reasons, *lines, f"changed: {some(changed, 8) if changed else 'no host'}"]
         return [f"FAILED in {seconds:.0f} s: {where}", *lines, "mend it, and run again: it goes on with what is left"]
     names = run.record["hosts"]
     daemons = sum(len(hosts[name].components) for name in names)

@@ -23,6 +23,9 @@ SIDECARS = (SIDECAR.name, ATTACHED.name)
 STORE_APIS = (*SIDECARS, STORE.name, RULE.name, RECEIVE.name)
 """The components that a querier asks for series, by gRPC."""
 
+PROBE_JOB = "probe-"
+"""What the scrape jobs of probes begin with. They have intervals of their own."""
+
 WATCHED_JOB = "prometheus-watched"
 """Scrape job for the Prometheus of another cluster: whether they are there, and nothing else of them."""
 

@@ -529,6 +529,16 @@ def severe(member: Member, result: Finding) -> Finding | None:
 HEADINGS = ("", "host", "check", "found", "wanted", "how to mend")
 
 
+def gossip(view: View) -> list[str]:
+    """What cannot be tried before an Alertmanager runs, in one line; empty where each of several runs already."""
+    members = view.site.running(daemons.ALERTMANAGER)
+    new = [m for m in members if (look := view.looks.get(m.name)) and daemons.ALERTMANAGER.unit not in look.processes]
+    if len(members) < 2 or not new:
+        return []
+    ports = ", ".join(sorted({str(member.settings.alertmanager_cluster_port) for member in members}))
+    return [f"UDP {ports} (gossip) cannot be tried: a firewall between Alertmanagers must let it through, too"]
+
+
 def table(site: Site, results: Iterable[Finding]) -> list[str]:
     """The findings as lines, in columns. What several hosts share is said once."""
     findings = merged(results)
@@ -539,9 +549,4 @@ def table(site: Site, results: Iterable[Finding]) -> list[str]:
     for names, one in findings:
         who = f"all {everyone}" if 1 < everyone == len(names) else some(names)
         rows.append((one.severity, who, one.check, one.found, one.wanted, one.advice))
-    lines = aligned(rows)
-    gossip = {m.settings.alertmanager_cluster_port for m in site.running(daemons.ALERTMANAGER)}
-    if len(site.running(daemons.ALERTMANAGER)) > 1:
-        ports = ", ".join(map(str, sorted(gossip)))
-        lines.append(f"UDP {ports} (gossip) cannot be tried: a firewall between Alertmanagers must let it through, too")
-    return lines
+    return aligned(rows)

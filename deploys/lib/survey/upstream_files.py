@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
-from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons import DAEMONS, exporters
 from prometheus_ha.deploys.lib.daemons.declare import Group
 from prometheus_ha.deploys.lib.ground import topology, yaml_text
 from prometheus_ha.deploys.lib.ground.findings import Finding, as_dict, as_list
@@ -25,7 +25,7 @@ from prometheus_ha.deploys.lib.ground.yaml_text import YamlError
 
 PROMETHEUS = daemons.PROMETHEUS.group
 ALERTMANAGER = daemons.ALERTMANAGER.group
-BLACKBOX = daemons.exporters.BLACKBOX_EXPORTER.group
+BLACKBOX = exporters.BLACKBOX_EXPORTER.group
 
 LARGEST = 8 << 20
 """Bytes of a file that is read."""
@@ -351,7 +351,6 @@ def _alertmanager(files: Files) -> None:
     config, line = read
     directory = topology.ALERTMANAGER_SECRETS_DIR
     config = _secret_files(files, name, line, config, "alertmanager_secret_files", ALERTMANAGER, directory)
-    kept = []
     for index, pattern in enumerate(as_list(config.pop("templates", None))):
         pattern, at = str(pattern), line("templates", f"[{index}]")
         if fnmatch(pattern, f"{topology.TEMPLATES_DIR}/*"):
@@ -371,12 +370,8 @@ def _alertmanager(files: Files) -> None:
             what = f"the templates {pattern}: left out"
             files.say("note", name, at, what, f"nothing to do: those of templates/ are in {topology.TEMPLATES_DIR}")
         else:
-            files.say(
-                "warn", name, at, f"the templates {pattern}", "files in templates/: what is not there is not deployed"
-            )
-            kept.append(pattern)
-    if kept:
-        config["templates"] = kept
+            wanted = "files in templates/: what is not there is not deployed"
+            files.say("fail", name, at, f"the templates {pattern}", wanted)
     files.give(ALERTMANAGER, "alertmanager_config", config, name)
 
 
@@ -385,6 +380,7 @@ def _blackbox(files: Files) -> None:
     if (read := _mapping(files, name)) is None:
         return
     config, line = read
+    config = _secret_files(files, name, line, config, "blackbox_secret_files", BLACKBOX, exporters.BLACKBOX_SECRETS)
     for key in config:
         if key != "modules":
             files.say("fail", name, line(key), f"the key {key}", "modules, and nothing beside")

@@ -171,9 +171,10 @@ def scraping(
         waits = member.name != asked_by.name
         scraped = max(counts.values(), default=0) if waits else counts.get(seconds(interval), 0)
         if not targets or scraped < scrapes * targets:
-            says = f"ready, scraping ({scraped:.0f} of {scrapes * targets:.0f} intervals of {interval})"
+            done = f"{scraped:.0f} of {scrapes * targets:.0f} done"
+            says = f"ready, for {scrapes} scrapes of each of {targets:.0f} targets, every {interval}: {done}"
             return Progress(False, says, ("scraping", scraped))
-        says = f"ready, {scraped:.0f} intervals scraped"
+        says = f"ready, {scrapes} scrapes of each of {targets:.0f} targets done"
         if not sidecar:
             return Progress(True, says, "ok")
         if metric(metrics(answers.get("sidecar", NO_ANSWER).body), thanos.PROMETHEUS_UP) != 1:
