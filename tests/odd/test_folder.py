@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -31,6 +32,16 @@ ssh_config_file = "/dev/null"
 """What the user adds to group_data/all.py here."""
 
 
+PIP = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--no-input"]
+
+
+def install(venv: Path) -> None:
+    """Install the wheel, or install it anew, as an update does."""
+    [wheel] = venv.parent.glob("*.whl")
+    options = ("--no-deps", "--force-reinstall")
+    subprocess.check_call([*PIP, "--python", venv / "bin/python", "install", *options, wheel])
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """A virtualenv with the package from a wheel, and none of the checkout in it."""
@@ -42,10 +53,8 @@ def installed(tmp_path_factory) -> Path:
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(plan.ROOT / name, source)
     subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", venv])
-    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--no-input"]
-    subprocess.check_call([*pip, "wheel", "--no-deps", "-w", work, source])
-    [wheel] = work.glob("*.whl")
-    subprocess.check_call([*pip, "--python", venv / "bin/python", "install", "--no-deps", wheel])
+    subprocess.check_call([*PIP, "wheel", "--no-deps", "-w", work, source])
+    install(venv)
     # What it stands on, from the checkout's own virtualenv.
     libraries = Path(sysconfig.get_paths()["purelib"])
     [packages] = venv.glob("lib/python*/site-packages")
@@ -71,10 +80,10 @@ class Folder:
             file.write(LAB)
         return done
 
-    def pyinfra(self, *arguments: str, rc: int = 0) -> str:
-        return self.run(self.venv / "bin/python", "-m", "pyinfra", *arguments, rc=rc)
+    def pyinfra(self, *arguments: str, rc: int = 0, said: str = "all") -> str:
+        return self.run(self.venv / "bin/python", "-m", "pyinfra", *arguments, rc=rc, said=said)
 
-    def start(self, *arguments: object, cwd: Path | None = None) -> subprocess.Popen:
+    def start(self, *arguments: object, cwd: Path | None = None, said: str = "all") -> subprocess.Popen:
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RELEASE", "PROFILE", "WEB")}
         return subprocess.Popen(
             [str(argument) for argument in arguments],
@@ -82,12 +91,12 @@ class Folder:
             env={**environment, "PYINFRA_PROGRESS": "off"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if said == "all" else subprocess.DEVNULL,
             text=True,
         )
 
-    def run(self, *arguments: object, rc: int = 0, cwd: Path | None = None) -> str:
-        process = self.start(*arguments, cwd=cwd)
+    def run(self, *arguments: object, rc: int = 0, cwd: Path | None = None, said: str = "all") -> str:
+        process = self.start(*arguments, cwd=cwd, said=said)
         return ended(process, rc)
 
 
@@ -172,6 +181,61 @@ def test_a_broken_rule_is_refused_before_anything_is_done(folder) -> None:
     assert f"prometheus.yml:{line}: honour_labels: true" in said, said
     config.write_text(text)
     assert "nothing to do" in folder.pyinfra("--dry", "inventory.py", "prometheus_ha.site")
+
+
+def test_a_secret_that_is_rotated_shows_neither_value(folder) -> None:
+    secret = folder.path / "secrets/slack_url"
+    old, new = secret.read_text().strip(), "http://127.0.0.1:9/rotated-hunter2"
+    rules = folder.path / "rules/node.yml"
+    text = rules.read_text()
+    secret.write_text(f"{new}\n")
+    rules.write_text(text.replace("for: 2m", "for: 3m"))
+    said = folder.pyinfra("--dry", "--diff", "inventory.py", "prometheus_ha.site")
+    assert f"difference of /etc/prometheus/rules/node.yml on {HOSTS[0]}, {HOSTS[1]}:" in said, said
+    assert re.search(r"^ +- +for: 2m\n +\+ +for: 3m", said, re.M), said
+    assert "file /etc/alertmanager/secrets/slack_url" in said
+    assert old not in said and new not in said
+    secret.write_text(f"{old}\n")
+    rules.write_text(text)
+
+
+def test_an_update_of_the_package_touches_no_file_of_the_users(folder) -> None:
+    def files() -> dict[str, bytes]:
+        paths = (path for path in folder.path.rglob("*") if path.is_file() and ".runs" not in path.parts)
+        return {str(path): path.read_bytes() for path in paths if "__pycache__" not in path.parts}
+
+    before = files()
+    install(folder.venv)
+    assert "Nothing to do" in folder.pyinfra("-y", "inventory.py", "prometheus_ha.site")
+    assert files() == before
+
+
+GUEST = """
+import prometheus_ha
+from pyinfra.operations import files
+
+for number in range(5):
+    files.line(name=f"theirs before {number}", path="/etc/theirs", line=f"before {number}", present=True)
+prometheus_ha.site()
+for number in range(5):
+    files.line(name=f"theirs after {number}", path="/etc/theirs", line=f"after {number}", present=True)
+"""
+
+
+def test_a_guest_in_somebody_elses_project(folder) -> None:
+    """Their operations are before and after ours, in one run, which changes nothing the second time."""
+    config = folder.path / "config.py"
+    own = config.read_text()
+    config.write_text(own.replace("configure()", "configure(guest=True)"))
+    (folder.path / "theirs.py").write_text(GUEST)
+    first = folder.pyinfra("-y", "inventory.py", "theirs.py")
+    assert shell(HOSTS[0], "cat /etc/theirs").split("\n")[:10] == [
+        *(f"before {number}" for number in range(5)),
+        *(f"after {number}" for number in range(5)),
+    ], first
+    again = json.loads(folder.pyinfra("-y", "--json", "inventory.py", "theirs.py", said="stdout"))
+    assert [one["name"] for one in again["results"]["operations"] if one["success"]] == []
+    config.write_text(own)
 
 
 def test_from_the_checkout_it_is_the_same_site_and_another_one_goes_on_beside_it(folder, installed) -> None:

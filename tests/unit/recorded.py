@@ -174,6 +174,7 @@ def run_site(
     works=lambda name: True,
     sent=lambda command: None,
     checkers=lambda host, answer: answer,
+    live=lambda host, script: "",
 ):
     """Run a deploy file, or a function (`prometheus_ha.site`), against recorded hosts. Without an `inventory`,
     `tmp_path` has one, with all that belongs to it.
@@ -185,7 +186,8 @@ def run_site(
     a member that is asked for another one's sake does its job: all do, by default. `sent` is told each command.
     `answers` is what pyinfra's questions get: to go on, by default.
     `locks` maps names to what a host says of its lock, where that is not the run's, `last_words` to what it says at
-    the run's end. `put` may refuse an upload, and `checkers` change what a host's checkers say of a plan.
+    the run's end. `put` may refuse an upload, and `checkers` change what a host's checkers say of a plan; `live` says
+    what its files hold.
     """
     commands: dict[str, list[str]] = {}
     files: dict[str, dict[str, str]] = {}
@@ -212,6 +214,10 @@ def run_site(
                     answer += f"\n{MARK}survey\n{survey(script)}"
                 commands.setdefault(self.host.name, []).append("look")
                 lines = [BEGIN, *answer.splitlines(), END]
+                return True, CommandOutput([OutputLine("stdout", line) for line in lines])
+            if "| base64; fi" in script:  # files as they are, for the differences of a plan
+                commands.setdefault(self.host.name, []).append("files")
+                lines = [BEGIN, *live(self.host.name, script).splitlines(), END]
                 return True, CommandOutput([OutputLine("stdout", line) for line in lines])
             if CHECKED in script:  # what is planned, as the host's checkers see it: well
                 commands.setdefault(self.host.name, []).append("check")

@@ -356,3 +356,17 @@ def test_what_a_checker_refuses_is_said_before_anybody_is_asked(run, stands):
 def test_a_host_whose_checkers_do_not_answer_is_named(run, stands):
     plan = run("--dry", yes=False, hosts=stands, data=RULE, checkers=lambda host, answer: "")
     assert plan.rc == 0 and "not checked: the checkers did not answer, on prom-1, prom-2" in plan.output
+
+
+def test_a_plan_in_json_has_it_all(run, stands):
+    lacks = "not checked: /opt/prometheus-3.16.0.linux-amd64/promtool"
+
+    def checkers(host, answer):
+        return re.sub("^=== prometheus$", f"=== prometheus\n{lacks}", answer, flags=re.M)
+
+    plan = run("--dry", "--json", yes=False, hosts=stands, data=RULE, checkers=checkers)
+    said = json.loads(plan.stdout)
+    assert said["results"] is None and said["plan"]
+    assert "      file /etc/prometheus/rules/more.yml" in said["site"]["plan"]
+    assert said["site"]["not_checked"] == ["not checked: promtool 3.16.0, on prom-1, prom-2"]
+    assert said["site"]["refused"] == [] and plan.rc == 0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from prometheus_ha.deploys.lib.daemons import PRODUCTS
+from prometheus_ha.deploys.lib.site import releases
 from prometheus_ha.deploys.lib.survey import capacity
 from prometheus_ha.deploys.lib.survey.load import site_from_dicts
 from tests.unit.recorded import ROOT, run_site
@@ -22,7 +23,7 @@ _REFERENCE = re.compile(r"secret:file:([\w./{}-]+)|\w*_?file: (secrets/[\w./-]+)
 
 def blocks(text: str) -> list[tuple[str, str]]:
     """The files in a page: path, which is the comment that a block begins with, and content."""
-    found = re.findall(r"^```\w+\n# ([\w./]+\.(?:py|yml|tmpl))\n(.*?)^```$", text, re.S | re.M)
+    found = re.findall(r"^```\w*\n# ([\w./]+\.(?:py|yml|tmpl))\n(.*?)^```$", text, re.S | re.M)
     return [(path, content) for path, content in found]
 
 
@@ -116,3 +117,69 @@ def test_room_for_releases_is_that_of_the_declarations():
     said = {name.lower(): int(size) for size, name in re.findall(r"(\d+) MB\s+for\s+(\w+)", text)}
     said = {name: size for name, size in said.items() if name in PRODUCTS}
     assert said == {name: PRODUCTS[name].unpacked for name in said} and len(said) == 5
+
+
+# --- Other pages ----------------------------------------------------------------------------------
+
+COOKBOOK = sections("alerting.md")
+
+
+@pytest.mark.parametrize("title", COOKBOOK)
+def test_the_cookbook_can_be_deployed(title, tmp_path, monkeypatch):
+    shape = SHAPES["3 hosts"]
+    own = {path: text for path, text in COOKBOOK[title].items() if not path.endswith(".py")}
+    write(tmp_path, shape | own)
+    output = planned(tmp_path, monkeypatch)
+    assert [line for line in output.splitlines() if "warning: " in line] == []
+    assert "file /etc/alertmanager/alertmanager.yml" in output
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(DOCS)))
+def test_links_lead_to_files_and_headings(path: Path):
+    for file, heading in re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)", path.read_text()):
+        target = path.parent / file if file else path
+        assert target.exists(), file
+        if heading and target.suffix == ".md":
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.M)
+            names = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert heading in names, f"{file}#{heading}"
+
+
+def test_every_operation_is_in_its_index():
+    index = (DOCS / "operations/README.md").read_text()
+    assert not [p.name for p in DOCS.glob("operations/*.md") if p.name != "README.md" and f"]({p.name})" not in index]
+
+
+def test_paths_of_a_mirror():
+    text = (DOCS / "mirror.md").read_text()
+    for product, version in releases.RELEASES["current"].items():
+        archive = releases.archive(product, version, "amd64")
+        path, sums, name = (
+            one.replace(version, "VERSION").replace("amd64", "ARCH")
+            for one in (archive.path, archive.sums_path, archive.name)
+        )
+        assert f"| {product} | `{path}` | `{sums.rpartition('/')[2]}` beside it |" in text
+        assert name == f"{product}-VERSION.linux-ARCH.tar.gz" or f"`{name}`" in text
+
+
+def test_the_paths_can_be_printed(capsys):
+    text = (DOCS / "mirror.md").read_text()
+    [program] = re.findall(r"```python\n(from .*?)```", text, re.S)
+    exec(program, {})
+    assert releases.archive("thanos", releases.RELEASES["current"]["thanos"], "amd64").path in capsys.readouterr().out
+
+
+def test_messages_are_those_of_the_code():
+    """What a page says that the code prints, it prints: as far as it stands in the code as it is."""
+    paths = [*ROOT.glob("deploys/**/*.py"), *ROOT.glob("facts/**/*.py")]
+    code = "\n".join(path.read_text() for path in paths)
+    code = re.sub(r"['\"]\s*\n\s*(?:found \+= |allowed \+= |advice \+= )?f?['\"]", "", code).replace('\\"', '"')
+    rows = re.findall(r"^\| (`.*?) \| ", (DOCS / "troubleshooting.md").read_text(), re.M)
+    # Put together when they are printed, as `PLACE: found WHAT; expected: WHAT`.
+    apart = re.compile(
+        r"\.\.\.|; expected: |(?:^|: )found |warning: | down:|[()]|Nothing was changed: |not taken down: ",
+    )
+    said = [part.strip(" :") for row in rows for text in re.findall(r"`([^`]+)`", row) for part in apart.split(text)]
+    lacking = [part for part in said if len(part) > 11 and part not in code]
+    assert not lacking, lacking
+    assert len(rows) > 50

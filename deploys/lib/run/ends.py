@@ -16,9 +16,10 @@ from pyinfra import logger
 from pyinfra.api.output import format_text
 from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_state
+from pyinfra_cli.prints import build_plan_json, build_results_json, print_json
 
 from prometheus_ha.deploys.lib.ground import topology
-from prometheus_ha.deploys.lib.run import guests, plan, quiet, runs, trials
+from prometheus_ha.deploys.lib.run import differences, guests, plan, quiet, runs, trials
 from prometheus_ha.deploys.lib.survey import upstream_files
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -128,6 +129,31 @@ def exit_with(leave: Callable[[], None]) -> Callable[[], None]:
     return exit_
 
 
+def print_json_with(print_pyinfras: Callable) -> Callable:
+    """pyinfra's JSON of a run, and in it, below `site`, what the plan says, and what the checkers refused or were not
+    there to see."""
+
+    def print_run(state, dry: bool) -> None:
+        run = runs.current(state)
+        payload = {"plan": build_plan_json(state), "results": None if dry else build_results_json(state)}
+        if run and dry:
+            tried, files = trials.judge(state), upstream_files.of(state.inventory)
+            payload["site"] = {
+                "plan": plan.of_run(state, run.announcements, run.site.hosts),
+                "refused": [
+                    *plan.refusals(state),
+                    *trials.refused(tried, lambda wanted, line: files.in_users_words(wanted.files, line)),
+                ],
+                "not_checked": trials.not_checked(tried),
+            }
+        print_json(payload)
+
+    return print_run
+
+
+_COLOURS = {"-": "red", "+": "green"}
+
+
 def print_with(pyinfras_table: Callable) -> Callable:
     """pyinfra's table of operations, which knows names of operations and counts of hosts only: the plan instead."""
 
@@ -136,6 +162,8 @@ def print_with(pyinfras_table: Callable) -> Callable:
         lines = plan.of_run(state, run.announcements, run.site.hosts) if run else []
         if not lines or guests.are_we(state):  # whose own operations it has
             pyinfras_table(state)
+        for line in differences.lines(state):
+            logger.info(format_text(line, fg=_COLOURS.get(line.strip()[:1])))
         tried = trials.judge(state)
         files = upstream_files.of(state.inventory)
         for line in trials.refused(tried, lambda wanted, line: files.in_users_words(wanted.files, line)):

@@ -136,6 +136,7 @@ REPLACED: dict[str, tuple[str, Make]] = {
     # Before a run without -y, and with --dry, pyinfra prints operations and counts of hosts; an operator wants to know
     # files, restarts and their order.
     "pyinfra_cli.cli:print_meta": ("state", ends.print_with),
+    "pyinfra_cli.cli:print_run_json": ("state dry", ends.print_json_with),
     # After it, a table of all steps with counts of hosts.
     "pyinfra_cli.cli:print_results": ("state", quiet.results_with),
     # What is refused, interrupted or not confirmed would exit with 0.

@@ -39,7 +39,7 @@ from prometheus_ha.deploys.lib.engine.component import (
 from prometheus_ha.deploys.lib.engine.role import PATIENCE, ROLES, Followed, Gate, Progress, Role
 from prometheus_ha.deploys.lib.ground import alive, topology
 from prometheus_ha.deploys.lib.ground.findings import printable
-from prometheus_ha.deploys.lib.run import plan, quiet, runs, trials
+from prometheus_ha.deploys.lib.run import differences, plan, quiet, runs, trials
 from prometheus_ha.deploys.lib.run.look import forget, look_at_host, looks, parts
 from prometheus_ha.deploys.lib.run.memory import kept
 from prometheus_ha.deploys.lib.site import live, relations
@@ -474,6 +474,7 @@ def _converge(role: Role, found: State) -> Iterator:
         yield from _activate(role, component, change)
     if planning():
         trials.want(host.name, component, change)
+        differences.want(host.name, component, change)
     foresee(component, change, found)
 
 
@@ -491,6 +492,7 @@ def _stage(role: Role, found: State) -> Iterator:
         yield run(stage_script(component, change))
     if planning():
         trials.want(host.name, component, change)
+        differences.want(host.name, component, change)
     foresee_directories(component, change, found)
     for line in (*role.means(member(), found, change), *_ports_that_move(component)):
         say(f"{role.name}: {line}")

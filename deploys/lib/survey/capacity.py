@@ -295,8 +295,13 @@ def _bytes(value: float | None) -> str:
         return "-"
     for power, unit in ((40, "TB"), (30, "GB"), (20, "MB")):
         if value >= 1 << power:
-            return f"{value / (1 << power):.3g} {unit}"
-    return f"{value / 1024:.3g} KB"
+            return f"{_three(value / (1 << power))} {unit}"
+    return f"{_three(value / 1024)} KB"
+
+
+def _three(value: float) -> str:
+    """Three figures, and a fourth where the unit goes to 1023."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _range(pair: tuple[float, float]) -> str:
