@@ -131,7 +131,7 @@ def test_from_a_wheel_to_a_verified_site(folder) -> None:
     before = {name: snapshot(name) for name in HOSTS}
     planned = folder.pyinfra("--dry", "inventory.py", "prometheus_ha.site")
     assert "file /etc/prometheus/rules/node.yml" in planned
-    assert "note: prometheus.yml:24: found the job prometheus" in planned
+    assert "note: prometheus.yml:24: the job prometheus is left out" in planned
     assert {name: snapshot(name) for name in HOSTS} == before
 
     done = folder.pyinfra("-y", "inventory.py", "prometheus_ha.site")

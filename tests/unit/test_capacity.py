@@ -255,3 +255,8 @@ def test_settings_of_capacity_are_checked(tmp_path, monkeypatch):
 def test_every_job_of_ours_has_a_figure_that_says_how_it_was_got():
     jobs = {info.job_name for info in DAEMONS.values()}
     assert set(capacity.SAMPLES) == jobs | {relations.WATCHED_JOB}
+
+
+@pytest.mark.parametrize(("size", "says"), [(1 << 29, "512 MB"), (1010 << 30, "1010 GB"), (1 << 40, "1 TB")])
+def test_a_size_has_the_figures_that_its_unit_needs(size, says):
+    assert capacity._bytes(size) == says

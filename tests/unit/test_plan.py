@@ -202,7 +202,7 @@ def test_a_release_that_will_be_refused_is_refused_with_the_plan(run):
     done = run(**options)
     for one in (plan, done):
         assert one.rc == 1
-        table = one.output[one.output.index("how to mend") :]
+        table = one.output[one.output.index("what to do") :]
         assert "prom-1  release " in table.splitlines()[1] and "cannot read the data" in table
     assert "as numbered" not in plan.output and not done.said[True].lines
 

@@ -428,7 +428,7 @@ def test_what_hosts_share_is_said_once():
     results = found(SITE, **{n.replace("-", "_"): {"cpus": 2} for n in SITE.hosts})
     head, line = table(SITE, results)
     assert line.startswith(f"warn  all {len(SITE.hosts)}  cpu")
-    assert head.index("how to mend") == line.index("fine for")
+    assert head.index("what to do") == line.index("fine for")
 
 
 def test_gossip_is_spoken_of_until_it_is_there():
@@ -462,7 +462,7 @@ def deaf(script):
 def test_one_failure_ends_the_run_of_all_hosts_before_any_change(run):
     done = run(surveys={"prom-1": deaf, "prom-2": deaf})
     assert done.rc == 1
-    assert len(lines(done, "how to mend")) == 1
+    assert len(lines(done, "what to do")) == 1
     assert len(lines(done, "TCP 9100 from prom-1, prom-2: timeout")) == 1
     for scripts in done.commands.values():
         look, refused = scripts
@@ -479,7 +479,7 @@ def test_so_does_one_that_is_seen_while_planning(run):
 
 def test_the_table_is_printed_once_when_planning(run):
     done = run("--dry", yes=False)
-    assert done.rc == 0 and len(lines(done, "how to mend")) == 1
+    assert done.rc == 0 and len(lines(done, "what to do")) == 1
 
 
 def test_a_warning_stops_nobody(run):

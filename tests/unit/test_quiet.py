@@ -183,3 +183,10 @@ def test_who_waits_is_printed_now_and_then(shown, monkeypatch):
     assert [line for line in shown.lines if "waiting" in line] == [
         f"[prom-1] prometheus does its job: waiting, {second} of 60" for second in (0, 30, 60)
     ]
+
+
+def test_directories_alone_are_no_news(shown):
+    step(shown, "store: stage and check", ("prom-1", "directory /etc/thanos"), ("prom-2", "directory /etc/thanos"))
+    step(shown, "store: turn of prom-1", ("prom-1", "directory /etc/thanos"), ("prom-1", "file /etc/thanos/a"))
+    quiet.flush()
+    assert heads(shown.lines)[0] == "--> 0 s: store: turn of prom-1"

@@ -70,7 +70,8 @@ def describe(findings: Iterable[Finding]) -> list[str]:
     for (severity, where, key, found, allowed), names in hosts.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         place = ": ".join(part for part in (where, shown, key) if part)
-        lines.append(printable(f"{_SEVERITIES[severity]}{place}: found {found}; expected: {allowed}"))
+        says = f"{found}; {allowed}" if severity == "note" else f"found {found}; expected: {allowed}"
+        lines.append(printable(f"{_SEVERITIES[severity]}{place}: {says}"))
     return lines
 
 

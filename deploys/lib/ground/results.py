@@ -19,7 +19,7 @@ def listed_results(results: Iterable[Finding]) -> list[str]:
     lines = []
     for hosts, one in merged(results):
         lines.append(f"{one.severity}  {one.check}  {some(hosts)}: {one.found}")
-        lines.append(f"      wanted: {one.wanted}; to do: {one.advice}")
+        lines.append(f"      expected: {one.wanted}; what to do: {one.advice}")
         if one.consequences:
             lines.append(f"      this explains, too: {'; '.join(one.consequences)}")
     return ["", *lines] if lines else []

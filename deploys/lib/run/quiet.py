@@ -96,8 +96,8 @@ class Quiet(logging.Filter):
     def flush(self) -> None:
         """Print what was kept of the step that is over."""
         kept, self.said = self.said, {}
-        if not kept:
-            return
+        if all(line.startswith("directory ") for line in kept):
+            return  # what staging makes on the way: the record has it
         self._head()
         by_hosts: dict[tuple[str, ...], list[str]] = {}
         for line, names in kept.items():

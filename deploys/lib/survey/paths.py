@@ -67,7 +67,7 @@ def _directories(member: Member, look: State) -> list[str]:
 
 
 def _unsound(member: Member, name: str, look: State) -> tuple[str, str]:
-    """What is wrong with the directory that the kernel makes of `name`, and how to mend it; empty where nothing is."""
+    """What is wrong with the directory that the kernel makes of `name`, and what to do it; empty where nothing is."""
     move = "remove the link; or let it lead to a directory of root's, as below /srv"
     if name in look.blocked:
         at, kind = look.blocked[name]

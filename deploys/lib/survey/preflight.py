@@ -526,7 +526,7 @@ def severe(member: Member, result: Finding) -> Finding | None:
 
 # --- Printing -------------------------------------------------------------------------------------
 
-HEADINGS = ("", "host", "check", "found", "wanted", "how to mend")
+HEADINGS = ("", "host", "check", "found", "expected", "what to do")
 
 
 def gossip(view: View) -> list[str]:

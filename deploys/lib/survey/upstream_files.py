@@ -192,7 +192,7 @@ def _rule_file(files: Files, path: Path, shown: str) -> str | None:
     data = _yaml(files, path)
     if data is None:
         if not any(one.where.startswith(shown) for one in files.findings):
-            files.say("note", shown, None, "no rules: it is left out", "groups of rules")
+            files.say("note", shown, None, "left out", "it holds no rules")
         return None
     if isinstance(data, dict) and "tests" in data and "groups" not in data:
         return None  # promtool's tests of rules, which stand beside them
@@ -284,8 +284,10 @@ def _jobs(files: Files, name: str, line: Callable[..., int | None], config: dict
         discovers = any(key.endswith("_sd_configs") for key in given)
         if title in ours:
             if not discovers and all(_LOCAL.fullmatch(target) for target in targets):
-                found = f"the job {title}: the platform has one of this name, so it is left out"
-                files.say("note", name, at, found, "nothing to do: every member is scraped by its address")
+                found = f"the job {title} is left out"
+                files.say(
+                    "note", name, at, found, "the platform's job of this name scrapes every member by its address"
+                )
                 continue
         elif targets and any(_LOCAL.fullmatch(target) for target in targets):
             found = f"a target on localhost in the job {title}, which is another process on each replica"
@@ -331,8 +333,8 @@ def _alertmanagers(files: Files, name: str, line: Callable[..., int | None], con
         static = _static(given)
         if not any(key.endswith("_sd_configs") for key in given) and all(_LOCAL.fullmatch(one) for one in static):
             if static:
-                found = f"the Alertmanager {', '.join(static)}: left out"
-                files.say("note", name, at, found, "nothing to do: alerts go to every member of the group alertmanager")
+                found = f"the Alertmanager {', '.join(static)} is left out"
+                files.say("note", name, at, found, "alerts go to every member of the group alertmanager")
             continue
         found = f"other Alertmanagers ({', '.join(static) or 'discovered'})"
         files.say("note", name, at, found, "alerts go there as well as to every member of the group alertmanager")
@@ -367,8 +369,8 @@ def _alertmanager(files: Files) -> None:
                 files.give(ALERTMANAGER, "alertmanager_templates", found, _TEMPLATES.directory)
             continue
         if files.settings.get(ALERTMANAGER, {}).get("alertmanager_templates"):
-            what = f"the templates {pattern}: left out"
-            files.say("note", name, at, what, f"nothing to do: those of templates/ are in {topology.TEMPLATES_DIR}")
+            what = f"the templates {pattern} are left out"
+            files.say("note", name, at, what, f"those of templates/ are in {topology.TEMPLATES_DIR}")
         else:
             wanted = "files in templates/: what is not there is not deployed"
             files.say("fail", name, at, f"the templates {pattern}", wanted)
