@@ -75,6 +75,11 @@ def deploy() -> None:
     rollout.step("firewall", rollout.converging(FIREWALL), live)
 
 
+def finish() -> None:
+    """Close what nobody listens on any more, once every daemon has moved to its port."""
+    rollout.step("firewall: ports that are left", rollout.converging(FIREWALL))
+
+
 def run() -> None:
     """As a run of its own."""
     preflight.deploy()

@@ -59,6 +59,7 @@ def run() -> None:
     compactor.deploy()
     bucket_web.deploy()
     upper.deploy()
+    firewall.finish()  # ports that daemons moved away from
     web.finish()  # what the daemons were started with before, and read no more
 
 

@@ -59,15 +59,20 @@ def test_strict_firewall() -> None:
     again = run(site, firewall="open")
     assert (again.status, again.changed) == (0, {}), str(again)
 
+    # A port that changes: both are open until the daemon has moved, and the old one is closed then.
+    deployed(site, firewall="open", node_exporter_port=9101)
+    wait_for("the new port to be let through", lambda: scrapes("odd-1", "odd-2", 9101))
+    assert "9100" not in shell("odd-2", "nft list ruleset")
+
 
 def firewalled(host: str) -> None:
     """Let the host's own firewall drop all but SSH, as its administrators have it."""
     shell(host, f"cat >/etc/nftables.conf <<'END'\n{STRICT}END\nsystemctl enable -q --now nftables")
 
 
-def scrapes(host: str, other: str) -> bool:
+def scrapes(host: str, other: str, port: int = 9100) -> bool:
     """Whether a host gets the metrics of another host's node_exporter."""
-    url = f"{join(plan.LAB.address(other), 9100)}/metrics"
+    url = f"{join(plan.LAB.address(other), port)}/metrics"
     return shell(host, f"curl -gs -m 3 {url} | head -c 1", check=False) == "#"
 
 

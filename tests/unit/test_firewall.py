@@ -13,10 +13,11 @@ from prometheus_ha.deploys import firewall
 from prometheus_ha.deploys.lib.engine.component import compare
 from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
 from prometheus_ha.deploys.lib.ground.topology import FIREWALL
+from prometheus_ha.deploys.lib.site.live import Live
 from prometheus_ha.deploys.lib.site.members import Site
 from prometheus_ha.deploys.lib.survey.load import site_from_dicts
 from prometheus_ha.deploys.lib.survey.site_checks import _check_firewall
-from prometheus_ha.facts.reports.look import Path
+from prometheus_ha.facts.reports.look import Path, Process
 from tests.unit.example_site import example_site
 from tests.unit.recorded import BLANK, run_site
 
@@ -38,6 +39,16 @@ def test_a_management_address_is_let_in_too():
     hosts = {**OPEN.hosts, "prom-1": replace(OPEN.hosts["prom-1"], management="10.9.0.1")}
     rules = firewall.rules(replace(OPEN, hosts=hosts), AM)
     assert {("ip", "10.0.0.11", "tcp", 9100), ("ip", "10.9.0.1", "tcp", 9100)} <= set(rules)
+
+
+def test_a_daemon_that_has_yet_to_move_is_reached_at_both_ports():
+    site = example_site(firewall="open", alertmanager_port=9193)
+    argv = ("/usr/local/bin/alertmanager", "--web.listen-address=0.0.0.0:9093")
+    running = replace(BLANK, processes={"alertmanager": Process(1, "/opt/alertmanager-0.35.0/alertmanager", argv)})
+    before = replace(site, live=Live(looks={"am-1": running}))
+    ports = {(source, port) for _, source, _, port in firewall.rules(before, before.hosts["am-1"])}
+    assert {("10.0.0.11", 9093), ("10.0.0.11", 9193)} <= ports
+    assert ("10.0.0.11", 9093) not in {(s, p) for _, s, _, p in firewall.rules(site, site.hosts["am-1"])}
 
 
 def by_names(*names: str, management: str, **data) -> Site:

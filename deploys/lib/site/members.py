@@ -172,16 +172,20 @@ class Site:
                 yield component, kind, self.running(component)
 
     def dialled(self, member: Member) -> dict[tuple[str, int], list[Member]]:
-        """The ports of `member` that others dial, as transport and number, and who those are."""
+        """The ports of `member` that others dial, as transport and number, and who those are. Where a daemon has yet to
+        move to another port, the one that it listens on is dialled as well."""
         found: dict[tuple[str, int], list[Member]] = {}
         for other in self.hosts.values():
             for endpoint in self.dials(other):
                 if endpoint.host_name != member.name:
                     continue
                 info = DAEMONS[endpoint.component]
-                ports = {getattr(member.settings, p.setting): p for p in info.ports.values()}
-                for protocol in ports[endpoint.port].transports:
-                    found.setdefault((protocol, endpoint.port), []).append(other)
+                ports = {getattr(member.settings, p.setting): kind for kind, p in info.ports.items()}
+                kind = ports[endpoint.port]
+                numbers = {endpoint.port, self.live.port(info, member.name, kind) or endpoint.port}
+                for protocol in info.ports[kind].transports:
+                    for number in sorted(numbers):
+                        found.setdefault((protocol, number), []).append(other)
         return found
 
     def endpoint(self, daemon: Ref, member: Member, port: str = "http") -> Endpoint:
