@@ -154,13 +154,14 @@ def _refused(
     directory: str,
     says: str,
     data: dict[str, Any] | None = None,
-    line_of: str = f"[{HOST}]",
+    line_of: str = "",
 ) -> None:
     mirror_data: dict[str, Any] = {"versions": {"node_exporter": VERSION}, "base_url": url} if url else {}
     run = run_site("--limit", HOST, data={**mirror_data, **(data or {})})
     assert run.status != 0, str(run)
     lines = [line for line in run.log.splitlines() if line_of in line]
     assert any(directory in line and says in line for line in lines), str(run)
+    assert HOST in run.log, str(run)
 
 
 @contextmanager
