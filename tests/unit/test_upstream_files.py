@@ -107,6 +107,11 @@ def test_what_is_left_out_is_said_with_its_line(folder, monkeypatch):
         ("targets/a.json", '[{"targets": ["a:1"],}]', "targets/a.json:1:2"),
         ("targets/a.yml", "- targets: a:1\n", "targets: mon-1, mon-2: prometheus_targets: found a dict"),
         ("prometheus.yml", "- a\n", "prometheus.yml:1: found a list"),
+        ("prometheus.yml", "rule_files: a.yml\n", "prometheus.yml:1: mon-1, mon-2: prometheus_config"),
+        ("prometheus.yml", "scrape_configs: {a: 1}\n", "prometheus.yml:1: mon-1, mon-2: prometheus_config"),
+        ("prometheus.yml", "scrape_configs: [a]\n", "prometheus.yml:1: mon-1, mon-2: prometheus_config"),
+        ("prometheus.yml", "alerting: []\n", "prometheus.yml:1: mon-1, mon-2: prometheus_config"),
+        ("alertmanager.yml", "templates: a\n", "alertmanager.yml:1: mon-1, mon-2, mon-3: alertmanager_config"),
         ("prometheus.yml", "scrape_configs:\n\t- job_name: a\n", "prometheus.yml:2:1: found"),
         (
             "prometheus.yml",
@@ -145,6 +150,7 @@ def test_what_is_left_out_is_said_with_its_line(folder, monkeypatch):
             "route: {receiver: a}\nreceivers:\n- name: a\n  slack_configs:\n  - api_url: https://hooks.example/x\n",
             "alertmanager.yml:5: mon-1, mon-2, mon-3: alertmanager_config.receivers[0].slack_configs[0].api_url:",
         ),
+        ("blackbox.yml", "modules: [a]\n", "blackbox.yml:1: mon-1, mon-2, mon-3: blackbox_modules: found a list"),
         ("blackbox.yml", "module:\n  a: {}\n", "blackbox.yml:1: found the key module"),
         (
             "group_data/prometheus.py",

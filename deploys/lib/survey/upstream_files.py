@@ -234,6 +234,11 @@ _WHOLE = {topology.PROMETHEUS_CONFIG: "prometheus_config", topology.ALERTMANAGER
 _LOCAL = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 
 
+def _taken(config: dict[str, Any], key: str) -> list[Any]:
+    """The list at a key, which is taken out of `config`; what is no list stays, for the setting to refuse."""
+    return config.pop(key) if isinstance(config.get(key), list) else []
+
+
 def _static(given: dict[str, Any]) -> list[str]:
     """The targets that an entry lists itself."""
     groups = as_list(given.get("static_configs"))
@@ -255,7 +260,7 @@ def _prometheus(files: Files) -> None:
 def _rule_files(files: Files, name: str, line: Callable[..., int | None], config: dict[str, Any]) -> None:
     """Patterns of files in the directory bring those files. The daemon itself is told of the rules directory."""
     found = files.settings.get(PROMETHEUS, {}).get("prometheus_rules", {})
-    for index, pattern in enumerate(as_list(config.pop("rule_files", None))):
+    for index, pattern in enumerate(_taken(config, "rule_files")):
         at = line("rule_files", f"[{index}]")
         pattern = str(pattern)
         if pattern.startswith("/"):
@@ -295,7 +300,7 @@ def _jobs(files: Files, name: str, line: Callable[..., int | None], config: dict
         if at:
             files.lines[f"prometheus_config.scrape_configs[{len(kept)}]"] = f"{name}:{at}"
         kept.append(_with_target_files(files, name, at, given) if given else job)
-    if "scrape_configs" in config:
+    if isinstance(config.get("scrape_configs"), list):
         config["scrape_configs"] = kept
 
 
@@ -339,7 +344,7 @@ def _alertmanagers(files: Files, name: str, line: Callable[..., int | None], con
         found = f"other Alertmanagers ({', '.join(static) or 'discovered'})"
         files.say("note", name, at, found, "alerts go there as well as to every member of the group alertmanager")
         kept.append(entry)
-    if "alertmanagers" in alerting:
+    if isinstance(alerting.get("alertmanagers"), list):
         config["alerting"] = {**alerting, "alertmanagers": kept}
 
 
@@ -353,7 +358,7 @@ def _alertmanager(files: Files) -> None:
     config, line = read
     directory = topology.ALERTMANAGER_SECRETS_DIR
     config = _secret_files(files, name, line, config, "alertmanager_secret_files", ALERTMANAGER, directory)
-    for index, pattern in enumerate(as_list(config.pop("templates", None))):
+    for index, pattern in enumerate(_taken(config, "templates")):
         pattern, at = str(pattern), line("templates", f"[{index}]")
         if fnmatch(pattern, f"{topology.TEMPLATES_DIR}/*"):
             continue
@@ -386,8 +391,8 @@ def _blackbox(files: Files) -> None:
     for key in config:
         if key != "modules":
             files.say("fail", name, line(key), f"the key {key}", "modules, and nothing beside")
-    modules = as_dict(config.get("modules"))
-    files.lines |= {f"blackbox_modules.{key}": f"{name}:{line('modules', key)}" for key in modules}
+    modules = config.get("modules") or {}
+    files.lines |= {f"blackbox_modules.{key}": f"{name}:{line('modules', key)}" for key in as_dict(modules)}
     files.give(BLACKBOX, "blackbox_modules", modules, name)
 
 
