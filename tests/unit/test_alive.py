@@ -231,6 +231,24 @@ def test_the_gate_names_a_known_fault(monkeypatch, journal, said):
     assert (f"am crashed ({KNOWN}): panic: runtime error" in log) is said
 
 
+@pytest.mark.parametrize("times", [2, rollout.KNOWN_CRASHES, rollout.KNOWN_CRASHES + 1])
+def test_a_known_fault_may_come_several_times(monkeypatch, times):
+    monkeypatch.setattr(rollout, "_journal", lambda host, unit: list(PRUNED))
+    # systemd counts one when it starts the unit again: until then it is one more than it says.
+    life = [*((5, (AWAY, crashes)) for crashes in range(times)), (EVER, (UP, times))]
+    done, _, log = follow(monkeypatch, life, known={"am": [KNOWN]})
+    assert done is (times <= rollout.KNOWN_CRASHES)
+    assert (f"am crashed {times} times and came back ({KNOWN})" in log) is done
+
+
+def test_another_crash_after_a_known_one_is_none_of_it(monkeypatch):
+    another = [*PRUNED, "systemd[1]: Started am.service", *PANIC]
+    journals = iter([list(PRUNED), another, another])
+    monkeypatch.setattr(rollout, "_journal", lambda host, unit: next(journals))
+    done, _, log = follow(monkeypatch, [(5, (AWAY, 0)), (5, (AWAY, 1)), (EVER, (UP, 2))], known={"am": [KNOWN]})
+    assert not done and "am crashed 2 times since its start" in log
+
+
 def test_crashes_are_told_apart():
     member = receiver("0.42.5")
     script = faults.script(member, ["thanos-receive", "node_exporter"])

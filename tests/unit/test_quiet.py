@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prometheus_ha.deploys.lib.run import plan, quiet
+from prometheus_ha.deploys.lib.run import plan, quiet, trials
 from tests.unit.example_site import example_site
 
 HOSTS = {name: SimpleNamespace(components=("a", "b")) for name in ("prom-1", "prom-2", "am-1")}
@@ -190,3 +190,9 @@ def test_directories_alone_are_no_news(shown):
     step(shown, "store: turn of prom-1", ("prom-1", "directory /etc/thanos"), ("prom-1", "file /etc/thanos/a"))
     quiet.flush()
     assert heads(shown.lines)[0] == "--> 0 s: store: turn of prom-1"
+
+
+def test_of_a_checkers_words_those_on_what_is_well_are_left_out():
+    amtool = ["Checking '/etc/alertmanager/alertmanager.yml'  FAILED: undefined receiver", ""]
+    assert trials.offending(amtool) == amtool[:1]
+    assert trials.offending(["Checking a", " SUCCESS: 2 rules found"]) == ["Checking a", " SUCCESS: 2 rules found"]

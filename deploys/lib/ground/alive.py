@@ -94,3 +94,14 @@ def last_words(lines: Iterable[str]) -> tuple[list[str], str]:
         if match["who"] != "systemd":
             own = kept[-1]
     return kept[-WORDS:], own
+
+
+_BEGINS = re.compile(r"(Starting|Started) ")
+_ENDS = "Main process exited"
+
+
+def last_life(lines: list[str]) -> list[str]:
+    """Of a journal's last lines those of the process that ended last."""
+    end = max((number for number, line in enumerate(lines) if _ENDS in line), default=len(lines) - 1) + 1
+    begin = max((number for number, line in enumerate(lines[:end]) if _BEGINS.search(line)), default=0)
+    return lines[begin:end]

@@ -15,7 +15,8 @@ def use(inventory: str | Path) -> None:
     (names of hosts, a function)."""
     global _directory
     path = Path(inventory)
-    _directory = path.resolve().parent if path.is_file() else Path.cwd()
+    # The inventory may be a link: the directory is where it was found.
+    _directory = path.absolute().parent.resolve() if path.is_file() else Path.cwd()
 
 
 def forget() -> None:

@@ -24,7 +24,7 @@ from prometheus_ha.deploys.lib.survey import upstream_files
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"--> Starting operation: (.*?) *$")
-_HOST = re.compile(r"\[([^\]]+)\] +(.*)$", re.S)
+_HOST = re.compile(r"\[([^\]]+)\] *(.*)$", re.S)
 _NOISE = re.compile(r"(Connected|Success|No changes|Skipped|Ready: .*|Loading: .*|Error: executed \d+ commands)$")
 _WAITS = re.compile(r".*: waiting, ")
 _OFTEN = 30.0
@@ -70,7 +70,7 @@ class Quiet(logging.Filter):
             # A table, or what pyinfra says of the run.
             self.flush()
             return not _NOISE.match(text)
-        if _NOISE.match(host[2]):
+        if not host[2] or _NOISE.match(host[2]):
             return False
         if record.levelno >= logging.ERROR and self.step:
             self.failures.setdefault(self.step, {}).setdefault(host[1], []).append(host[2])
@@ -207,8 +207,8 @@ def results_with(pyinfras_table: Any) -> Any:
 def close(state: Any) -> None:
     """Print what is still kept, and what came of the run: once, however it ends."""
     run = runs.current(state)
-    if not _filters or run is None or not run.began:
-        flush()
+    if not _filters or run is None or not run.ended:
+        flush()  # whoever refused it, or broke it off, says so
         return
     _filters[-1].flush()
     quiet = _filters[-1]

@@ -63,6 +63,10 @@ STEADY = 10.0
 between two crashes, and the next member follows."""
 
 
+KNOWN_CRASHES = 5
+"""Crashes in a row that are let pass, where each is a fault that the release is known to have."""
+
+
 @dataclass
 class _Known:
     """What the steps of a run know of its tiers."""
@@ -688,6 +692,16 @@ ACTIVE = Gate("", lambda lines: Progress(True, "it is up"), patience=15)
 """The gate of what cannot be asked."""
 
 
+@dataclass(frozen=True)
+class _Crashed:
+    """A unit that crashed while its gate was waited for."""
+
+    when: float
+    times: int
+    fault: str
+    """The known fault that it was, as words to append; empty where it is none."""
+
+
 def _watched(
     host,
     gate: Gate,
@@ -697,39 +711,42 @@ def _watched(
 ) -> Gate:
     """`gate`, which opens only while `services` are up, and ends where one of them is in a crash loop or has failed.
 
-    One crash is let pass where the daemon comes back and stays: releases have such faults (`known`, by unit), and
-    systemd mends them. Of those that were `started`, systemd counts the crashes anew; the others may have some from
-    before.
+    One crash is let pass where the daemon comes back and stays, and of a fault that its release is known to have
+    (`known`, by unit) some more: a busy machine meets it several times in a row, and systemd mends it. Of those that
+    were `started`, systemd counts the crashes anew; the others may have some from before.
     """
     before = {name: 0 for name in services if name in started}
-    crashed: dict[str, tuple[float, str]] = {}
-    """Unit -> when its crash was seen, and which known fault it is."""
+    crashed: dict[str, _Crashed] = {}
 
     def judge(lines: list[str]) -> Progress:
         units, answer = alive.read(lines)
         now, over = time.monotonic(), []
         for unit in units:
             crashes = unit.crashes - before.setdefault(unit.name, unit.crashes)
-            if unit.failed or crashes > 1:
+            seen = crashed.get(unit.name)
+            if not unit.failed and crashes <= (seen.times if seen else 0):
+                continue
+            lines = _journal(host, unit.name)
+            found = faults.named(known.get(unit.name, ()), alive.last_life(lines))
+            words = alive.last_words(lines)[1] or unit.says
+            if unit.failed or crashes > (KNOWN_CRASHES if found else 1):
                 how = "has failed" if unit.failed else f"crashed {crashes} times since its start"
-                over.append(f"{unit.name} {how}: {_words(host, unit.name)[1] or unit.says}")
-            elif crashes and unit.name not in crashed:
-                lines = _journal(host, unit.name)
-                found = faults.named(known.get(unit.name, ()), lines)
-                crashed[unit.name] = now, f" ({found})" if found else ""
-                words = alive.last_words(lines)[1] or unit.says
-                host.log(f"{unit.name} crashed{crashed[unit.name][1]}: {words}")
+                over.append(f"{unit.name} {how}: {words}")
+                continue
+            crashed[unit.name] = _Crashed(now, crashes, f" ({found})" if found else "")
+            host.log(f"{unit.name} crashed{crashed[unit.name].fault}: {words}")
         if over:
             return Progress(False, "; ".join(over), over=True)
         if down := [unit for unit in units if not unit.active]:
             says = "; ".join(f"{unit.name} is {unit.says}" for unit in down)
             return Progress(False, says, says)
         progress = gate.judge(answer)
-        for name, (when, fault) in crashed.items():
-            if progress.ok and now - when < STEADY:
-                says = f"{progress.says}; {name} crashed once, and must stay up for {STEADY:.0f} s"
+        for name, crash in crashed.items():
+            times = "once" if crash.times == 1 else f"{crash.times} times"
+            if progress.ok and now - crash.when < STEADY:
+                says = f"{progress.says}; {name} crashed {times}, and must stay up for {STEADY:.0f} s"
                 return Progress(False, says, "steady")
-            says = f"{progress.says}; {name} crashed once and came back{fault}"
+            says = f"{progress.says}; {name} crashed {times} and came back{crash.fault}"
             progress = replace(progress, says=says)
         return progress
 

@@ -138,6 +138,11 @@ class Run(BaseStateCallback):
         self.options: Mapping[str, Any] = {}
         """Those of pyinfra's command line."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether it took its last step, or ends because of hosts that failed."""
+        return self.began and (self.last in self.clock or bool(self.record["failed"]))
+
     def command_of(self, deploy: str) -> str:
         """The command line of another deploy on this site, in the way in which this run was started."""
         operation = next(iter(self.options.get("operations", ())), "")

@@ -83,7 +83,7 @@ def refused(trials: Trials, users: Callable[[Component, str], str]) -> list[str]
     return lines
 
 
-_HEADER = re.compile(r"\s*(Checking .*|SUCCESS.*|)")
+_HEADER = re.compile(r"\s*(Checking (?!.*FAILED).*|SUCCESS.*|)")
 """Lines of promtool and amtool that say what is well, or which file is next."""
 
 
