@@ -18,6 +18,7 @@ from pyinfra.api.output import format_text
 from prometheus_ha.deploys import preflight
 from prometheus_ha.deploys.lib.common import verify_view
 from prometheus_ha.deploys.lib.common.look_script import ROOT_HELP
+from prometheus_ha.deploys.lib.common.verify_view import SETTLING
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.ground.findings import Finding
 from prometheus_ha.deploys.lib.ground.results import some
@@ -93,7 +94,7 @@ def _ask_again():
     patience = 2 * seconds(member.settings.scrape_interval) + 5
 
     def wrong(results: list[Finding]) -> list[str]:
-        return [one.found for one in results if (one.host, one.check) == (member.name, verify_view.QUERIES)]
+        return [one.found for one in results if one.host == member.name and one.check in SETTLING]
 
     def judge(lines: list[str]) -> Progress:
         kept(_Verified)[member.name] = checks.read(member, found, lines)
@@ -101,7 +102,7 @@ def _ask_again():
         return Progress(not says or waited > patience, some(says) if says else "as they should be", waited)
 
     if wrong(_judged("at first")):
-        rollout.wait(state, host, Gate(checks.questions(rollout.site(), member), judge), purpose="queries")
+        rollout.wait(state, host, Gate(checks.questions(rollout.site(), member), judge), purpose="what may settle")
 
 
 @operation()

@@ -393,7 +393,7 @@ def test_a5_targets():
     assert verify_view.targets_not_up(view, "prom-1") == [f"{down.job} {down.instance}"]
     view = broken(make_view(), "prom-2", "prometheus", targets=targets[1:])
     result = only(view)
-    assert (result.host, result.check) == ("prom-2", "targets")
+    assert (result.host, result.check) == ("prom-2", "replicas")
     assert "lacks" in result.found
 
 

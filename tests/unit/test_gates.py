@@ -55,7 +55,7 @@ def test_prometheus_is_back_when_it_scraped_twice_and_its_sidecar_sees_it(site):
     judge = gate(site, roles.prometheus.gate, "prom-1").judge
     assert judge(prometheus()).ok
     assert not judge(prometheus(scraped=9)).ok
-    assert "for 2 scrapes of each of 5 targets, every 5s: 9 of 10 done" in judge(prometheus(scraped=9)).says
+    assert "2 scrapes of each of 5 targets, every 5s: 9 of 10 done" in judge(prometheus(scraped=9)).says
     assert "sidecar" in judge(prometheus(up=0)).says and not judge(prometheus(up=0)).ok
 
 

@@ -22,8 +22,10 @@ from prometheus_ha.facts.reports import prometheus as reports_prometheus
 PROMETHEUS = (daemons.PROMETHEUS.name, daemons.UPPER.name)
 """The components that are a Prometheus, of which a host runs at most one."""
 
-QUERIES = "queries"
-"""The check of what queriers answer: it has to be asked again where targets came up meanwhile."""
+QUERIES, REPLICAS = "queries", "replicas"
+SETTLING = (QUERIES, REPLICAS)
+"""The checks of what queriers answer, and whether replicas scrape the same: they may be asked too early, while targets
+come up, or a Prometheus that was started has found none of its targets yet, and are asked again."""
 
 
 @dataclass(frozen=True)

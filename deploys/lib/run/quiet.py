@@ -35,6 +35,8 @@ _STAGES = re.compile(
 )
 TOGETHER = {"together": True}
 """`extra` of a message to the log that waits for those of other hosts in its step: what is done, not how it goes."""
+DETAIL = {"detail": True}
+"""The same of a message that is for the record alone, and for -v."""
 
 
 class Quiet(logging.Filter):
@@ -70,7 +72,7 @@ class Quiet(logging.Filter):
             # A table, or what pyinfra says of the run.
             self.flush()
             return not _NOISE.match(text)
-        if not host[2] or _NOISE.match(host[2]):
+        if not host[2] or _NOISE.match(host[2]) or getattr(record, "detail", False):
             return False
         if record.levelno >= logging.ERROR and self.step:
             self.failures.setdefault(self.step, {}).setdefault(host[1], []).append(host[2])
@@ -96,8 +98,8 @@ class Quiet(logging.Filter):
     def flush(self) -> None:
         """Print what was kept of the step that is over."""
         kept, self.said = self.said, {}
-        if all(line.startswith("directory ") for line in kept):
-            return  # what staging makes on the way: the record has it
+        if not kept:
+            return
         self._head()
         by_hosts: dict[tuple[str, ...], list[str]] = {}
         for line, names in kept.items():

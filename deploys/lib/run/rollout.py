@@ -148,16 +148,16 @@ def refuse(reason: str) -> StringCommand:
     return run(f"cat >&2 <<'END'\n{text}\nEND\nexit 1")
 
 
-def say(message: str) -> None:
+def say(message: str, how: Mapping[str, bool] = quiet.TOGETHER) -> None:
     """Tell the operator what is done to this host: at once, or as a line of the plan while that is being made."""
     _note(message)
     if state.is_executing:
-        _tell(host, message)
+        _tell(host, message, how)
 
 
-def _tell(host, message: str) -> None:
+def _tell(host, message: str, how: Mapping[str, bool] = quiet.TOGETHER) -> None:
     """What is done to a host, to be printed with those of which the same is said."""
-    host.log(message, log_func=partial(logger.info, extra=quiet.TOGETHER))
+    host.log(message, log_func=partial(logger.info, extra=how))
 
 
 def planning() -> bool:
@@ -490,8 +490,9 @@ def _stage(role: Role, found: State) -> Iterator:
     if _failed(*role.needs, role):
         host.noop(f"{role.name} is stopped by a failure before it")
         return
+    new = role.name not in found.manifests  # whose directories go without saying
     for name in change.directories:
-        say(f"{role.name}: directory {name}")
+        say(f"{role.name}: directory {name}", quiet.DETAIL if new else quiet.TOGETHER)
     if change.content or change.directories:
         yield run(stage_script(component, change))
     if planning():

@@ -11,7 +11,7 @@ import json
 import re
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -163,20 +163,23 @@ def _mapping(files: Files, name: str) -> tuple[dict[str, Any], Callable[..., int
 def _read_each(files: Files, each: _Each) -> None:
     found: dict[str, Any] = {}
     directory = files.directory / each.directory
-    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+    paths = sorted(directory.iterdir()) if directory.is_dir() else []
+    paths = [path for path in paths if not path.name.startswith(".")]
+    ours = [path for path in paths if path.suffix in each.endings and path.is_file()]
+    for path in ours:
         _take(files, each, path, found)
     if found:
         files.give(each.group, each.setting, found, each.directory)
+    # In a directory that has none of them, as the templates of a pyinfra project, the others are none of ours.
+    for path in paths if ours else ():
+        if path not in ours and path.suffix not in (".md", ".txt"):
+            shown = str(path.relative_to(files.directory))
+            files.say("warn", shown, None, "what is not read", f"files ending in {', '.join(each.endings)}")
 
 
 def _take(files: Files, each: _Each, path: Path, found: dict[str, Any]) -> None:
     shown = str(path.relative_to(files.directory))
     paths = files.paths.setdefault(each.setting, {})
-    if path.name.startswith(".") or path.suffix in (".md", ".txt"):
-        return
-    if path.suffix not in each.endings or not path.is_file():
-        files.say("warn", shown, None, "what is not read", f"files ending in {', '.join(each.endings)}")
-        return
     name = each.name(path)
     if name in paths:
         if paths[name] != path:
@@ -273,7 +276,7 @@ def _rule_files(files: Files, name: str, line: Callable[..., int | None], config
             wanted = "a file in the site's directory; it is left out"
             files.say("warn", name, at, f"the rules {pattern}, which match no file", wanted)
         for path in paths:
-            _take(files, replace(_RULES, endings=(path.suffix,)), path, found)
+            _take(files, _RULES, path, found)
     if found:
         files.give(PROMETHEUS, "prometheus_rules", found, _RULES.directory)
 
@@ -369,7 +372,7 @@ def _alertmanager(files: Files) -> None:
                 wanted = "a file in the site's directory; it is left out"
                 files.say("warn", name, at, f"the templates {pattern}, which match no file", wanted)
             for path in sorted(paths):
-                _take(files, replace(_TEMPLATES, endings=(path.suffix,)), path, found)
+                _take(files, _TEMPLATES, path, found)
             if found:
                 files.give(ALERTMANAGER, "alertmanager_templates", found, _TEMPLATES.directory)
             continue

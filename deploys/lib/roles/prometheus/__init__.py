@@ -172,7 +172,7 @@ def scraping(
         scraped = max(counts.values(), default=0) if waits else counts.get(seconds(interval), 0)
         if not targets or scraped < scrapes * targets:
             done = f"{scraped:.0f} of {scrapes * targets:.0f} done"
-            says = f"ready, for {scrapes} scrapes of each of {targets:.0f} targets, every {interval}: {done}"
+            says = f"ready; {scrapes} scrapes of each of {targets:.0f} targets, every {interval}: {done}"
             return Progress(False, says, ("scraping", scraped))
         says = f"ready, {scrapes} scrapes of each of {targets:.0f} targets done"
         if not sidecar:

@@ -187,7 +187,7 @@ def _check_targets(view: View) -> Iterator[Finding]:
                 parts += [f"has more: {verify_view.names_of(more)}"] if more else []
                 yield Finding(
                     member.name,
-                    "targets",
+                    verify_view.REPLICAS,
                     "other targets: " + "; ".join(parts),
                     f"those of {first[0]}: deduplication takes replicas for one",
                     "set scrape jobs and targets for the group, not for a host; deploy both",
