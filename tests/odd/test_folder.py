@@ -151,7 +151,7 @@ def test_from_a_wheel_to_a_verified_site(folder) -> None:
     fact = folder.pyinfra("inventory.py", "fact", "prometheus_ha.facts.prometheus.Prometheus")
     assert "ready" in fact
     folder.pyinfra("-y", "inventory.py", "prometheus_ha.capacity")
-    suites = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "prometheus_ha.suites", "-k", "test_base")
+    suites = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "prometheus_ha.suites")
     assert " passed" in folder.run(folder.venv / "bin/python", *suites)
 
 

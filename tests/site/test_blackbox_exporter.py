@@ -48,7 +48,8 @@ def test_every_probe_succeeds_and_is_of_its_target(site, member):
             assert {(one["metric"]["job"], one["metric"]["instance"]) for one in found} == wanted
 
         eventually(check, 60)
-        assert {"probe-platform", "probe-hosts"} <= set(targets)
+        own = {f"probe-{name}" for name in prometheus.settings.probes}
+        assert own | ({"probe-platform"} if prometheus.settings.probe_platform else set()) <= set(targets)
 
 
 def test_nobody_is_asked_about_its_own_host(site, member):

@@ -9,7 +9,7 @@ from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
 from prometheus_ha.deploys.lib.site import derived
-from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL, rule_groups
 from prometheus_ha.suites.ask import api, eventually, metric, metrics, query
 from prometheus_ha.suites.daemon import Daemon
 from prometheus_ha.suites.inventory import fresh, jobs, only
@@ -123,7 +123,7 @@ def test_rules_are_those_of_the_inventory_and_healthy(site, member, patience):
     wanted = {
         (f"{topology.RULES_DIR}/{file}", group["name"], rule.get("alert") or rule.get("record"))
         for file, content in prometheus_alerts.rules(site, member).items()
-        for group in content["groups"]
+        for group in rule_groups(content)["groups"]
         for rule in group["rules"]
     }
 
