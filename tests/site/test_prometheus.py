@@ -8,6 +8,7 @@ import yaml
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from prometheus_ha.deploys.lib.roles.prometheus import configuration
 from prometheus_ha.deploys.lib.site import derived
 from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL, rule_groups
 from prometheus_ha.suites.ask import api, eventually, metric, metrics, query
@@ -92,8 +93,8 @@ def test_targets_are_those_of_the_inventory_and_up(member, patience):
     ours = {(job, target) for job, targets in jobs(member).items() for _, target in targets}
     users = {
         (job, target)
-        for job, groups in member.settings.prometheus_targets.items()
-        for group in groups
+        for job in configuration.jobs_of_targets(member.settings)
+        for group in member.settings.prometheus_targets[job]
         for target in group["targets"]
     }
 
