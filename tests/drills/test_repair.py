@@ -19,8 +19,9 @@ RULES = f"{topology.RULES_DIR}/{STARTER_RULES}"
 DAMAGE = {
     # The file only: Prometheus has not read it.
     "prom-1": f"echo '# drill' >>{RULES}",
-    # Read as well; and a directory is gone.
-    "prom-2": f"echo '# drill' >>{RULES}; systemctl reload prometheus; rm -r {topology.TARGETS_DIR}",
+    # Read as well; and a directory is open to all. One that is gone is am-2's: of targets, Prometheus would not see the
+    # new one before it looks for itself, after five minutes.
+    "prom-2": f"echo '# drill' >>{RULES}; systemctl reload prometheus; chmod 755 {topology.TARGETS_DIR}",
     "am-1": "systemctl stop alertmanager",
     "am-2": f"rm -r {topology.TEMPLATES_DIR}",
     "am-3": f"chmod 644 {topology.ALERTMANAGER_CONFIG}",
@@ -93,7 +94,7 @@ def test_restarts_and_reloads_only_where_needed(mended: Mended) -> None:
     ("host", "holds"),
     [
         ("prom-1", f"! grep -q '# drill' {RULES}"),
-        ("prom-2", f"! grep -q '# drill' {RULES} && [ -d {topology.TARGETS_DIR} ]"),
+        ("prom-2", f"! grep -q '# drill' {RULES} && [ \"$(stat -c '%a' {topology.TARGETS_DIR})\" = 750 ]"),
         ("am-2", f"[ \"$(stat -c '%a %U %G' {topology.TEMPLATES_DIR})\" = '750 root prometheus' ]"),
         ("am-3", f"[ \"$(stat -c '%a' {topology.ALERTMANAGER_CONFIG})\" = 640 ]"),
         ("query-1", '[ "$(sysctl -n net.core.somaxconn)" = 4096 ]'),
