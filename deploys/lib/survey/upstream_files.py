@@ -242,6 +242,19 @@ def _taken(config: dict[str, Any], key: str) -> list[Any]:
     return config.pop(key) if isinstance(config.get(key), list) else []
 
 
+def _bring(files: Files, each: _Each, name: str, at: int | None, pattern: str) -> None:
+    """Take the files of the directory that a pattern of the file `name` matches, whatever their ending."""
+    found = files.settings.get(each.group, {}).get(each.setting, {})
+    paths = sorted(path for path in files.directory.glob(pattern) if path.is_file())
+    if not paths:
+        wanted = "a file in the site's directory; it is left out"
+        files.say("warn", name, at, f"the {each.directory} {pattern}, which match no file", wanted)
+    for path in paths:
+        _take(files, each, path, found)
+    if found:
+        files.give(each.group, each.setting, found, each.directory)
+
+
 def _static(given: dict[str, Any]) -> list[str]:
     """The targets that an entry lists itself."""
     groups = as_list(given.get("static_configs"))
@@ -262,7 +275,6 @@ def _prometheus(files: Files) -> None:
 
 def _rule_files(files: Files, name: str, line: Callable[..., int | None], config: dict[str, Any]) -> None:
     """Patterns of files in the directory bring those files. The daemon itself is told of the rules directory."""
-    found = files.settings.get(PROMETHEUS, {}).get("prometheus_rules", {})
     for index, pattern in enumerate(_taken(config, "rule_files")):
         at = line("rule_files", f"[{index}]")
         pattern = str(pattern)
@@ -271,14 +283,7 @@ def _rule_files(files: Files, name: str, line: Callable[..., int | None], config
                 wanted = "a pattern below the site's directory: what is not there is not deployed"
                 files.say("fail", name, at, f"the rules {pattern}", wanted)
             continue
-        paths = sorted(path for path in files.directory.glob(pattern) if path.is_file())
-        if not paths:
-            wanted = "a file in the site's directory; it is left out"
-            files.say("warn", name, at, f"the rules {pattern}, which match no file", wanted)
-        for path in paths:
-            _take(files, _RULES, path, found)
-    if found:
-        files.give(PROMETHEUS, "prometheus_rules", found, _RULES.directory)
+        _bring(files, _RULES, name, at, pattern)
 
 
 def _jobs(files: Files, name: str, line: Callable[..., int | None], config: dict[str, Any]) -> None:
@@ -366,15 +371,7 @@ def _alertmanager(files: Files) -> None:
         if fnmatch(pattern, f"{topology.TEMPLATES_DIR}/*"):
             continue
         if not pattern.startswith("/"):
-            found = files.settings.get(ALERTMANAGER, {}).get("alertmanager_templates", {})
-            paths = [path for path in files.directory.glob(pattern) if path.is_file()]
-            if not paths:
-                wanted = "a file in the site's directory; it is left out"
-                files.say("warn", name, at, f"the templates {pattern}, which match no file", wanted)
-            for path in sorted(paths):
-                _take(files, _TEMPLATES, path, found)
-            if found:
-                files.give(ALERTMANAGER, "alertmanager_templates", found, _TEMPLATES.directory)
+            _bring(files, _TEMPLATES, name, at, pattern)
             continue
         if files.settings.get(ALERTMANAGER, {}).get("alertmanager_templates"):
             what = f"the templates {pattern} are left out"
