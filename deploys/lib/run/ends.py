@@ -129,6 +129,12 @@ def exit_with(leave: Callable[[], None]) -> Callable[[], None]:
     return exit_
 
 
+def _refused_by_checkers(state, tried: trials.Trials) -> list[str]:
+    """What the hosts' checkers refused, in lines that name the user's own files."""
+    files = upstream_files.of(state.inventory)
+    return trials.refused(tried, lambda wanted, line: files.in_users_words(wanted.files, line))
+
+
 def print_json_with(print_pyinfras: Callable) -> Callable:
     """pyinfra's JSON of a run, and in it, below `site`, what the plan says, and what the checkers refused or were not
     there to see."""
@@ -137,13 +143,10 @@ def print_json_with(print_pyinfras: Callable) -> Callable:
         run = runs.current(state)
         payload = {"plan": build_plan_json(state), "results": None if dry else build_results_json(state)}
         if run and dry:
-            tried, files = trials.judge(state), upstream_files.of(state.inventory)
+            tried = trials.judge(state)
             payload["site"] = {
                 "plan": plan.of_run(state, run.announcements, run.site.hosts),
-                "refused": [
-                    *plan.refusals(state),
-                    *trials.refused(tried, lambda wanted, line: files.in_users_words(wanted.files, line)),
-                ],
+                "refused": [*plan.refusals(state), *_refused_by_checkers(state, tried)],
                 "not_checked": trials.not_checked(tried),
             }
         print_json(payload)
@@ -165,8 +168,7 @@ def print_with(pyinfras_table: Callable) -> Callable:
         for line in differences.lines(state):
             logger.info(format_text(line, fg=_COLOURS.get(line.strip()[:1])))
         tried = trials.judge(state)
-        files = upstream_files.of(state.inventory)
-        for line in trials.refused(tried, lambda wanted, line: files.in_users_words(wanted.files, line)):
+        for line in _refused_by_checkers(state, tried):
             logger.info(format_text(line, fg="red", bold=not line.startswith(" ")))
         for line in trials.not_checked(tried):
             logger.info(format_text(line, fg="yellow"))
