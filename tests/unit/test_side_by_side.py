@@ -44,7 +44,8 @@ def test_the_end_of_one_that_failed_is_kept_unless_a_test_said_why(tmp_path, mon
 
 
 def test_what_stops_it_stops_all_that_they_started():
-    script = "trap 'echo told' TERM; sleep 60 & echo begun; wait"
+    # the trap comes after the child: a child that is told before it has put off its parent's trap sleeps on
+    script = "sleep 60 & trap 'echo told' TERM; echo begun; wait"
     both = start(one=script, other="sleep 60 | cat")
     assert both.stdout and "begun" in both.stdout.readline()
     both.send_signal(signal.SIGTERM)
