@@ -67,6 +67,8 @@ alertmanager = (
         # A sink that records them gets the notifications, and the Watchdog.
         "alertmanager_webhook_url": "secret:file:secrets/webhook_url",
         "deadman_url": "secret:file:secrets/deadman_url",
+        # Stand-ins for group bots: the receivers feishu, dingtalk and wecom. Drills route alerts to them.
+        "alert_channels": plan.CHANNELS,
     },
 )
 

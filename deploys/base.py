@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from prometheus_ha.deploys import preflight
-from prometheus_ha.deploys.lib.daemons import BUCKET_GROUPS, logs
-from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST
+from prometheus_ha.deploys.lib.daemons import BUCKET_GROUPS, DAEMONS, logs
+from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST, PYTHON, Own
 from prometheus_ha.deploys.lib.engine.component import Component, Directory, File
 from prometheus_ha.deploys.lib.engine.role import Role
 from prometheus_ha.deploys.lib.ground import topology
@@ -30,7 +30,10 @@ PACKAGES = {
 
 def accounts(found: State) -> Iterator:
     """Install the few packages a minimal host may lack, and make the system user without home or shell."""
-    missing = [package for command, package in PACKAGES.items() if command not in found.commands]
+    wanted = dict(PACKAGES)
+    if any(isinstance(DAEMONS[name].product, Own) for name in rollout.member().components):
+        wanted[PYTHON[0]] = "python3"
+    missing = [package for command, package in wanted.items() if command not in found.commands]
     if missing:
         yield from packages.install(missing, found)
     user, own = topology.USER, topology.GROUP

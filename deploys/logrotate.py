@@ -5,7 +5,7 @@ rsyslog is not ours, but gets the same stamp from a drop-in, so that a run kille
 """
 
 from prometheus_ha.deploys import preflight
-from prometheus_ha.deploys.lib.daemons import UNITS, logs, of_groups
+from prometheus_ha.deploys.lib.daemons import ALERTMANAGER, UNITS, logs, of_groups
 from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST
 from prometheus_ha.deploys.lib.engine.component import Component, File, Service
 from prometheus_ha.deploys.lib.engine.role import Role
@@ -22,6 +22,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     if log_dir != topology.LOG_DIR:
         # The lines of somebody else's daemon by a name of ours are not ours.
         daemons = [info.unit for info in of_groups(member.groups)]
+    events = topology.ALERTMANAGER_EVENTS if ALERTMANAGER.name in member.components else ""
     reads = (topology.RSYSLOG_FILE, topology.RSYSLOG_DROP_IN)
 
     def file(text: str) -> File:
@@ -30,7 +31,9 @@ def component(site: Site, member: Member, found: State) -> Component:
     return Component(
         name="logrotate",
         files={
-            rotation: file(template("logrotate.j2", log_dir=log_dir)),
+            rotation: file(
+                template("logrotate.j2", log_dir=log_dir, events=events, user=topology.USER, group=topology.GROUP)
+            ),
             topology.RSYSLOG_FILE: file(template("rsyslog.j2", log_dir=log_dir, daemons=daemons)),
             topology.RSYSLOG_DROP_IN: file(
                 template("stamped.conf.j2", stamp=topology.STAMP, unit="rsyslog", paths=reads)

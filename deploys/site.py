@@ -3,6 +3,7 @@ each is also a deploy file of its own, and `--limit` renders the same files as a
 """
 
 from prometheus_ha.deploys import (
+    alert_relay,
     alertmanager,
     base,
     blackbox_exporter,
@@ -46,6 +47,7 @@ def run() -> None:
     logrotate.deploy()  # before the daemons, whose first lines it keeps
     node_exporter.deploy()
     blackbox_exporter.deploy()  # asked by Prometheus, about others
+    alert_relay.deploy()  # group bots, beside each Alertmanager
     alertmanager.deploy()
     seaweedfs.deploy()
     minio.deploy()

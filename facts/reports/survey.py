@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.declare import Own
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.facts import Reading, guarded, listeners
 from prometheus_ha.facts.reports.look import State
@@ -64,9 +65,12 @@ class Holder(Reading):
 
     @property
     def ours(self) -> bool:
-        """A unit of ours, running what we unpacked."""
-        units = {info.service for info in DAEMONS.values()}
-        return self.unit in units and self.exe.startswith(f"{topology.INSTALL_DIR}/")
+        """A unit of ours, running what we unpacked, or a program of ours in Python."""
+        units = {info.service: isinstance(info.product, Own) for info in DAEMONS.values()}
+        if self.unit not in units:
+            return False
+        python = re.match(r"/usr(/libexec|/bin)/(platform-)?python3", self.exe)
+        return bool(python) if units[self.unit] else self.exe.startswith(f"{topology.INSTALL_DIR}/")
 
 
 @dataclass(frozen=True)

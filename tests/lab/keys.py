@@ -9,7 +9,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from tests.lab.plan import ALL, Lab
+from tests.lab.plan import ALL, BOTS, Lab
 from tests.lab.proc import run
 
 
@@ -57,11 +57,12 @@ def _ours(lab: Lab) -> dict[str, str]:
 
 def ensure_secrets(lab: Lab) -> None:
     """Secrets of the site, made where the user has put none: S3 keys, one for each component, and the URLs of the sink,
-    for people's alerts and as a dead man's switch."""
+    for people's alerts and as a dead man's switch, and those of chat bots with their key."""
     lab.secrets.mkdir(mode=0o700, exist_ok=True)
     ours = _ours(lab)
     urls = {"webhook_url": f"{lab.sink_url}/", "deadman_url": f"{lab.sink_url}/deadman"}
-    content = dict(urls)
+    urls |= {f"{vendor}_url": f"{lab.bots_url}{path}" for vendor, path in BOTS.items()}
+    content = {**urls, "bot_sign": secrets.token_hex(16)}
     # Not at the top: it takes half a second, and most commands of the lab make no secrets.
     from prometheus_ha.deploys.lib.daemons import ADMIN, RIGHTS
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 MIRROR_PORT = 8080
 SINK_PORT = 8081
+BOTS_PORT = 8082
 S3_PORT = 8333
 S3_HOST = "store-1"
 RECEIVER = "receiver-1"
@@ -222,6 +223,15 @@ class Lab:
         """One JSON object a line: what the sink received."""
         return self.dir / "sink.jsonl"
 
+    @property
+    def bots_file(self) -> Path:
+        """One JSON object a line: what the stand-ins of chat bots took."""
+        return self.dir / "bots.jsonl"
+
+    @property
+    def bots_url(self) -> str:
+        return f"http://{self.gateway}:{BOTS_PORT}"
+
     def host_dir(self, host: str) -> Path:
         return self.dir / "hosts" / host
 
@@ -279,6 +289,27 @@ PROBES: dict[str, dict[str, Any]] = {
     "querier": {"module": "grpc_plain", "targets": [f"{LAB.address('query-1')}:10904"]},
 }
 """What the lab's Prometheus probe, beside the platform's own ports."""
+
+BOTS = {
+    "feishu": "/open-apis/bot/v2/hook/lab",
+    "dingtalk": "/robot/send?access_token=lab",
+    "wecom": "/cgi-bin/webhook/send?key=lab",
+}
+"""Vendor -> the path of the lab's stand-in for its bot."""
+
+CHANNELS: dict[str, dict[str, Any]] = {
+    name: {"type": name, "url": f"secret:file:secrets/{name}_url", "language": "zh", "mention": {"critical": ["u1"]}}
+    for name in BOTS
+}
+CHANNELS["feishu"]["sign"] = CHANNELS["dingtalk"]["sign"] = "secret:file:secrets/bot_sign"
+CHANNELS["dingtalk"]["keyword"] = KEYWORD = "监控"
+"""The group bots of the lab's site. A route to one is a drill's own."""
+
+
+def bots(sign: str) -> dict[str, dict[str, Any]]:
+    """What the stand-ins ask for."""
+    return {"feishu/lab": {"sign": sign}, "dingtalk/lab": {"sign": sign, "keywords": [KEYWORD]}, "wecom/lab": {}}
+
 
 RELEASE = os.environ.get("RELEASE") or "current"
 SETTINGS: dict[str, Any] = {

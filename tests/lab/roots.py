@@ -26,6 +26,7 @@ PACKAGES = (
     "rsyslog",
     "chrony",
     "nftables",
+    "python3",
 )
 
 # What no host of the lab needs: it would slow the boot, or work behind a test's back.

@@ -180,6 +180,10 @@ class Daemon:
         assert listing(member, path) == {path: "f 644 root:root"}
 
     def test_runs_the_wanted_binary(self, member, component, info, process):
+        if isinstance(info.product, declare.Own):
+            python = connect(member.name).check_output(f"readlink -f {declare.PYTHON[0]}").strip()
+            assert (process.exe, tuple(process.argv[:3])) == (python, info.command)
+            return
         path = f"{release_directory(member, component)}/{info.binary}"
         # Directories on the way may be links.
         assert process.exe == connect(member.name).check_output(f"readlink -f {path}").strip()

@@ -6,6 +6,7 @@ from typing import Any
 
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.deploys.lib.site.settings import Settings
+from prometheus_ha.deploys.lib.survey.load import beside
 
 BUCKET = {
     "type": "S3",
@@ -29,6 +30,9 @@ STORAGE = (
 """The hosts of long-term storage: name, groups, address."""
 
 
+CHANNEL = {"type": "dingtalk", "url": "secret:env:BOT_URL", "sign": "secret:env:BOT_SIGN", "keyword": "prod"}
+
+
 def example_site(alertmanagers: int = 3, storage: bool = False, **data: Any) -> Site:
     """`data`: settings of every host; the names of the hosts are the lab's. `storage`: with those of long-term storage,
     so that every group has a host."""
@@ -45,10 +49,13 @@ def example_site(alertmanagers: int = 3, storage: bool = False, **data: Any) -> 
         "sidecar": {"attached_data_dir": "/srv/prometheus"},
     }
     hosts = {}
+    if storage:
+        own["alertmanager"]["alert_channels"] = {"ops": CHANNEL}
     for name, groups, address in parts:
         groups = (groups,) if isinstance(groups, str) else groups
         given = {"bucket_config": BUCKET, **own.get(groups[0], {}), **data}
         if "prometheus" in groups:
             given["replica"] = f"replica-0{name[-1]}"
-        hosts[name] = Member(name, Settings(**given), groups, address)
+        settings = Settings(**given)
+        hosts[name] = Member(name, settings, (*groups, *beside(groups, settings)), address)
     return Site(hosts)

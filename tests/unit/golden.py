@@ -42,7 +42,7 @@ RECORD = Path(__file__).parent / "data/golden.txt"
 KEYS = {name: f"KEY_{number}" for number, name in enumerate((bucket.ADMIN, *bucket.RIGHTS))}
 SECRETS = {
     name: f"hunter2hunter2-{name}"
-    for name in ("GOLDEN", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_URL", *KEYS.values())
+    for name in ("GOLDEN", "S3_ACCESS_KEY", "S3_SECRET_KEY", "WEBHOOK_URL", "BOT_URL", "BOT_SIGN", *KEYS.values())
 }
 """Variables of the environment that hold a secret."""
 SECRET = "secret:env:GOLDEN"

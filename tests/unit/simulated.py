@@ -195,7 +195,8 @@ class Host:
             for line in self._lines(name, "ExecStart")
             for word in shlex.split(line)
         )
-        exe = self.state.paths[argv[0]].target if argv else f"/usr/sbin/{name}d"
+        link = self.state.paths.get(argv[0]) if argv else None
+        exe = link.target if link else argv[0] if argv else f"/usr/sbin/{name}d"
         self.pid += 1
         self.state.processes[name] = Process(self.pid, exe, argv or (exe,))
         unit = self.state.units.setdefault(name, {"UnitFileState": "enabled"})

@@ -55,7 +55,8 @@ def test_replicas_ask_different_exporters_and_instance_is_the_target():
         assert labels == {"__address__": exporter, "__param_target": target, "instance": target}
         assert (job["metrics_path"], job["params"]) == ("/probe", {"module": ["http_2xx"]})
         assert job["scrape_interval"] == "1m"
-        assert job["file_sd_configs"] == [{"files": ["/etc/prometheus/targets/probe-shop.yml"]}]
+        [entry] = job["file_sd_configs"]
+        assert entry["files"] == ["/etc/prometheus/targets/probe-shop.yml"]
 
 
 @pytest.mark.parametrize(

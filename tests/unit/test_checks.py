@@ -76,8 +76,10 @@ def make_look(member) -> State:
             "NeedDaemonReload": "no",
             "NRestarts": "0",
         }
-        directory = checks.installed(member, state, info.product)
-        state.processes[info.unit] = Process(100 + number, f"{directory}/{info.binary}", ())
+        exe = "/usr/bin/python3.11"
+        if component != "alert_relay":
+            exe = f"{checks.installed(member, state, info.product)}/{info.binary}"
+        state.processes[info.unit] = Process(100 + number, exe, ())
     return state
 
 
@@ -182,6 +184,7 @@ def make_view(site=SITE) -> View:
         "alertmanager": make_alertmanager,
         "thanos-querier": make_querier,
         "thanos-sidecar": lambda _, m: thanos.SidecarReport(True, m.settings.version("thanos-sidecar"), True),
+        "alert_relay": lambda _, m: Plain(True, m.settings.version("alert_relay")),
         "node_exporter": lambda _, m: Plain(True, m.settings.version("node_exporter")),
     }
     return View(
@@ -536,14 +539,14 @@ def test_a_unit_that_is_down_explains_what_misses_it():
     view = without(make_view(), "am-2")
     stopped = make_view().seen["am-2"]
     stopped.look.units["alertmanager"]["ActiveState"] = "failed"
-    node = checks.DAEMONS["node_exporter"]
     view = replace(view, seen={**view.seen, "am-2": stopped}, dead=())
     found = failures(view)
     assert found[0].host == "am-2" and found[0].found.startswith("alertmanager: failed")
     assert "gossip of am-1" in found[0].consequences
-    # Its node_exporter runs: that nobody reaches it has another cause.
+    # Its node_exporter and its relay run: that nobody reaches them has another cause.
+    missed = {f": {name} 10.0.0.22" for name in ("node_exporter", "alert_relay")}
     assert {(r.check, r.host) for r in found[1:]} == {("targets", "prom-1"), ("targets", "prom-2")}
-    assert all(f": {node.job_name} 10.0.0.22" in r.found for r in found[1:])
+    assert all(any(one in r.found for one in missed) for r in found[1:])
 
 
 def test_a_sidecar_is_not_ready_because_its_prometheus_is_down():
@@ -830,21 +833,21 @@ def test_ports_that_connections_may_be_given():
     view = make_view()
     view.seen["am-1"].look.sysctl[topology.RESERVED_PORTS] = "9100"
     assert only(view).found == "net.ipv4.ip_local_reserved_ports = 9100"
-    assert only(view).wanted == "9093-9094,9100"
+    assert only(view).wanted == "9093-9094,9096-9097,9100"
 
 
 def test_a_file_that_frees_our_ports_at_the_next_boot_is_named():
     view = make_view()
     look = view.seen["am-1"].look
     look.reserved_ports = {
-        topology.PORTS_FILE: "8000,9093-9094,9100",
+        topology.PORTS_FILE: "8000,9093-9094,9096-9097,9100",
         "/etc/sysctl.d/99-zzz.conf": "8000",
     }
-    look.sysctl[topology.RESERVED_PORTS] = "8000,9093-9094,9100"
+    look.sysctl[topology.RESERVED_PORTS] = "8000,9093-9094,9096-9097,9100"
     assert failures(view) == []
     (warned,) = (r for r in checks.judge(view) if r.check == "sysctl")
     assert warned.found.startswith("at boot /etc/sysctl.d/99-zzz.conf sets ")
-    assert warned.wanted == "8000,9093-9094,9100"
+    assert warned.wanted == "8000,9093-9094,9096-9097,9100"
 
 
 def test_a1_a_crash_that_is_over_is_told():
@@ -889,7 +892,7 @@ def test_the_table():
     row = next(line for line in lines if line.startswith("prom-1 "))
     assert "ready, restarted 3 times" in row
     assert row.endswith("http://10.0.0.11:9090")
-    assert [line.split()[3] for line in lines if line.startswith("am-2 ")] == ["unreachable"] * 2
+    assert [line.split()[3] for line in lines if line.startswith("am-2 ")] == ["unreachable"] * 3
     assert "unreachable: am-2" in lines
     # What two hosts have in common is said once.
     warned = [line for line in lines if line.startswith("warn  flags")]

@@ -85,6 +85,7 @@ def test_every_component_of_the_site_is_scraped_by_address():
     assert list(jobs) == [
         "prometheus",
         "thanos-sidecar",
+        "alert_relay",
         "alertmanager",
         "thanos-query",
         "seaweedfs",
@@ -146,7 +147,7 @@ def test_watched_targets_are_a_job():
     found = prometheus(prometheus_targets={"web": groups})["scrape_configs"][-1]
     assert found == {
         "job_name": "web",
-        "file_sd_configs": [{"files": [f"{topology.TARGETS_DIR}/web.yml"]}],
+        "file_sd_configs": [{"files": [f"{topology.TARGETS_DIR}/web.yml"], "refresh_interval": "30s"}],
     }
 
 
@@ -191,6 +192,7 @@ def test_starter_rules():
         "PrometheusNotConnectedToAlertmanagers",
         "AlertmanagerFailedToSendAlerts",
         "AlertmanagerConfigReloadFailed",
+        "AlertRelayConfigReloadFailed",
         "AlertmanagerPeersMissing",
         "DataDiskFilling",
         "ThanosSidecarUploadsFailing",
@@ -198,6 +200,7 @@ def test_starter_rules():
     }
     storage = {rule["alert"] for rule in rules(storage=True)[1:]}
     assert {"ThanosCompactHalted", "ThanosCompactMultipleRunning"} <= storage
+    assert {"AlertChannelRefuses", "AlertChannelBlocked"} <= storage
     for rule in found[1:]:
         assert rule["labels"]["severity"] in ("none", "warning", "critical")
         assert set(rule["annotations"]) == {"summary", "description"}
@@ -324,9 +327,24 @@ def test_rule_files():
 # --- alertmanager.yml -----------------------------------------------------------------------------
 
 
+def receivers_of(config):
+    """Its receivers without that of canaries."""
+    return [one for one in config["receivers"] if one["name"] != "canary"]
+
+
+def routes_of(config):
+    """Its routes without those of test alerts and canaries, which every site has."""
+    found = config["route"]["routes"]
+    ours = {'alertname="TestAlert"', 'alertname="Canary"'}
+    return [route for route in found if not ours & set(route.get("matchers", []))]
+
+
 def test_alertmanager_is_the_documents():
-    found = alertmanager()
-    watchdog = found["route"].pop("routes")
+    found = alertmanager(alert_canary=False)
+    recorded = {"file_outputs": [{"name": "file", "path": "/var/lib/alertmanager/data/events.jsonl"}]}
+    assert found.pop("event_recorder") == recorded
+    assert "event_recorder" not in alertmanager(release="migration"), "it would refuse the file"
+    watchdog = routes_of({"route": {"routes": found["route"].pop("routes")}})
     assert found == {
         "global": {"resolve_timeout": "5m"},
         "templates": ["/etc/alertmanager/templates/*.tmpl"],
@@ -355,7 +373,7 @@ def test_alertmanager_is_the_documents():
 @pytest.mark.parametrize("profile", ["production", "drill"])
 def test_the_watchdog_is_repeated_in_time(profile):
     site = example_site(profile=profile)
-    (route,) = alertmanager_role.alertmanager_yml(site, site.hosts["am-1"])["route"]["routes"]
+    (route,) = routes_of(alertmanager_role.alertmanager_yml(site, site.hosts["am-1"]))
     repeat, step = seconds(route["repeat_interval"]), seconds(route["group_interval"])
     wanted = seconds(site.hosts["am-1"].settings.timing.watchdog_repeat)
     assert repeat < wanted
@@ -384,8 +402,8 @@ def test_users_route_is_merged():
     assert found["route"]["group_wait"] == "10s"
     assert found["route"]["group_by"] == ["alertname", "cluster"]
     assert found["route"]["receiver"] == "web.hook"
-    assert found["route"]["routes"][1:] == [mine]
-    assert [receiver["name"] for receiver in found["receivers"]] == ["web.hook", "mail", "watchdog"]
+    assert routes_of(found)[1:] == [mine]
+    assert [receiver["name"] for receiver in receivers_of(found)] == ["web.hook", "mail", "watchdog"]
     assert found["templates"][1:] == ["/srv/x.tmpl"]
     assert found["inhibit_rules"] == found["time_intervals"] == []
 
@@ -393,7 +411,7 @@ def test_users_route_is_merged():
 def past(**data):
     """Where the alert that a receiver fails is sent as well: (receiver, severity) -> another one."""
     found = {}
-    for route in alertmanager(**data)["route"]["routes"]:
+    for route in routes_of(alertmanager(**data)):
         if 'alertname="AlertmanagerFailedToSendAlerts"' in route.get("matchers", []):
             assert route["continue"] is True
             _, failing, severity = (line.partition("=")[2].strip('"') for line in route["matchers"])
@@ -444,7 +462,7 @@ def test_the_way_past_a_failing_receiver_is_the_same_on_all_members():
     site = replace(site, hosts={**site.hosts, "am-1": other})
     one, *others = (alertmanager_role.alertmanager_yml(site, m) for m in site.members("alertmanager"))
     assert all(found == one for found in others)
-    assert [r["receiver"] for r in one["route"]["routes"]] == [
+    assert [r["receiver"] for r in routes_of(one)] == [
         "watchdog",
         "pager",
         "pager",
@@ -479,14 +497,14 @@ NOT_FOR_IT = [
 @pytest.mark.parametrize("mine", FOR_THE_WATCHDOG)
 def test_a_route_for_the_watchdog_replaces_ours(mine):
     found = alertmanager(alertmanager_config={"route": {"routes": [mine]}})
-    assert found["route"]["routes"] == [mine]
-    assert [receiver["name"] for receiver in found["receivers"]] == ["web.hook"]
+    assert routes_of(found) == [mine]
+    assert [receiver["name"] for receiver in receivers_of(found)] == ["web.hook"]
 
 
 @pytest.mark.parametrize("mine", NOT_FOR_IT)
 def test_a_route_that_only_names_the_watchdog_does_not(mine):
     found = alertmanager(alertmanager_config={"route": {"routes": [mine]}})
-    ours, *others = found["route"]["routes"]
+    ours, *others = routes_of(found)
     assert ours["receiver"] == "watchdog" and others == [mine]
 
 
@@ -495,24 +513,24 @@ def test_the_watchdog_tells_nobody_but_a_dead_mans_switch():
     slack = {"receivers": [{"name": "team", "slack_configs": [{"channel": "#a"}]}]}
     for given in ({"alertmanager_config": slack, "alertmanager_webhook_url": None}, {}):
         found = alertmanager(**given)
-        assert found["route"]["routes"][0]["receiver"] == "watchdog"
-        assert found["receivers"][-1] == {"name": "watchdog"}
+        assert routes_of(found)[0]["receiver"] == "watchdog"
+        assert receivers_of(found)[-1] == {"name": "watchdog"}
         found = alertmanager(**given, deadman_url="secret:env:DEADMAN")
         hook = {"url": "secret:env:DEADMAN", "send_resolved": False}
-        assert found["receivers"][-1] == {"name": "watchdog", "webhook_configs": [hook]}
+        assert receivers_of(found)[-1] == {"name": "watchdog", "webhook_configs": [hook]}
 
 
 def test_a_receiver_named_watchdog_has_it():
     mine = {"name": "watchdog", "email_configs": [{"to": "a@example.org"}]}
     found = alertmanager(alertmanager_config={"receivers": [mine]})
-    assert [route["receiver"] for route in found["route"]["routes"]] == ["watchdog"]
-    assert found["receivers"][1:] == [mine]
+    assert [route["receiver"] for route in routes_of(found)] == ["watchdog"]
+    assert receivers_of(found)[1:] == [mine]
 
 
 def test_own_receivers_need_no_webhook():
     found = alertmanager(alertmanager_webhook_url=None, alertmanager_config={"receivers": [{"name": "mail"}]})
     assert found["route"]["receiver"] == "mail"
-    assert found["receivers"] == [{"name": "mail"}, {"name": "watchdog"}]
+    assert receivers_of(found) == [{"name": "mail"}, {"name": "watchdog"}]
 
 
 def test_no_receiver_at_all():

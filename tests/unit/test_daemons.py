@@ -13,12 +13,14 @@ from prometheus_ha.deploys.lib.daemons.declare import (
     Flag,
     Listen,
     Number,
+    Own,
     Product,
     Setting,
     Timing,
 )
 from prometheus_ha.deploys.lib.engine import flags
 from prometheus_ha.deploys.lib.engine.role import ROLES
+from prometheus_ha.deploys.lib.ground.templates import source
 from prometheus_ha.deploys.lib.site.settings import PROFILES, Settings
 
 
@@ -51,8 +53,14 @@ def test_its_role_says_the_flags_that_need_a_site_and_no_others(daemon):
 @pytest.mark.parametrize("daemon", DAEMONS.values(), ids=DAEMONS)
 def test_what_a_declaration_names_is_there(daemon):
     assert daemon.group in {*GROUPS, "all"}
-    assert daemon.binary in daemon.product.binaries
-    assert daemon.product in PRODUCTS.values()
+    if isinstance(daemon.product, Own):
+        assert f'VERSION = "{daemon.product.version}"' in source(daemon.product.template)
+    else:
+        assert daemon.binary in daemon.product.binaries
+        assert daemon.product in PRODUCTS.values()
+    if daemon.beside:
+        assert daemon.beside[0] in DAEMONS.values()
+        assert set(daemon.beside[1]) <= set(Settings.model_fields)
     named = {daemon.extra, daemon.listen_address, daemon.account, daemon.data_setting}
     named |= {port.setting for port in daemon.ports.values()}
     for flag in daemon.flags:

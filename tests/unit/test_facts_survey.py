@@ -11,7 +11,7 @@ import pytest
 from pyinfra.api.exceptions import FactProcessError
 
 from prometheus_ha.deploys.lib.survey.preflight import default_script
-from prometheus_ha.facts.reports.survey import AT_ONCE, Host, parse, script
+from prometheus_ha.facts.reports.survey import AT_ONCE, Holder, Host, parse, script
 
 DATA = Path(__file__).parent / "data" / "facts"
 RELEASES = ("debian11", "debian12", "debian13")
@@ -256,3 +256,17 @@ def test_what_is_not_open_at_once_is_tried_again_with_others_in_turns():
 def test_other_text_is_refused():
     with pytest.raises(FactProcessError):
         parse(["Permission denied"])
+
+
+@pytest.mark.parametrize(
+    ("unit", "exe", "ours"),
+    [
+        ("prometheus.service", "/opt/prometheus-3.16.0.linux-amd64/prometheus", True),
+        ("prometheus.service", "/usr/bin/prometheus", False),
+        ("alert_relay.service", "/usr/bin/python3.11", True),
+        ("alert_relay.service", "/opt/other/relay", False),
+        ("other.service", "/usr/bin/python3.11", False),
+    ],
+)
+def test_whose_a_listener_is(unit, exe, ours):
+    assert Holder("tcp", 9096, "0.0.0.0", 1, "x", exe, unit).ours is ours

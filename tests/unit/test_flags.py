@@ -36,7 +36,7 @@ def given(words: list[str], component: str = "prometheus") -> dict[str, list[str
     """Flag -> its values; a bare flag has one empty value."""
     found: dict[str, list[str]] = {}
     dashes = DAEMONS[component].dashes
-    for word in words[1 + len(DAEMONS[component].subcommand) :]:
+    for word in words[len(DAEMONS[component].command) + len(DAEMONS[component].subcommand) :]:
         if word.startswith(dashes):
             name, _, value = word.removeprefix(dashes).partition("=")
             found.setdefault(name, []).append(value)
@@ -73,8 +73,8 @@ def test_every_flag_exists_in_the_version(component, release):
 @pytest.mark.parametrize("component", DAEMONS)
 def test_the_bounds_of_a_flag_are_what_was_recorded(component):
     """A flag that is left out of a release because of `since` is one that this release lacks."""
-    for release, versions in RELEASES.items():
-        version = versions[DAEMONS[component].archive]
+    for release in RELEASES:
+        version = Settings(release=release).version(component)
         known = recorded(component, version)
         for flag in DAEMONS[component].flags:
             if flag.since and not flags.applies(flag, version) and not flag.until:
@@ -266,7 +266,7 @@ def test_alertmanager_current():
         "--cluster.reconnect-timeout=5m",
         "--web.listen-address=0.0.0.0:9093",
         "--web.external-url=http://10.0.0.22:9093",
-        "--enable-feature=receiver-name-in-metrics",
+        "--enable-feature=receiver-name-in-metrics,event-recorder",
         "--log.level=info",
     ]
 

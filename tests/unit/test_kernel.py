@@ -20,7 +20,7 @@ from tests.unit.simulated import Host
 
 SITE = example_site(storage=True)
 AM = SITE.hosts["am-1"]
-OURS = "9093-9094,9100"
+OURS = "9093-9094,9096-9097,9100"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_run_reserves_merges_and_lets_go(run):
     del has.reserved_ports["/etc/sysctl.d/99-sysctl.conf"]
     done = run(hosts=hosts, data="alertmanager_port = 9193\n")
     assert done.rc == 0, done.output
-    assert has.sysctl[RESERVED_PORTS] == "7000,9094,9100,9193"
+    assert has.sysctl[RESERVED_PORTS] == "7000,9094,9096-9097,9100,9193"
     assert run(hosts=hosts, data="alertmanager_port = 9193\n").commands["am-1"] == ["look"]
     done = run(hosts=hosts, data='sysctl = {"net.ipv4.ip_local_port_range": "20000 60999"}\n')
     assert done.rc == 0, done.output

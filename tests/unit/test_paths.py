@@ -223,7 +223,7 @@ def test_what_goes_live_through_a_link_is_renamed_on_its_own_file_system():
 
 
 def test_every_directory_that_a_role_makes_is_looked_at(monkeypatch):
-    for name in ("WEBHOOK_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY"):
+    for name in ("WEBHOOK_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY", "BOT_URL", "BOT_SIGN"):
         monkeypatch.setenv(name, "http://10.0.0.1/")
     for module in pkgutil.iter_modules(deploys.__path__):
         if not module.ispkg and module.name != "site":

@@ -330,7 +330,7 @@ def test_a_strict_firewall_is_named_with_its_ports_and_the_way_out():
     assert (reach.check, reach.severity) == ("reach", "fail")
     assert 'firewall = "open"' in reach.advice
     assert (firewall.check, firewall.severity) == ("firewall", "warn")
-    assert "TCP 9093, 9094, 9100; UDP 9094" in firewall.wanted
+    assert "TCP 9093, 9094, 9096, 9100; UDP 9094" in firewall.wanted
 
 
 def test_a_firewall_that_lets_all_in_is_no_matter_where_that_can_be_tried():

@@ -61,6 +61,7 @@ def test_every_host_is_looked_at_and_gets_its_files(site):
 def test_roles_come_in_order_and_turns_in_the_inventorys(site):
     turns = [name for name in site.order if ": turn of " in name]
     assert turns == [
+        *(f"alert_relay: turn of am-{n}" for n in (1, 2, 3)),
         *(f"alertmanager: turn of am-{n}" for n in (1, 2, 3)),
         *(f"store: turn of {name}" for name in ("query-2", "store-1")),
         *(f"prometheus: turn of prom-{n}" for n in (1, 2)),

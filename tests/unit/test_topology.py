@@ -16,6 +16,7 @@ def test_names_are_the_documents():
         "prometheus",
         "thanos-sidecar",
         "thanos-sidecar-attached",
+        "alert_relay",
         "alertmanager",
         "thanos-querier",
         "thanos-query-frontend",
@@ -48,6 +49,8 @@ def test_ports_are_the_documents():
         ("thanos-sidecar-attached", "grpc"): 10901,
         ("alertmanager", "http"): 9093,
         ("alertmanager", "cluster"): 9094,
+        ("alert_relay", "http"): 9096,
+        ("alert_relay", "webhook"): 9097,
         ("thanos-querier", "http"): 10903,
         ("thanos-querier", "grpc"): 10904,
         # Beside them on one host, as in upstream's quickstart.

@@ -110,7 +110,7 @@ def test_reload_only_where_it_does_something(component):
     assert ("ExecReload" in found) == bool(rendered.reload_paths)
     reloads = (
         *("prometheus", "prometheus-upper", "alertmanager", "thanos-rule"),
-        *("seaweedfs", "minio", "blackbox_exporter"),
+        *("seaweedfs", "minio", "blackbox_exporter", "alert_relay"),
     )
     assert bool(rendered.reload_paths) == (component in reloads)
     assert any(" started " in line for line in found["ExecStartPre"])

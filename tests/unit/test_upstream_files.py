@@ -63,7 +63,7 @@ def test_files_of_a_whole_directory_go_live(folder, monkeypatch):
             "refresh_interval": "30s",
         }
         assert "web_frontend" not in jobs, "the user's own job has its targets"
-        assert jobs["mail"]["file_sd_configs"] == [{"files": ["/etc/prometheus/targets/mail.yml"]}]
+        assert jobs["mail"]["file_sd_configs"][0]["files"] == ["/etc/prometheus/targets/mail.yml"]
         assert jobs["gateway"]["static_configs"][0]["labels"] == {"env": "prod"}
         assert [t for g in jobs["prometheus"]["static_configs"] for t in g["targets"]] == [
             "10.1.0.1:9090",

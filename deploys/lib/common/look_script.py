@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from prometheus_ha.deploys.lib.daemons import BUCKET_GROUPS, DAEMONS, PRODUCTS, REPLACED, UNITS, directories
+from prometheus_ha.deploys.lib.daemons.declare import PYTHON, Own
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, HIDDEN, REPLICA_LABEL, SYSCTL, sysctl_name
 from prometheus_ha.facts import timesync
 from prometheus_ha.facts.reports import look
 
-COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd")
+COMMANDS = ("curl", "tar", "logrotate", "rsyslogd", "unshare", "chronyd", PYTHON[0])
 FOREIGN_UNITS = ("rsyslog", topology.FIREWALL_UNIT, *REPLACED)
 
 FIREWALL = f"[ ! -x {topology.FIREWALL} ] || {topology.FIREWALL} status"
@@ -23,20 +24,26 @@ LABELS = (
 """The external labels of the Prometheus of the host, as its file has them."""
 
 
+ROUTES = f"[ ! -f {topology.ALERTMANAGER_CONFIG} ] || sed -n '/^route:/,/^[a-z]/p' {topology.ALERTMANAGER_CONFIG}"
+"""The routes of the Alertmanager of the host, as its file has them. There are no secrets in routes."""
+
+
 def default_script(sysctls=None, extra=None) -> str:
     """The look's script for a host of the platform, whatever its roles; `extra` are more sections."""
     components = DAEMONS.values()
     binaries = {binary for info in components for name in info.archives for binary in PRODUCTS[name].binaries}
+    configured = {place or "" for info in components for place in (info.config_dir, info.tools_dir)}
+    programs = {info.binary for info in components if isinstance(info.product, Own)}
     data = {str(place) for info in components if info.data_dir for place in (info.data_dir, *_parent(info.data_dir))}
     logs = (topology.LOG_DIR, topology.ATTACHED_LOG_DIR)
     leaves = {*data, topology.SOFTWARE_DIR, *logs, topology.STATE}
     ours = {*directories(DAEMONS), *logs}
     return look.script(
-        roots=sorted(outermost({topology.WEB_DIR, *(c.config_dir or "" for c in components)} - {""})),
+        roots=sorted(outermost({topology.WEB_DIR, *configured} - {""})),
         paths=[
             *sorted(data),
             *(f"{topology.UNIT_DIR}/{unit}.service" for unit in (*UNITS, topology.FIREWALL_UNIT)),
-            *(f"{topology.BIN_DIR}/{name}" for name in sorted(binaries)),
+            *(f"{topology.BIN_DIR}/{name}" for name in sorted(binaries | programs)),
             *(topology.SOFTWARE_DIR, *logs, topology.SYSCTL_FILE),
             *(
                 topology.PORTS_FILE,
@@ -67,6 +74,7 @@ def default_script(sysctls=None, extra=None) -> str:
             "timesync": timesync.SERVICE_SCRIPT,
             "firewall": FIREWALL,
             "labels": LABELS,
+            "routes": ROUTES,
             **(extra or {}),
         },
     )

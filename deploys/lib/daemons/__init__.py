@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 
 from prometheus_ha.deploys.lib.daemons import exporters
-from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER, ALERTMANAGER_PRODUCT
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERT_RELAY, ALERTMANAGER, ALERTMANAGER_PRODUCT
 from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST, Daemon, Group
 from prometheus_ha.deploys.lib.daemons.objectstores import MC, MINIO, MINIO_PRODUCT, SEAWEEDFS, SEAWEEDFS_PRODUCT
 from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS, PROMETHEUS_PRODUCT, UPPER
@@ -27,7 +27,7 @@ from prometheus_ha.deploys.lib.ground import topology
 DAEMONS: dict[str, Daemon] = {
     daemon.name: daemon
     for daemon in (
-        *(PROMETHEUS, SIDECAR, ATTACHED, ALERTMANAGER, QUERIER, FRONTEND, STORE, COMPACTOR),
+        *(PROMETHEUS, SIDECAR, ATTACHED, ALERT_RELAY, ALERTMANAGER, QUERIER, FRONTEND, STORE, COMPACTOR),
         *(RULE, RECEIVE, BUCKET_WEB, SEAWEEDFS, MINIO, UPPER),
         *exporters.EXPORTERS,
     )
@@ -102,6 +102,7 @@ def directories(components: Collection[str]) -> tuple[str, ...]:
             found.add(info.config_dir)
             found |= {topology.THANOS_DIR} if info.config_dir.startswith(f"{topology.THANOS_DIR}/") else set()
             found |= set(info.inner_dirs)
+        found |= {info.tools_dir} if info.tools_dir else set()
         if info.data_dir:
             found |= {info.data_dir, str(PurePosixPath(info.data_dir).parent)}
     return tuple(sorted(found))

@@ -1,4 +1,4 @@
-"""Alertmanager."""
+"""Alertmanager, and the relay that brings its notifications to bots of chats."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from prometheus_ha.deploys.lib.daemons.declare import (
     Daemon,
     Flag,
     Group,
+    Number,
+    Own,
     Port,
     Product,
     read_as,
@@ -18,6 +20,7 @@ from prometheus_ha.deploys.lib.daemons.declare import (
 )
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.facts.reports import alertmanager
+from prometheus_ha.facts.reports.plain import plain_calls, read_plain
 
 ALERTMANAGER_PRODUCT = Product(
     name="alertmanager",
@@ -27,6 +30,9 @@ ALERTMANAGER_PRODUCT = Product(
     unpacked=120,
     web_keys={"tls_server_config.client_allowed_sans": "0.26.0", "rate_limit": "0.30.0"},
 )
+
+EVENTS_SINCE = "0.35.0"
+"""First release whose event recorder has names for outputs, and writes labels as a map (events.v2)."""
 
 ALERTMANAGER = Daemon(
     name="alertmanager",
@@ -46,6 +52,7 @@ ALERTMANAGER = Daemon(
     listen_address="alertmanager_listen_address",
     config_dir=topology.ALERTMANAGER_DIR,
     inner_dirs=(topology.TEMPLATES_DIR, topology.ALERTMANAGER_SECRETS_DIR),
+    tools_dir=topology.AMTOOL_DIR,
     data_dir=topology.ALERTMANAGER_DATA,
     rights=(),
     unit="alertmanager",
@@ -119,10 +126,10 @@ ALERTMANAGER = Daemon(
         ),
         Flag(
             "enable-feature",
-            "receiver-name-in-metrics",
+            HERE,
             since="0.27.0",
             free=True,
-            why="counts the notifications of each receiver: the drill looks for exactly one",
+            why="counts the notifications of each receiver, and writes down what became of each alert",
         ),
         WEB_FILE,
         Flag("web.route-prefix", ROUTE_PREFIX),
@@ -142,4 +149,47 @@ ALERTMANAGER = Daemon(
             dispatch.maintenance-interval dispatch.start-delay web.timeout
         """,
     ),
+)
+
+RELAY_DIR = "/etc/alert_relay"
+RELAY_CONFIG = f"{RELAY_DIR}/relay.json"
+"""Its channels, with the addresses and keys of the bots."""
+
+ALERT_RELAY = Daemon(
+    name="alert_relay",
+    group=Group("alert_relay", "brings alerts to group bots, and counts canaries: every Alertmanager host is one"),
+    beside=(ALERTMANAGER, ("alert_channels", "alert_canary")),
+    product=Own(name="alert_relay", template="alert_relay.py", version="1.0.0"),
+    binary="alert_relay",
+    distribution=None,
+    job_name="alert_relay",
+    samples=100,
+    calls=plain_calls("/metrics", "alert_relay_build_info", "alert_relay_config_last_reload_successful"),
+    parse=read_plain,
+    ports={
+        "http": Port("alert_relay_port", "web.listen-address"),
+        "webhook": Port("alert_relay_webhook_port", "webhook.listen-address"),
+    },
+    config_dir=RELAY_DIR,
+    rights=(),
+    keys=RELAY_CONFIG,
+    unit="alert_relay",
+    description="Relay of alerts to Feishu, DingTalk and WeCom",
+    documentation="https://prometheus.io/docs/alerting/latest/configuration/#webhook_config",
+    # What is under way: one answer of a bot, and its second try.
+    stop_seconds=15,
+    reload_paths=(RELAY_CONFIG,),
+    flags=(
+        Flag("config.file", RELAY_CONFIG),
+        web_listen("alert_relay_port"),
+        # For the Alertmanager beside it alone: whoever reaches it can write to the chats.
+        Flag("webhook.listen-address", Number("webhook", "127.0.0.1:"), setting="alert_relay_webhook_port"),
+        LOG_LEVEL,
+    ),
+    extra="alert_relay_flags",
+    refused={
+        "config.check": "it would end once it has read its configuration",
+        "version": "it would end at once",
+    },
+    durations={},
 )

@@ -53,6 +53,23 @@ class Product:
     """Whether what is released is the one binary itself, and no archive of it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """A program of ours in Python: a file of its role, run by the `python3` of the host. No release, and no archive."""
+
+    name: str
+    template: str
+    """Its text, below `templates/`."""
+    version: str
+    """What it says of itself. A start is due where its text is another, whatever this says."""
+    web_keys: Mapping[str, str] = field(default_factory=dict, hash=False)
+    days_since: str | None = None
+
+
+PYTHON = ("/usr/bin/python3", "-I")
+"""What runs a program of ours: it sees no environment of Python's, and nothing beside itself."""
+
+
 # --- Its command line -----------------------------------------------------------------------------
 
 Value = str | int | float | bool | Sequence[str] | None
@@ -227,7 +244,9 @@ class Daemon:
     name: str
     group: Group
     """Group of the inventory whose hosts run it."""
-    product: Product
+    beside: tuple[Daemon, tuple[str, ...]] | None = None
+    """The one beside which it runs, on hosts where one of these settings has something: those are its group."""
+    product: Product | Own
     binary: str
     """Name of the executable below `BIN_DIR`."""
     tools: tuple[Product, ...] = ()
@@ -274,6 +293,8 @@ class Daemon:
     config_dir: str | None = None
     inner_dirs: tuple[str, ...] = ()
     """Directories of ours inside that one."""
+    tools_dir: str | None = None
+    """Directory of files of ours that its tools read."""
     data_dir: str | None = None
     data_setting: str | None = None
     """Setting with the directory that it writes to, where that is somebody else's."""
@@ -336,8 +357,8 @@ class Daemon:
 
     @property
     def archives(self) -> tuple[str, ...]:
-        """Names of all products that are installed for it."""
-        return (self.product.name, *(tool.name for tool in self.tools))
+        """Names of all products that are fetched and installed for it."""
+        return tuple(one.name for one in (self.product, *self.tools) if isinstance(one, Product))
 
     @property
     def version_metric(self) -> str:
@@ -346,5 +367,10 @@ class Daemon:
 
     @property
     def path(self) -> str:
-        """Path of the executable: a link to the version in use."""
+        """Path of the executable: a link to the version in use, or a program of ours."""
         return f"{BIN_DIR}/{self.binary}"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What its command line begins with."""
+        return (*(PYTHON if isinstance(self.product, Own) else ()), self.path)

@@ -73,6 +73,8 @@ class Service:
     started: tuple[str, ...] = ()
     loaded: tuple[str, ...] = ()
     oneshot: bool = False
+    interpreted: bool = False
+    """Whether its first argument runs the program, and is not the program: which file that is, the host knows."""
     replaces: tuple[str, ...] = ()
 
     @property
@@ -219,11 +221,12 @@ def _due(service: Service, after: dict[str, str], links: dict[str, str], state: 
     def below(paths):
         return {n: h for n, h in after.items() if any(n == p or _inside(n, p) for p in paths)}
 
-    if service.argv and not _inside(process.exe, INSTALL_DIR):
+    ours = bool(service.argv) and not service.interpreted
+    if ours and not _inside(process.exe, INSTALL_DIR):
         # Somebody else's daemon by our name: no member of the tier, so nobody waits for another one.
         return Due("start", (f"it is {process.exe}, which is not ours",))
     reasons, started = [], [service.path, *service.started]
-    if service.argv and process.exe != (executable := links.get(service.argv[0], service.argv[0])):
+    if ours and process.exe != (executable := links.get(service.argv[0], service.argv[0])):
         reasons.append(f"it runs {process.exe}, not {executable}")
     if service.argv and process.argv != service.argv:
         reasons.append(", ".join(_argument_changes(process.argv, service.argv)))

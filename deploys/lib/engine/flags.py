@@ -191,7 +191,7 @@ def argv(ref: Ref, site: Site, member: Member, found: State) -> list[str]:
     extra = getattr(member.settings, daemon.extra)
     replaced = {_plain(name) for name in extra}
     version = member.settings.version(daemon)
-    words = [daemon.path, *daemon.subcommand]
+    words = [*daemon.command, *daemon.subcommand]
     for flag in daemon.flags:
         if flag.name not in replaced and applies(flag, version):
             words += _items(daemon, flag.name, _value(flag, daemon, site, member, found))

@@ -134,7 +134,7 @@ class Role:
     """What `verify` asks its daemons beside what their declarations have: of the whole site."""
     journals: Mapping[str, str] = field(default_factory=dict)
     """Name -> script: what `verify` reads on its hosts beside that."""
-    means: Callable[[Member, State, Change], Iterable[str]] = lambda member, state, change: ()
+    means: Callable[[Site, Member, State, Change], Iterable[str]] = lambda site, member, state, change: ()
     """More lines for the operator on what a change means."""
 
     def __post_init__(self) -> None:

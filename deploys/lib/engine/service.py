@@ -9,18 +9,19 @@ from pathlib import PurePosixPath
 
 from prometheus_ha.deploys.lib.common import bucket
 from prometheus_ha.deploys.lib.daemons import REPLACED, Ref, of
-from prometheus_ha.deploys.lib.daemons.declare import Daemon, Product
+from prometheus_ha.deploys.lib.daemons.declare import Daemon, Own, Product
 from prometheus_ha.deploys.lib.engine import documents
 from prometheus_ha.deploys.lib.engine.component import Component, Directory, File, Service
 from prometheus_ha.deploys.lib.engine.units import unit
 from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.ground.templates import source
 from prometheus_ha.deploys.lib.site import releases
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.facts.reports.look import State
 
 
-def installed(member: Member, found: State, product: Product) -> str:
-    """The directory in which a host has the wanted release of `product`."""
+def installed(member: Member, found: State, product: Product | Own) -> str:
+    """The directory in which a host has the wanted release of `product`. Raises ValueError for a program of ours."""
     version = member.settings.version(product)
     return f"{topology.INSTALL_DIR}/{releases.archive(product.name, version, found.arch).directory}"
 
@@ -59,10 +60,15 @@ def component(
             rendered.restart_paths,
             rendered.reload_paths,
             replaces=(theirs,) if member.settings.take_over and theirs in REPLACED else (),
+            interpreted=isinstance(info.product, Own),
         )
         files[service.path] = File(rendered.text, "644", group="root")
         services.append(service)
+        if isinstance(info.product, Own):
+            files[info.path] = File(source(info.product.template), "755", group="root")
         for product in (info.product, *info.tools):
+            if isinstance(product, Own):
+                continue
             directory = installed(member, found, product)
             for binary in releases.archive(product.name, member.settings.version(product), found.arch).binaries:
                 links[f"{topology.BIN_DIR}/{binary}"] = f"{directory}/{binary}"
@@ -70,7 +76,7 @@ def component(
         # with a tool of the unit's own.
         tools = "".join(f"; s|+{path}|+{{staged}}{path}|" for path, file in files.items() if file.mode == "755")
         verified.append(
-            f"sed 's|^ExecStart={info.path}|ExecStart={links[info.path]}|{tools}' {{staged}}{service.path} "
+            f"sed 's|^ExecStart={info.path}|ExecStart={links.get(info.path)}|{tools}' {{staged}}{service.path} "
             f">{{staged}}/{info.service}; systemd-analyze verify {{staged}}/{info.service}"
         )
     return Component(

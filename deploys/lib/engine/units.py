@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from prometheus_ha.deploys.lib.common import bucket
 from prometheus_ha.deploys.lib.daemons import DAEMONS
-from prometheus_ha.deploys.lib.daemons.declare import WRITE, Daemon
+from prometheus_ha.deploys.lib.daemons.declare import WRITE, Daemon, Own
 from prometheus_ha.deploys.lib.engine import flags
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.templates import template
@@ -142,6 +142,7 @@ def unit(component: str, site: Site, member: Member, found: State) -> Unit:
     given = {word.partition("=")[2] for word in argv} | set(daemon.environment.values())
     starts = (*daemon.restart_paths, *([daemon.bucket] if daemon.bucket else []))
     restart_paths = tuple(p for p in starts if {p, str(PurePosixPath(p).parent)} & given)
+    restart_paths += (daemon.path,) if isinstance(daemon.product, Own) else ()
     # `+`: as root, as the hashes are of files that the daemon may not read. `-`: what cannot be
     # stamped is loaded again by the next run; it must not keep a daemon down.
     started = ["started", daemon.unit, f"{topology.UNIT_DIR}/{daemon.service}", *restart_paths]

@@ -13,6 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase as fnmatch
 from typing import Any
 from urllib.parse import quote
 
@@ -59,6 +60,7 @@ HOLDS_SECRETS: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("store_index_cache", "frontend_cache"), ()),
     **dict.fromkeys(("alertmanager_webhook_url", "deadman_url", "download_proxy"), ()),
+    "alert_channels": ("*.url", "*.sign"),
     "bucket_config": ("config",),
     "web_config": ("basic_auth_users",),
     "web_client": ("basic_auth",),
@@ -242,7 +244,8 @@ def misplaced(path: tuple[str, ...], value: Any) -> tuple[str, str] | None:
     if not REFERENCE.fullmatch(value):
         return "a malformed secret reference", "secret:env:NAME or secret:file:PATH"
     below = HOLDS_SECRETS.get(setting)
-    if below is None or (below and not set(keys[:1]) & set(below)):
+    where = ".".join(keys)
+    if below is None or (below and not any(fnmatch(where, one) or fnmatch(where, f"{one}.*") for one in below)):
         return "a secret", "the value itself: it is shown to others than the daemon that reads it"
     if _SHOWN & set(keys[:-1]):
         return "a secret in a label", "the value itself: labels are shown to everybody"

@@ -18,3 +18,8 @@ _ENVIRONMENT = jinja2.Environment(
 def template(name: str, **values: object) -> str:
     """The template `name` below `templates/`, rendered with `values`."""
     return _ENVIRONMENT.get_template(name).render(**values)
+
+
+def source(name: str) -> str:
+    """The file `name` below `templates/`, as it is: a program, in which braces are its own."""
+    return (PACKAGE / "templates" / name).read_text(encoding="utf-8")

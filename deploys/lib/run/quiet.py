@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import IO, Any
 
 from pyinfra import logger
 from pyinfra.api.output import format_text
@@ -39,6 +41,30 @@ DETAIL = {"detail": True}
 """The same of a message that is for the record alone, and for -v."""
 
 
+class WaitingLine:
+    """Who waits for what, on the last line of a terminal: the next word of it takes its place, and so does whatever
+    else is printed. Elsewhere (a file, CI) there is none."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream or sys.stderr  # to which pyinfra's messages go
+        self._shown = False
+
+    def renew(self, text: str) -> bool:
+        """Show it. False where it cannot be renewed, and has to be printed."""
+        if not self._stream.isatty():
+            return False
+        self._stream.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+        self._stream.flush()
+        self._shown = True
+        return True
+
+    def clear(self) -> None:
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._shown = False
+
+
 class Quiet(logging.Filter):
     """Lets through what is of interest. What several hosts say in a step is kept until its end."""
 
@@ -50,12 +76,19 @@ class Quiet(logging.Filter):
         self.printing = self.closed = False
         self.waited: dict[str, float] = {}
         """Host that waits in this step -> when it said so."""
+        self.line = WaitingLine()
         self.failures: dict[str, dict[str, list[str]]] = {}
         """Step -> host that failed at it -> what was said of that: printed at the end of the run, once."""
         self.order: list[str] = []
         """The hosts as the inventory has them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        passes = self._passes(record)
+        if passes:
+            self.line.clear()
+        return passes
+
+    def _passes(self, record: logging.LogRecord) -> bool:
         if self.printing or record.levelno < logging.INFO:
             return True
         text = _COLOURS.sub("", str(record.msg)).strip()
@@ -77,7 +110,7 @@ class Quiet(logging.Filter):
         if record.levelno >= logging.ERROR and self.step:
             self.failures.setdefault(self.step, {}).setdefault(host[1], []).append(host[2])
             return False
-        if _WAITS.match(host[2]) and self._waits_still(host[1]):
+        if _WAITS.match(host[2]) and (self.line.renew(f"{host[1]}: {host[2]}") or self._waits_still(host[1])):
             return False
         if not getattr(record, "together", False) or plan.in_turn(self.step):
             self.flush()  # what was done comes before what it led to

@@ -499,7 +499,7 @@ def _stage(role: Role, found: State) -> Iterator:
         trials.want(host.name, component, change)
         differences.want(host.name, component, change)
     foresee_directories(component, change, found)
-    for line in (*role.means(member(), found, change), *_ports_that_move(component)):
+    for line in (*role.means(site(), member(), found, change), *_ports_that_move(component)):
         say(f"{role.name}: {line}")
     restarts = change.actions("restart")
     if role.gate and restarts and not (role.together and role.together(site(), member(), found)):

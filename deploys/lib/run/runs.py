@@ -29,6 +29,7 @@ from pyinfra.context import ctx_host, ctx_state
 
 from prometheus_ha.deploys.lib.common import faults
 from prometheus_ha.deploys.lib.daemons import of_groups
+from prometheus_ha.deploys.lib.daemons.declare import Own
 from prometheus_ha.deploys.lib.engine.service import running_version
 from prometheus_ha.deploys.lib.ground import folder, lock, topology
 from prometheus_ha.deploys.lib.ground.secrets import redact
@@ -330,6 +331,8 @@ class Run(BaseStateCallback):
         member = self.site.hosts[host]
         releases = {}
         for info in of_groups(member.groups):
+            if isinstance(info.product, Own):
+                continue
             wanted = member.settings.version(info.archive)
             releases[info.name] = {"from": running_version(info, found), "to": wanted}
         self.record["releases"][host] = releases

@@ -149,7 +149,7 @@ def archive(component: str, version: str, arch: str) -> Archive:
 
 def reported(component: str, version: str | None) -> str | None:
     """A version as its daemon reports it, in the form of the tables: MinIO leaves half of a date's away."""
-    if version and PRODUCTS[component].parts == 0 and not version.startswith("RELEASE."):
+    if version and component in PRODUCTS and PRODUCTS[component].parts == 0 and not version.startswith("RELEASE."):
         return "RELEASE." + version.replace(":", "-")
     return version
 

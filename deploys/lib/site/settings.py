@@ -7,17 +7,18 @@ A setting is a top-level name in `group_data/*.py`, data of a host in `inventory
 from __future__ import annotations
 
 import re
+import zoneinfo
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from prometheus_ha.deploys.lib.daemons import ADMIN, DAEMONS, RIGHTS
-from prometheus_ha.deploys.lib.daemons.declare import Daemon, Product
+from prometheus_ha.deploys.lib.daemons.declare import Daemon, Own, Product
 from prometheus_ha.deploys.lib.ground import topology, yaml_text
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.ground.findings import nearest
@@ -441,6 +442,26 @@ def _sha256s(value: dict) -> dict:
     return value
 
 
+def time_zone(name: str) -> str:
+    """A time zone as POSIX has it (`CET-1CEST,M3.5.0,M10.5.0/3`), by which a host without a table of time zones knows
+    it. ValueError where there is no such zone here.
+
+    It stands at the end of the zone's file (RFC 9636 3.3).
+    """
+    for top in zoneinfo.TZPATH:
+        path = Path(top, name)
+        if re.fullmatch(r"[A-Za-z0-9+_-]+(/[A-Za-z0-9+_-]+)*", name) and path.is_file():
+            return path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2].decode("ascii", "replace")
+    if name == "UTC":
+        return "UTC0"
+    raise ValueError("a time zone that this machine knows, as Asia/Shanghai (package tzdata)")
+
+
+def _time_zone(value: str) -> str:
+    time_zone(value)
+    return value
+
+
 def _lines(value: dict) -> dict:
     bad = [name for name, text in value.items() if not str(text).isprintable()]
     if bad:
@@ -617,6 +638,50 @@ class Probe(BaseModel):
         None,
         "How long Prometheus waits; the probe itself ends half a second earlier, or at its module's timeout. "
         "Default: the scrape timeout.",
+    )
+
+
+class AlertChannel(BaseModel):
+    """A group bot of Feishu (Lark), DingTalk or WeCom: a receiver of Alertmanager by its name, to which
+    `alertmanager_config` may route. The relay beside each Alertmanager signs, cuts to what the bot takes, and reads its
+    answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    type: Literal["feishu", "dingtalk", "wecom"] = Field(description="Whose bot it is; feishu: Lark's too.")
+    url: str = Field(description="Secret reference: the bot's webhook URL, as its page shows it.")
+    sign: str | None = _setting(
+        None, "Secret reference: the key with which messages are signed, where the bot asks for it. WeCom has none."
+    )
+    keyword: str = _setting("", "A keyword that the bot asks for: it is put into every message, the all-clear too.")
+    mention: dict[str, list[str]] = _setting(
+        {},
+        "Severity -> who is mentioned while such an alert fires: user ids (DingTalk: mobile numbers too), or `all`, "
+        "which WeCom does not take.",
+    )
+    mention_label: str = _setting("", "Label of alerts that says who else is mentioned, with commas between them.")
+    language: Literal["en", "zh"] = _setting("en", "Of the fixed words in its messages.")
+    per_minute: Annotated[int, Field(ge=1, le=100)] | None = _setting(
+        None,
+        "Messages in a minute, below what the vendor allows (20 for DingTalk, which blocks a bot for ten minutes above "
+        "that, and WeCom; 100 for Feishu). Default: 18, 18 and 90.",
+    )
+    template: dict[Literal["title", "alert", "more"], str] = _setting(
+        {},
+        "Text of a message instead of ours, with ${status}, ${alertname}, ${summary}, ${label_NAME}, ... in it: its "
+        "title, each alert, and what says that more did not fit (docs/alerting.md).",
+    )
+    send_resolved: bool = _setting(True, "Say when it is over.")
+
+
+class RoutingTest(BaseModel):
+    """An alert that certain receivers must get."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    labels: dict[str, str] = Field(description="The labels of the alert, as severity and team.")
+    receivers: list[str] = Field(
+        description="The receivers that get it, in the order of the routes: no other, and none less."
     )
 
 
@@ -914,6 +979,36 @@ class Settings(BaseModel):
     )
     alertmanager_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
 
+    alert_routing_tests: list[RoutingTest] = _setting(
+        [],
+        "What must hold of the routes: [{'labels': {'team': 'db', 'severity': 'critical'}, 'receivers': ['dba']}]. A "
+        "change that breaks one is refused before it goes live (amtool config routes test). Inhibitions and time "
+        "intervals are not considered.",
+    )
+
+    # Group bots of Feishu, DingTalk and WeCom, by a relay beside each Alertmanager
+    alert_channels: Annotated[
+        dict[str, AlertChannel], AfterValidator(_names(r"\w[\w.-]*", "names of letters, digits and ._-"))
+    ] = _setting(
+        {},
+        "Name -> a group bot (type, url, sign, keyword, mention, ...; see the class AlertChannel). Each is a receiver "
+        "of that name, and the first one the default where alertmanager_config has no other. Equal on all "
+        "Alertmanagers. A change reloads.",
+    )
+    alert_canary: bool = _setting(
+        True,
+        "A route and receiver for canaries: alerts that alert.py and drills send, and that nobody is paged for. The "
+        "relay beside each Alertmanager counts which arrived, and how often. Equal on all Alertmanagers.",
+    )
+    alert_time_zone: Annotated[str, AfterValidator(_time_zone)] = _setting(
+        "UTC", "Time zone of the times in messages of alert_channels, as Asia/Shanghai."
+    )
+    alert_relay_port: Port = _setting(9096, "Port of the relay's metrics and health.")
+    alert_relay_webhook_port: Port = _setting(
+        9097, "Port at which the relay takes notifications from the Alertmanager beside it, on 127.0.0.1 alone."
+    )
+    alert_relay_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
+
     # Thanos querier
     querier_port: Port = _setting(10903, "HTTP port (spec/000 9.1).")
     querier_grpc_port: Port = _setting(10904, "gRPC port: next to the HTTP one.")
@@ -1033,6 +1128,19 @@ class Settings(BaseModel):
 
     # For one run
     yes: bool = _setting(False, "Answer to the drill's question, as --data yes=true; meant for the command line.")
+    send: str = _setting(
+        "",
+        "What alert.py sends a test alert to: the name of a receiver, or labels by which it is routed, as "
+        "severity=critical,team=db.",
+    )
+    canary: Duration | None = _setting(
+        None, "How long alert.py sends canaries, one every ten seconds, and counts lost and doubled ones."
+    )
+    silence: str = _setting("", "Matchers of a silence that alert.py makes, as alertname=HostDown,instance=~'web.*'.")
+    silence_for: Duration = _setting("2h", "How long it lasts.")
+    comment: str = _setting("", "Why it is made: a silence needs a reason.")
+    end_silence: str = _setting("", "Id of a silence that alert.py ends.")
+    why: str = _setting("", "Labels of an alert of which alert.py says who was told of it, when, and why not others.")
     allow_outage: bool = _setting(
         False,
         "Take a service down though no other member of its tier does its job, as "
@@ -1055,10 +1163,12 @@ class Settings(BaseModel):
         """Component -> version: the release set with `versions` over it."""
         return releases.resolve(self.release, self.versions)
 
-    def version(self, of: Daemon | Product | str) -> str:
+    def version(self, of: Daemon | Product | Own | str) -> str:
         """Version of a daemon or product, which may be given by its name."""
         name = of if isinstance(of, str) else of.name
         info = DAEMONS.get(name)
+        if info and isinstance(info.product, Own):
+            return info.product.version
         return self.all_versions[info.archive if info else name]
 
     @property

@@ -20,6 +20,7 @@ import prometheus_ha.deploys.lib.roles  # noqa: F401  flags that need a site, an
 from prometheus_ha.deploys.lib.common import causes, faults, kernel, verify_view
 from prometheus_ha.deploys.lib.common.verify_view import Seen, View
 from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.declare import Product
 from prometheus_ha.deploys.lib.engine.ask import script
 from prometheus_ha.deploys.lib.engine.role import in_order, on
 from prometheus_ha.deploys.lib.engine.service import installed
@@ -145,10 +146,11 @@ def _check_unit(member: Member, found: look.State, component: str, report: Any) 
         yield result(_activity(unit), "active", verify_view.journal(info.unit))
         return
     version = member.settings.version(component)
-    executable = f"{installed(member, found, info.product)}/{info.binary}"
     process = found.processes.get(info.unit)
-    if process is not None and process.exe != executable:
-        yield result(f"runs {process.exe}", executable, converge)
+    if process is not None and isinstance(info.product, Product):
+        executable = f"{installed(member, found, info.product)}/{info.binary}"
+        if process.exe != executable:
+            yield result(f"runs {process.exe}", executable, converge)
     if report is None or not report.ready:
         problem = report.errors.get("ready", "no answer") if report else "not asked"
         yield result(f"not ready: {problem}", f"200 from {info.ready_path}", verify_view.journal(info.unit))
@@ -311,9 +313,10 @@ def table(view: View, results: Iterable[Finding]) -> list[str]:
     results = list(results)
     lines += listed_results(results)
     failed = [result for result in results if result.severity == "fail"]
+    warned = [result for result in results if result.severity == "warn"]
     asked = f"{len(listed)} daemons on {len({row.host for row in listed})} hosts"
     dead = [name for name in view.site.hosts if name in view.dead]
-    lines += ["", f"{asked}; checks failed: {len(failed)}, warnings: {len(results) - len(failed)}"]
+    lines += ["", f"{asked}; checks failed: {len(failed)}, warnings: {len(warned)}"]
     lines += [f"unreachable: {', '.join(dead)}"] if dead else []
     lines += [f"not asked (--limit): {', '.join(view.not_asked)}"] if view.not_asked else []
     return [printable(line) for line in lines]  # what a daemon says is printed, and not obeyed

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import prometheus_ha.deploys.lib.roles  # noqa: F401  what their settings may not be, roles say
-from prometheus_ha.deploys.lib.daemons import GROUPS
+from prometheus_ha.deploys.lib.daemons import DAEMONS, GROUPS
 from prometheus_ha.deploys.lib.engine.role import in_order
 from prometheus_ha.deploys.lib.ground import folder
 from prometheus_ha.deploys.lib.ground.findings import Finding, SettingsErrors, host_finding, nearest
@@ -153,6 +153,7 @@ def _build(
     for host in hosts:
         groups = tuple(g for g in host.groups if g not in (own, "all"))
         settings, wrong = _read(host)
+        groups += tuple(beside(groups, settings))
         address, missing = site_checks.service_address_of(host, settings)
         findings += [*site_checks.check_groups(host, groups), *wrong, *missing]
         given = host.data.get("ssh_hostname")
@@ -187,6 +188,14 @@ def _build(
     if any(f.severity == "fail" for f in findings):
         raise SettingsErrors(sorted(findings, key=lambda f: f.severity != "fail"))
     return Site(members, tuple(findings))
+
+
+def beside(groups: tuple[str, ...], settings: Settings) -> Iterator[str]:
+    """The groups in which a host is by what runs on it, and its settings."""
+    for info in DAEMONS.values():
+        other, wanted = info.beside or (info, ())
+        if other.group in groups and info.group not in groups and any(getattr(settings, one) for one in wanted):
+            yield info.group
 
 
 def _read(host: InventoryHost) -> tuple[Settings, list[Finding]]:

@@ -90,7 +90,9 @@ def check_literals(finding: Callable[..., Finding], data: dict[str, Any]) -> Ite
             continue
         if path[0] in Settings.model_fields and is_secret_place(path):
             yield finding(key, "a literal secret (not shown)", SECRET_HELP)
-        elif path[0] in ("alertmanager_webhook_url", "deadman_url"):
+        elif path[0] in ("alertmanager_webhook_url", "deadman_url") or (
+            path[0] == "alert_channels" and path[-1] in ("url", "sign")
+        ):
             yield finding(key, "a literal (not shown)", SECRET_HELP)
         elif PRIVATE_KEY in value:
             yield finding(key, "a literal private key (not shown)", SECRET_HELP)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter, verify_view
 from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.daemons.alertmanager import EVENTS_SINCE
 from prometheus_ha.deploys.lib.daemons.declare import Value
 from prometheus_ha.deploys.lib.engine import documents, flags, gates, service
 from prometheus_ha.deploys.lib.engine.ask import at_once, script
@@ -22,11 +23,13 @@ from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role
 from prometheus_ha.deploys.lib.engine.service import data_directories, installed
 from prometheus_ha.deploys.lib.ground import routing, topology
+from prometheus_ha.deploys.lib.ground.durations import seconds, written
 from prometheus_ha.deploys.lib.ground.findings import Finding
 from prometheus_ha.deploys.lib.ground.results import some
 from prometheus_ha.deploys.lib.ground.secrets import lacking, leaves
-from prometheus_ha.deploys.lib.roles.alertmanager import configuration, findings
-from prometheus_ha.deploys.lib.site import derived
+from prometheus_ha.deploys.lib.roles.alert_relay import ALERT_RELAY
+from prometheus_ha.deploys.lib.roles.alertmanager import configuration, findings, routes
+from prometheus_ha.deploys.lib.site import derived, releases, web
 from prometheus_ha.deploys.lib.site.live import flag_value
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.facts.http import NO_ANSWER, Call, split
@@ -61,6 +64,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     )
     for name, text in member.settings.alertmanager_templates.items():
         files[f"{topology.TEMPLATES_DIR}/{name}"] = File(text)
+    files |= _for_amtool(site, member)
     amtool = f"{installed(member, found, daemons.ALERTMANAGER.product)}/amtool"
     return service.component(
         "alertmanager",
@@ -70,10 +74,24 @@ def component(site: Site, member: Member, found: State) -> Component:
             topology.ALERTMANAGER_DIR: Directory("750", managed=True),
             topology.TEMPLATES_DIR: Directory("750", managed=True),
             topology.ALERTMANAGER_SECRETS_DIR: Directory("750", managed=True),
+            topology.AMTOOL_DIR: Directory("750"),
             **data_directories(topology.ALERTMANAGER_DATA),
         },
-        checks=(f"{amtool} check-config {topology.ALERTMANAGER_CONFIG}",),
+        checks=(
+            f"{amtool} check-config {topology.ALERTMANAGER_CONFIG}",
+            *(routes.check(amtool, test) for test in member.settings.alert_routing_tests),
+        ),
     )
+
+
+def _for_amtool(site: Site, member: Member) -> dict[str, File]:
+    """What `amtool alert` and its other commands need on this host: where, and with what, they ask."""
+    config = {"alertmanager.url": site.local(daemons.ALERTMANAGER, member).url, "comment_required": "true"}
+    files = {}
+    if how := web.http_config([member.settings]):
+        config["http.config.file"] = topology.AMTOOL_HTTP
+        files[topology.AMTOOL_HTTP] = documents.file(how, "web_client")
+    return {**files, topology.AMTOOL_CONFIG: documents.file(config)}
 
 
 def reloaded(site: Site, member: Member) -> Gate:
@@ -156,6 +174,12 @@ def if_clustered(value: Callable[[Site, Member], Value]) -> flags.Here:
 
 def timing(name: str) -> flags.Here:
     return if_clustered(lambda site, member: getattr(member.settings.timing, name))
+
+
+def features(site: Site, member: Member, found: State) -> Value:
+    """The drill looks for exactly one notification of a receiver; alert.py reads what the event recorder wrote."""
+    recorded = releases.at_least(member.settings.version(daemons.ALERTMANAGER), EVENTS_SINCE)
+    return "receiver-name-in-metrics,event-recorder" if recorded else "receiver-name-in-metrics"
 
 
 _ALL_FAILED = 0.9
@@ -314,6 +338,34 @@ def _check_notifications(view: View) -> Iterator[Finding]:
             yield Finding(member.name, "notifications", found, "0 failed", advice, "warn")
 
 
+def dead_man(site: Site, member: Member) -> tuple[float, float]:
+    """Seconds after which the Watchdog stops once the last Prometheus died, and those that an outside service should
+    wait for it: three times as long as it takes to come again.
+
+    Prometheus sends an alert that holds for four times its resend delay, or the interval of its rules (upstream's
+    rules/alerting.go); Alertmanager repeats it until then.
+    """
+    last = [
+        4 * max(seconds(one.settings.timing.resend_delay), seconds(one.settings.evaluation_interval))
+        for one in site.running(daemons.PROMETHEUS)
+    ]
+    return max(last, default=0.0), 3 * seconds(member.settings.timing.watchdog_repeat)
+
+
+def _say_dead_man(view: View) -> Iterator[Finding]:
+    """How soon somebody outside notices that the platform is dead."""
+    told = [one for one in view.site.running(daemons.ALERTMANAGER) if one.settings.deadman_url]
+    if not told:
+        return
+    last, waits = dead_man(view.site, told[0])
+    found = f"the Watchdog goes to deadman_url every {told[0].settings.timing.watchdog_repeat}"
+    wanted = (
+        f"a service that raises the alarm after {written(waits)} without it: {written(last + waits)} after the last "
+        f"Prometheus died, {written(waits)} after the last Alertmanager or the way out did"
+    )
+    yield Finding(told[0].name, "dead man", found, wanted, "see how long the service waits", "note")
+
+
 def _failure(lines: Iterable[str], sent: reports_alertmanager.Sent) -> str:
     """When and how a receiver failed last, by the journal; without the paths of URLs, in which secrets are.
 
@@ -344,6 +396,7 @@ ALERTMANAGER = Role(
                 lambda site, member: site.endpoint(daemons.ALERTMANAGER, member, "cluster").target
             ),
             "cluster.peer": peers,
+            "enable-feature": features,
             "cluster.label": if_clustered(derived.gossip_label),
             "cluster.peer-name": if_clustered(lambda site, member: member.name),
             "cluster.peer-timeout": timing("peer_timeout"),
@@ -352,8 +405,10 @@ ALERTMANAGER = Role(
             "cluster.reconnect-timeout": timing("reconnect_timeout"),
         }
     },
+    needs=(ALERT_RELAY,),  # its receivers
+    means=routes.moved,
     alerts=alerts,
     journals={FAILED: _FAILED},
-    verdicts=(_check_gossip, _check_notifications),
+    verdicts=(_check_gossip, _check_notifications, _say_dead_man),
     site_findings=findings.SITE_FINDINGS,
 )

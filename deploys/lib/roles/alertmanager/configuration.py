@@ -7,9 +7,11 @@ from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter
+from prometheus_ha.deploys.lib.daemons.alertmanager import EVENTS_SINCE
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.ground import routing, topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.secrets import is_secret
 from prometheus_ha.deploys.lib.site import releases
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL
@@ -26,6 +28,22 @@ RECEIVER_NAMES_SINCE = "0.27.0"
 """First Alertmanager whose metrics can name the receiver (`--enable-feature=receiver-name-in-metrics`)."""
 
 
+TEST_ALERT = "TestAlert"
+TEST_RECEIVER = "test_receiver"
+"""Name of the alert with which a receiver is tried, and the label that says which one."""
+
+
+CANARY = "canary"
+"""Name of the receiver that counts canaries, and nothing else."""
+CANARY_ALERT = "Canary"
+_CANARY_ROUTE = {
+    "matchers": [f'alertname="{CANARY_ALERT}"'],
+    "receiver": CANARY,
+    "group_by": ["..."],
+    "group_wait": "0s",
+}
+
+
 WATCHDOG_LABELS = {"alertname": "Watchdog", "severity": "none"}
 
 
@@ -40,6 +58,9 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
     settings, timing = member.settings, member.settings.timing
     user = dict(settings.alertmanager_config)
     receivers = list(user.pop("receivers", None) or [])
+    receivers += [
+        _relayed(member, name, name, send_resolved=one.send_resolved) for name, one in settings.alert_channels.items()
+    ]
     names = [receiver.get("name") for receiver in receivers]
     url = settings.alertmanager_webhook_url
     if url is not None and WEBHOOK not in names:
@@ -47,7 +68,7 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
     if not receivers:
         raise ValueError(
             f"{member.name}: alertmanager_webhook_url: found nothing; expected: this secret, or "
-            "receivers in alertmanager_config"
+            "receivers in alertmanager_config or alert_channels"
         )
     route = {
         "receiver": receivers[0]["name"],
@@ -59,10 +80,17 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
     }
     routes = route.pop("routes", None) or []
     routes = [*_past_the_failing(site, route | {"routes": routes}, receivers), *routes]
-    if not any(map(is_for_watchdog, routes)):
+    for_watchdog = any(map(is_for_watchdog, routes))
+    routes = [_test_route(receivers), *routes]
+    if settings.alert_canary:
+        routes = [_CANARY_ROUTE, *routes]
+        receivers.append(_relayed(member, CANARY, "-/canary"))
+    if not for_watchdog:
         routes = [_watchdog_route(timing.watchdog_repeat), *routes]
         if WATCHDOG not in names:
             receivers.append(_watchdog_receiver(settings.deadman_url))
+    events = {"file_outputs": [{"name": "file", "path": topology.ALERTMANAGER_EVENTS}]}
+    recorded = releases.at_least(settings.version(daemons.ALERTMANAGER), EVENTS_SINCE)
     return {
         "global": {
             "resolve_timeout": timing.resolve_timeout,
@@ -79,7 +107,25 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
                 "equal": ["alertname", "instance"],
             }
         ],
+        **({"event_recorder": events} if recorded else {}),
     } | user
+
+
+TIMEOUT_SINCE = "0.28.0"
+"""First Alertmanager in which a webhook has a timeout of its own."""
+
+RELAY_TIMEOUT = "10s"
+"""Longer than the relay takes for a bot and its second try: a message is not sent again while it is under way."""
+
+
+def _relayed(member: Member, name: str, path: str, send_resolved: bool = False) -> Data:
+    """A receiver that the relay on this host has: another process, and no other machine."""
+    settings = member.settings
+    url = f"http://{topology.join('127.0.0.1', settings.alert_relay_webhook_port)}/{path}"
+    webhook: Data = {"url": url, "send_resolved": send_resolved}
+    if releases.at_least(settings.version(daemons.ALERTMANAGER), TIMEOUT_SINCE):
+        webhook["timeout"] = RELAY_TIMEOUT
+    return {"name": name, "webhook_configs": [webhook]}
 
 
 FAILED_TO_SEND = "AlertmanagerFailedToSendAlerts"
@@ -131,6 +177,20 @@ def is_for_watchdog(route: Any) -> bool:
     """Whether a route of the user's, or one below it, takes the Watchdog by its name or severity, and not just any."""
     others = [{"alertname": "AnyOther", "severity": one} for one in ("warning", "critical")]
     return isinstance(route, dict) and routing.is_for(route, WATCHDOG_LABELS, others)
+
+
+def _test_route(receivers: list[Data]) -> Data:
+    """The way of a test alert (alert.py) to the receiver that its label names, at once and by itself."""
+    return {
+        "matchers": [f'alertname="{TEST_ALERT}"', f'{TEST_RECEIVER}!=""'],
+        "group_by": ["..."],
+        "group_wait": "0s",
+        "routes": [
+            {"matchers": [f"{TEST_RECEIVER}={json.dumps(name, ensure_ascii=False)}"], "receiver": name}
+            for name in dict.fromkeys(str(receiver.get("name")) for receiver in receivers)
+            if not is_secret(name)
+        ],
+    }
 
 
 def _watchdog_receiver(url: str | None) -> Data:

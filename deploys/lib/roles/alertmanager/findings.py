@@ -8,7 +8,7 @@ from functools import partial
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.ground.durations import go_seconds, seconds, written
 from prometheus_ha.deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
-from prometheus_ha.deploys.lib.roles.alertmanager.configuration import WATCHDOG, is_for_watchdog
+from prometheus_ha.deploys.lib.roles.alertmanager.configuration import CANARY, WATCHDOG, is_for_watchdog
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.deploys.lib.site.settings import secret_names
 
@@ -30,7 +30,13 @@ def _check_alertmanagers(site: Site) -> Iterator[Finding]:
     for member in members[1:]:
         for key in (
             *("alertmanager_config", "alertmanager_templates", "alertmanager_webhook_url"),
-            *("alertmanager_cluster_label", "deadman_url"),
+            *(
+                "alertmanager_cluster_label",
+                "deadman_url",
+                "alert_channels",
+                "alert_canary",
+                "alert_relay_webhook_port",
+            ),
         ):
             if getattr(member.settings, key) != getattr(first.settings, key):
                 found = f"another than on {first.name}"
@@ -42,6 +48,7 @@ def _check_alertmanagers(site: Site) -> Iterator[Finding]:
             yield host_finding(member, key, found, "the same names on all, as they are configured alike")
     for member in members:
         yield from _check_routes(member, len(members))
+        yield from _check_names(member)
     yield from _check_watchdog(site, first)
 
 
@@ -61,11 +68,27 @@ def _check_watchdog(site: Site, member: Member) -> Iterator[Finding]:
         yield finding(f"a URL beside {found} in alertmanager_config", "one of the two")
 
 
+def _check_names(member: Member) -> Iterator[Finding]:
+    """A receiver has its name alone."""
+    settings = member.settings
+    named = [r.get("name") for r in map(as_dict, as_list(settings.alertmanager_config.get("receivers")))]
+    finding = partial(host_finding, member)
+    for name in settings.alert_channels:
+        if name in named:
+            yield finding(
+                f"alert_channels.{name}", "a receiver of this name in alertmanager_config too", "another name"
+            )
+    if settings.alert_canary and CANARY in (*named, *settings.alert_channels):
+        yield finding(
+            "alert_canary", f"True beside a receiver {CANARY} of yours", "another name for that one, or False"
+        )
+
+
 def _check_routes(member: Member, count: int) -> Iterator[Finding]:
     settings, config = member.settings, member.settings.alertmanager_config
     finding = partial(host_finding, member)
-    if not config.get("receivers") and settings.alertmanager_webhook_url is None:
-        allowed = "this secret, or receivers in alertmanager_config: alerts would go nowhere"
+    if not (config.get("receivers") or settings.alert_channels) and settings.alertmanager_webhook_url is None:
+        allowed = "this secret, alert_channels, or receivers in alertmanager_config: alerts would go nowhere"
         yield finding("alertmanager_webhook_url", "nothing", allowed)
     if config.get("templates"):
         allowed = "the setting alertmanager_templates"

@@ -93,7 +93,7 @@ def reloaded(site: Site, member: Member) -> Gate:
     return gates.loaded(site, member, daemons.PROMETHEUS, "prometheus")
 
 
-def means(member: Member, found: State, change: Change) -> Iterator[str]:
+def means(site: Site, member: Member, found: State, change: Change) -> Iterator[str]:
     """Other external labels are other series: what asks for the old ones finds nothing new."""
     labels = yaml.safe_load("\n".join(found.extra.get("labels", []))) or {}
     for name in (CLUSTER_LABEL, REPLICA_LABEL):

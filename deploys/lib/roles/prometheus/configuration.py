@@ -38,8 +38,7 @@ def prometheus_yml(site: Site, member: Member) -> Data:
     ]
     ours += _watched_jobs(site, member)
     ours += [
-        scrape.job | {"file_sd_configs": [{"files": [_targets_file(scrape.name), *scrape.files]}]}
-        for scrape in scrapes(site, member)
+        scrape.job | {"file_sd_configs": [_file_sd(scrape.name, *scrape.files)]} for scrape in scrapes(site, member)
     ]
     labels = {CLUSTER_LABEL: member.settings.cluster, REPLICA_LABEL: member.settings.replica}
     return merged(site, member, ours, labels)
@@ -71,6 +70,12 @@ def jobs_of_targets(settings: Settings) -> list[str]:
 
 def _targets_file(job: str) -> str:
     return f"{topology.TARGETS_DIR}/{job}.yml"
+
+
+def _file_sd(job: str, *more: str) -> Data:
+    """Prometheus watches the directory, and sees a change at once. Where the directory itself was away, the watch is
+    gone: then it looks by itself, after upstream's five minutes if nothing else is said."""
+    return {"files": [_targets_file(job), *more], "refresh_interval": "30s"}
 
 
 def merged(site: Site, member: Member, jobs: list[Data], labels: Data) -> Data:
@@ -139,10 +144,7 @@ def _alerting(site: Site, user: Data) -> Data:
 
 
 def _scrape_configs(member: Member, ours: list[Data], user: list[Data]) -> list[Data]:
-    watched = [
-        {"job_name": name, "file_sd_configs": [{"files": [_targets_file(name)]}]}
-        for name in jobs_of_targets(member.settings)
-    ]
+    watched = [{"job_name": name, "file_sd_configs": [_file_sd(name)]} for name in jobs_of_targets(member.settings)]
     names = [job.get("job_name") for job in [*ours, *watched, *user]]
     for name in names:
         if names.count(name) > 1:

@@ -22,7 +22,7 @@ NAME = r"^ +(?:-\w, )?{dashes}(?:\[no-\])?([A-Za-z][\w.-]*\w)"
 
 
 def main(component: str, version: str, binary: str) -> None:
-    command = [binary, *DAEMONS[component].subcommand]
+    command = [*DAEMONS[component].command[:-1], binary, *DAEMONS[component].subcommand]
     dashes = DAEMONS[component].dashes
 
     def said(*arguments: str) -> str:

@@ -1,0 +1,18 @@
+"""As a run of its own: deploys/lib/roles/alert_relay.py is the role."""
+
+from prometheus_ha.deploys import alone
+from prometheus_ha.deploys.lib.roles.alert_relay import ALERT_RELAY
+from prometheus_ha.deploys.lib.run import rollout
+
+
+def deploy() -> None:
+    rollout.roll(ALERT_RELAY)
+
+
+def run() -> None:
+    """As a run of its own."""
+    alone.deploy(ALERT_RELAY)
+
+
+if __name__ == "builtins":  # as a deploy file
+    run()

@@ -1,0 +1,212 @@
+"""Alerts that reach a chat: by stand-ins of the bots of Feishu, DingTalk and WeCom, which cannot be had in a lab."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+
+from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.roles.alertmanager import configuration
+from prometheus_ha.deploys.lib.site.members import Site
+from tests.drills.site import (
+    alerts,
+    ask,
+    live_files,
+    moved,
+    notifications,
+    plan_site,
+    run_site,
+    shell,
+    stopped,
+    units,
+    wait_for,
+)
+from tests.lab import bots, plan
+
+pytestmark = pytest.mark.usefixtures("restored", "_well")
+
+ROUTES = {
+    "route": {
+        "routes": [
+            {"matchers": ['chat="all"'], "receiver": vendor, "continue": vendor != "wecom"} for vendor in plan.BOTS
+        ]
+        + [{"matchers": [f'chat="{vendor}"'], "receiver": vendor} for vendor in plan.BOTS]
+    }
+}
+"""Alerts with the label `chat` go to all chats, or to one."""
+
+
+def _behave(**how: dict[str, Any]) -> None:
+    """What the bots ask for, and how those named fail."""
+    sign = (plan.LAB.secrets / "bot_sign").read_text().strip()
+    given = plan.bots(sign)
+    for vendor, more in how.items():
+        given[f"{vendor}/lab"] |= more
+    requests.post(f"{plan.LAB.bots_url}/behave", json=given, timeout=5).raise_for_status()
+
+
+@pytest.fixture
+def _well() -> Iterator[None]:
+    yield
+    _behave()
+
+
+def _told(name: str) -> Counter[str]:
+    """How many messages each bot took in which this alert is named."""
+    text = plan.LAB.bots_file.read_text() if plan.LAB.bots_file.exists() else ""
+    taken = [json.loads(line) for line in text.splitlines()]
+    vendors = [(one["bot"].partition("/")[0], one["body"]) for one in taken]
+    return Counter(vendor for vendor, body in vendors if name in bots._text(vendor, body))
+
+
+def _post(site: Site, name: str, over: bool = False, **labels: str) -> None:
+    """Tell every Alertmanager that is there of an alert, as a Prometheus would, or that it is over."""
+    now = datetime.now(UTC)
+    start, end = (now - timedelta(minutes=1), now) if over else (now, now + timedelta(minutes=10))
+    alert = {
+        "labels": {"alertname": name, "severity": "critical", "instance": "drill", **labels},
+        "annotations": {"summary": '磁盘满了 "q" {{ .x }} <b>&', "description": "a\nb"},
+        "startsAt": start.isoformat(),
+        "endsAt": end.isoformat(),
+    }
+    told = 0
+    for member in site.running("alertmanager"):
+        url = f"{site.endpoint('alertmanager', member).url}/api/v2/alerts"
+        try:
+            told += ask(url, "POST", json=[alert]).ok
+        except requests.ConnectionError:
+            continue
+    assert told, "no Alertmanager took the alert"
+
+
+def _route() -> None:
+    run = run_site("--limit", "alertmanager", data={"alertmanager_config": ROUTES}, deploy="deploys/alertmanager.py")
+    assert run.status == 0, str(run)
+
+
+def _name() -> str:
+    return f"Chat{time.time_ns()}"
+
+
+@pytest.mark.parametrize("down", [None, "alert_relay", "alertmanager"])
+def test_one_message_in_each_chat(site: Site, down: str | None) -> None:
+    """With all members, without the relay of the first one, and without the first one itself."""
+    name, first = _name(), site.running("alertmanager")[0]
+    timing = first.settings.timing
+    quiet = seconds(timing.group_interval) + 3 * seconds(timing.peer_timeout) + 2
+    _route()
+    with stopped(first.name, down) if down else nullcontext():
+        _post(site, name, chat="all")
+        # Without its relay, the first member fails, and the next one sends.
+        wait_for("a message in each chat", lambda: set(_told(name)) == set(plan.BOTS), 60)
+        time.sleep(quiet)
+        assert _told(name) == dict.fromkeys(plan.BOTS, 1)
+        _post(site, name, over=True, chat="all")
+        wait_for(
+            "the all-clear in each chat",
+            lambda: set((_told(name) - Counter(plan.BOTS.keys())).keys()) == set(plan.BOTS),
+            60,
+        )
+        time.sleep(quiet)
+        assert _told(name) == dict.fromkeys(plan.BOTS, 2)
+
+
+def test_what_a_bot_refuses_is_told_elsewhere_and_delivered_when_it_is_well(site: Site) -> None:
+    name, failed = _name(), configuration.FAILED_TO_SEND
+    before = notifications(failed)["firing"]
+    _route()
+    _behave(dingtalk={"fails": "token"})
+    _post(site, name, chat="dingtalk")
+    am = site.running("alertmanager")[0]
+    (alert, *_) = wait_for("the alert about the receiver", lambda: alerts(site, am, failed), 90)
+    assert alert["labels"]["receiver_name"] == "dingtalk"
+    wait_for("its notification by another receiver", lambda: notifications(failed)["firing"] > before, 60)
+    refused = wait_for("the alert about the bot", lambda: alerts(site, am, "AlertChannelRefuses"), 60)
+    assert {one["labels"]["channel"] for one in refused} == {"dingtalk"}
+    assert not _told(name)
+    _behave()
+    wait_for("the message, late", lambda: _told(name)["dingtalk"], 60)
+    _post(site, name, over=True, chat="dingtalk")
+    # At most once more a member.
+    assert _told(name)["dingtalk"] <= len(site.running("alertmanager")) + 1
+    journal = shell(am.name, "journalctl -u alert_relay -n 200 -o cat --no-pager")
+    assert "code=300001" in journal and "access_token" not in journal
+
+
+def test_a_new_channel_is_a_reload_and_a_wrong_one_nothing(site: Site) -> None:
+    running, files = units(), live_files()
+    more = {**plan.CHANNELS, "second": {**plan.CHANNELS["wecom"], "language": "en"}}
+    run = run_site(data={"alert_channels": more})
+    assert run.status == 0, str(run)
+    assert moved(running) == set(), "a channel restarts nothing"
+    name = _name()
+    _post(site, configuration.TEST_ALERT, test_receiver="second", instance=name)
+    wait_for("the test in the new chat", lambda: _told(name)["wecom"] == 1, 60)
+    wrong = {"second": {**plan.CHANNELS["wecom"], "template": {"title": "${nothing}"}}}
+    run = plan_site(data={"alert_channels": {**plan.CHANNELS, **wrong}})
+    assert run.status == 1, str(run)
+    assert "channels.second.template.title: found ${nothing}" in run.log, str(run)
+    assert set(files) <= set(live_files())
+
+
+def test_a_change_that_breaks_a_test_of_routes_is_refused(site: Site) -> None:
+    running, files = units(), live_files()
+    tests = [{"labels": {"team": "db", "severity": "critical"}, "receivers": ["dingtalk"]}]
+    route = {"route": {"routes": [{"matchers": ['team="db"'], "receiver": "dingtalk"}]}}
+    data = {"alert_routing_tests": tests, "alertmanager_config": route}
+    run = run_site("--limit", "alertmanager", data=data, deploy="deploys/alertmanager.py")
+    assert run.status == 0, str(run)
+    moved_to = {"alert_routing_tests": tests, "alertmanager_config": {}}
+    run = plan_site("--limit", "alertmanager", data=moved_to)
+    assert run.status == 1, str(run)
+    assert 'alert_routing_tests: an alert with team="db", severity="critical"' in run.log, str(run)
+    assert "alerts that went to dingtalk go to web.hook: severity=critical, team=db" in run.log.replace(
+        "team=db, severity=critical", "severity=critical, team=db"
+    ), str(run)
+    assert moved(running) == set() and set(files) == set(live_files())
+
+
+def _canaries(site: Site) -> Counter[str]:
+    """How often each canary arrived at the relays."""
+    found: Counter[str] = Counter()
+    for member in site.running("alert_relay"):
+        port = site.endpoint("alert_relay", member, "webhook").port
+        found.update(json.loads(shell(member.name, f"curl -sS http://127.0.0.1:{port}/status"))["canaries"])
+    return found
+
+
+def test_no_canary_is_lost_in_a_rolling_change(site: Site) -> None:
+    """One every second, while each Alertmanager is restarted in its turn."""
+    sent: list[str] = []
+    over = threading.Event()
+
+    def send() -> None:
+        while not over.is_set():
+            name = f"c{time.time_ns()}"
+            _post(site, configuration.CANARY_ALERT, canary_id=name, severity="none")
+            sent.append(name)
+            over.wait(1)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        data = {"alertmanager_flags": {"log.level": "debug"}}
+        run = run_site("--limit", "alertmanager", data=data, deploy="deploys/alertmanager.py")
+        assert run.status == 0, str(run)
+    finally:
+        over.set()
+        thread.join()
+    assert len(sent) > 5
+    wait_for("every canary", lambda: not set(sent) - set(_canaries(site)), 60)
+    doubled = [name for name in sent if _canaries(site)[name] > 1]
+    # At least once: a member that is stopped between sending and telling the others is made good by the next.
+    assert len(doubled) <= len(site.running("alertmanager")), doubled
