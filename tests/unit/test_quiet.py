@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from types import SimpleNamespace
@@ -196,3 +197,29 @@ def test_of_a_checkers_words_those_on_what_is_well_are_left_out():
     amtool = ["Checking '/etc/alertmanager/alertmanager.yml'  FAILED: undefined receiver", ""]
     assert trials.offending(amtool) == amtool[:1]
     assert trials.offending(["Checking a", " SUCCESS: 2 rules found"]) == ["Checking a", " SUCCESS: 2 rules found"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_who_waits_is_a_line_that_is_renewed_on_a_terminal(monkeypatch):
+    """And is gone before anything else is printed. In a file it is a line every half minute."""
+    monkeypatch.setenv("COLUMNS", "40")
+    screen = Terminal()
+    line = quiet.WaitingLine(screen)
+    line.clear()
+    assert screen.getvalue() == "", "nothing to clear"
+    assert line.renew("am-1: waiting, 1 of 3") and line.renew(f"am-1: waiting, {'x' * 100}")
+    line.clear()
+    shown = screen.getvalue().split("\r\x1b[K")
+    assert shown[1] == "am-1: waiting, 1 of 3" and len(shown[2]) == 39 and shown[3] == ""
+    assert not quiet.WaitingLine(io.StringIO()).renew("am-1: waiting")
+    said = quiet.Quiet()
+    said.line = quiet.WaitingLine(Terminal())
+    said.step = "prometheus: turn of prom-1"
+    waits = logging.LogRecord("x", logging.INFO, "", 0, "    [prom-1] x: waiting, not ready", (), None)
+    assert not said.filter(waits) and said.line._shown
+    done = logging.LogRecord("x", logging.INFO, "", 0, "    [prom-1] x: ready", (), None)
+    assert said.filter(done) and not said.line._shown
