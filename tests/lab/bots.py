@@ -64,8 +64,8 @@ class Bot:
 class Bots:
     """All bots: `handle` is a pure function of request and clock, but for what they remember."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self.clock, self.bots, self.taken, self.requests = clock, {}, [], 0
+    def __init__(self, clock: Callable[[], float] = time.time, file: Path | None = None) -> None:
+        self.clock, self.bots, self.taken, self.requests, self.file = clock, {}, [], 0, file
         self._lock = threading.Lock()
 
     bots: dict[str, Bot]
@@ -104,6 +104,9 @@ class Bots:
         if refused := self._refused(vendor, bot, query, body):
             return self._says(vendor, refused)
         self.taken.append({"time": self.clock(), "bot": name, "body": json.loads(body)})
+        if self.file:
+            with self.file.open("a") as file:
+                file.write(json.dumps(self.taken[-1], ensure_ascii=False) + "\n")
         return self._says(vendor, "")
 
     def _failed(self, vendor: str, fails: str) -> Answer:
@@ -182,7 +185,6 @@ def _signed(vendor: str, secret: str, query: dict[str, str], data: dict[str, Any
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     bots: Bots
-    file: Path | None = None
 
     def _answer(self, status: int, content: Any) -> None:
         body = content.encode() if isinstance(content, str) else json.dumps(content).encode()
@@ -204,11 +206,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/behave":
             self.bots.behave(json.loads(body))
             return self._answer(200, "")
-        before = len(self.bots.taken)
         status, answer = self.bots.handle(self.path, body)
-        if self.file and len(self.bots.taken) > before:
-            with self.file.open("a") as file:
-                file.write(json.dumps(self.bots.taken[-1], ensure_ascii=False) + "\n")
         if status == 0:  # until whoever asks gives up
             time.sleep(30)
             self.close_connection = True
@@ -219,8 +217,8 @@ class Handler(BaseHTTPRequestHandler):
         """The record is the log."""
 
 
-def server(address: str, port: int, bots: Bots, file: Path | None = None) -> ThreadingHTTPServer:
-    handler = type("Handler", (Handler,), {"bots": bots, "file": file})
+def server(address: str, port: int, bots: Bots) -> ThreadingHTTPServer:
+    handler = type("Handler", (Handler,), {"bots": bots})
     made = ThreadingHTTPServer((address, port), handler)
     made.daemon_threads = True
     return made
@@ -228,6 +226,6 @@ def server(address: str, port: int, bots: Bots, file: Path | None = None) -> Thr
 
 def serve(address: str, port: int, file: Path, bots: dict[str, dict[str, Any]]) -> None:
     """Be `bots`, until the process is ended."""
-    standing = Bots()
+    standing = Bots(file=file)
     standing.behave(bots)
-    server(address, port, standing, file).serve_forever()
+    server(address, port, standing).serve_forever()

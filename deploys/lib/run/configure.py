@@ -32,7 +32,7 @@ from prometheus_ha.deploys.lib.survey.load import as_guest, check_limit, chosen,
 PYINFRA = ">=3.10,<3.11"
 """The releases of pyinfra that this is written for, as setup.cfg has them: what is replaced in it has no hook."""
 
-LOOKS = ("capacity", "preflight", "verify")
+LOOKS = ("alert", "capacity", "preflight", "verify")
 """Deploys that change no host."""
 LOOKS_CONNECT = 5
 """Seconds in which a host has to take the connection of who only looks, instead of pyinfra's 10: a SYN that was lost is

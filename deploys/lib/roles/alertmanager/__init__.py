@@ -319,7 +319,8 @@ FAILED = "failed notifications"
 """What its journal has of notifications that failed lately."""
 _FAILED = (
     f"journalctl -u {daemons.ALERTMANAGER.unit} -n 2000 -o short-iso --no-pager "
-    "2>/dev/null | grep -E 'Notify (for alerts|attempt) failed' | tail -n 20 | cut -c 1-2000"
+    "2>/dev/null | grep -aE 'Notify (for alerts |attempt )?failed' | tail -n 20 | cut -c 1-2000 "
+    "| iconv -c -f UTF-8 -t UTF-8"  # what was cut within a character
 )
 
 
