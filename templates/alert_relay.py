@@ -491,6 +491,7 @@ def wrong_channel(name, given):
             yield "%s.template.%s" % (place, kind), "${%s}" % unknown, ", ".join(sorted(PLACEHOLDERS[kind]))
 
 
+KEYS = {"channels": dict, "alertmanager": str, "query": str, "time_zone": str, "serve": dict, "deadman": list}
 SERVE_KEYS = ("cert_file", "key_file", "client_ca_file", "client_auth_type", "users")
 
 
@@ -507,19 +508,10 @@ class Config:
             raise Problems("%s: %s" % (path, says))
         if not isinstance(given, dict):
             raise Problems("%s: found no mapping" % path)
-        for key, kind in (
-            ("channels", dict),
-            ("serve", dict),
-            ("alertmanager", str),
-            ("query", str),
-            ("time_zone", str),
-        ):
+        for key, kind in KEYS.items():
             if not isinstance(given.get(key, kind()), kind):
                 raise Problems("%s: %s: found %s; expected: %s" % (path, key, type(given[key]).__name__, kind.__name__))
-        found = [
-            (key, "an unknown key", "channels, alertmanager, query, time_zone, serve")
-            for key in sorted(set(given) - {"channels", "alertmanager", "query", "time_zone", "serve"})
-        ]
+        found = [(key, "an unknown key", ", ".join(KEYS)) for key in sorted(set(given) - set(KEYS))]
         channels, self.serve = given.get("channels", {}), given.get("serve", {})
         for name, channel in channels.items():
             found += wrong_channel(name, channel)
@@ -532,6 +524,7 @@ class Config:
         self.alertmanager = given.get("alertmanager", "").rstrip("/")
         self.query = given.get("query", "").rstrip("/")
         self.time_zone = given.get("time_zone") or "UTC0"
+        self.deadman = [str(name) for name in given.get("deadman", [])]
 
 
 # --- Sending --------------------------------------------------------------------------------------
@@ -728,6 +721,7 @@ class Relay:
         self.ways, self.canaries = {}, collections.OrderedDict()
         self.lock = threading.Lock()
         self.begun = time.time()
+        self.alive = {}  # other site -> when its Watchdog came last
         self.loaded, self.loaded_at = 0, 0.0
         self.under_way = 0
         self.config = None
@@ -775,6 +769,13 @@ class Relay:
                 while len(self.canaries) > CANARIES:
                     self.canaries.popitem(last=False)
         return 200, "counted"
+
+    def watchdog(self, name):
+        """A sign of life of another site."""
+        if name not in self.config.deadman:
+            return 404, "no site %s in deadman_sites" % clean(name)
+        self.alive[name] = time.time()
+        return 200, "seen"
 
     def status(self):
         with self.lock:
@@ -831,6 +832,9 @@ class Relay:
         add("alert_relay_waiting", "gauge", "Notifications under way.", *each(lambda way: way.waiting))
         add("alert_relay_send_duration_seconds_sum", "counter", "Time at the bot.", *each(lambda way: way.seconds))
         add("alert_relay_send_duration_seconds_count", "counter", "Tries at the bot.", *each(lambda way: way.tries))
+        # Before the first one, from when the relay listens.
+        alive = [({"site": name}, self.alive.get(name, self.begun)) for name in config.deadman]
+        add("alert_relay_deadman_timestamp_seconds", "gauge", "When the Watchdog of another site came last.", *alive)
         loaded = "alert_relay_config_last_reload_success"
         add(loaded + "ful", "gauge", "Whether the last load was.", ({}, self.loaded))
         add(loaded + "_timestamp_seconds", "gauge", "When that was.", ({}, self.loaded_at))
@@ -932,6 +936,20 @@ class Web(Handler):
             return self.answer(200, "OK\n")
         self.answer(404, "/metrics, /-/healthy\n")
 
+    def do_POST(self):
+        """The Watchdog of another site, whose dead man's switch this one is."""
+        if not self.allowed():
+            self.close_connection = True
+            return self.answer(401, "Unauthorized\n", headers=[("WWW-Authenticate", "Basic")])
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit() or int(length) > LARGEST:
+            self.close_connection = True
+            return self.answer(411, "Content-Length is missing, or too large\n")
+        self.rfile.read(int(length))
+        match = re.match(r"/deadman/([\w.-]+)$", self.path)
+        status, says = self.relay.watchdog(match.group(1)) if match else (404, "/deadman/SITE")
+        return self.answer(status, says + "\n")
+
     def allowed(self):
         users = self.relay.config.serve.get("users")
         if not users:
@@ -949,7 +967,7 @@ class Web(Handler):
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = allow_reuse_address = True
-    request_queue_size = 128
+    request_queue_size = 1 << 16  # as many as the kernel lets wait (net.core.somaxconn)
 
     def __init__(self, address, handler, relay):
         host, _, port = address.rpartition(":")
@@ -976,6 +994,10 @@ class WebServer(Server):
         serve = self.relay.config.serve
         if serve.get("cert_file"):
             request.settimeout(IDLE_SECONDS)
+            if request.recv(1, socket.MSG_PEEK) not in (b"\x16", b""):  # no handshake: the words of the other daemons
+                text = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+                request.sendall(text)
+                return
             request = self.context(serve).wrap_socket(request, server_side=True)
         Server.finish_request(self, request, client_address)
 

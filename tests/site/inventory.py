@@ -69,7 +69,7 @@ def components() -> list[tuple[Member, str]]:
 
 def projects() -> list[tuple[Member, str]]:
     """Every host with each project that its components are released by."""
-    found = [(member, DAEMONS[name].archive) for member, name in components()]
+    found = [(member, DAEMONS[name].archive) for member, name in components() if DAEMONS[name].archives]
     return list(dict.fromkeys(found))
 
 

@@ -15,7 +15,7 @@ from prometheus_ha.deploys.lib.engine.component import Change
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
 from prometheus_ha.deploys.lib.roles import alert_relay as role
-from prometheus_ha.deploys.lib.roles.alertmanager import configuration, routes
+from prometheus_ha.deploys.lib.roles.alertmanager import configuration, payloads, routes
 from prometheus_ha.deploys.lib.site.members import Site
 from prometheus_ha.deploys.lib.site.settings import RoutingTest, time_zone
 from prometheus_ha.deploys.lib.survey.load import site_from_dicts
@@ -162,6 +162,19 @@ def test_a_test_alert_has_its_way_to_each_receiver():
     assert routes.routing.receivers(route, {"alertname": configuration.TEST_ALERT}) == ["ops"]
 
 
+def test_two_sites_are_each_others_dead_man():
+    urls = ["secret:env:WEST_1", "secret:env:WEST_2"]
+    found = site(deadman_url=urls, deadman_sites={"west": "3m"})
+    config = configuration.alertmanager_yml(found, found.hosts["am-1"])
+    hooks = [{"url": url, "send_resolved": False} for url in urls]
+    assert config["receivers"][-1] == {"name": "watchdog", "webhook_configs": hooks}
+    [alert] = [one for one in role.alerts(found, found.hosts["prom-1"]) if one["alert"] == "OtherSiteDead"]
+    assert alert["expr"].startswith("time() - max by (site) (alert_relay_deadman_timestamp_seconds{job=")
+    assert alert["expr"].endswith(', site="west"}) > 180')
+    with pytest.raises(SettingsErrors, match=r"deadman_url\[0\]: found a literal"):
+        site(deadman_url=["https://example.org/x"])
+
+
 # --- Routes ---------------------------------------------------------------------------------------
 
 CONFIG = {
@@ -224,3 +237,49 @@ def test_what_the_look_reads_of_the_routes_is_yaml():
     said = subprocess.run(script, input=text, capture_output=True, text=True, check=True).stdout
     assert "secret:" not in said
     assert yaml.safe_load(said)["route"] == configuration.alertmanager_yml(found, found.hosts["am-1"])["route"]
+
+
+# --- Payloads -------------------------------------------------------------------------------------
+
+
+def with_payload(payload: Any, **data: Any) -> Site:
+    hook = {"url": "http://10.0.0.50:9000/alerts", "payload": payload}
+    return site({}, alertmanager_config={"receivers": [{"name": "team", "webhook_configs": [hook]}]}, **data)
+
+
+def test_a_payload_is_for_releases_that_send_it_as_it_is():
+    with pytest.raises(SettingsErrors, match=r"team.webhook_configs\[0\].payload: found a payload with 0.26.0"):
+        with_payload("{}", release="migration")
+    said, *_ = [one for one in with_payload({"a": "{{ .Status }}"}).findings if "payload" in one.check]
+    assert said.severity == "warn" and "toJson" in said.wanted
+    assert not [one for one in with_payload("{}").findings if "payload" in one.check]
+
+
+@pytest.mark.parametrize(
+    ("rendered", "status", "says"),
+    [
+        ('{"text": "x"}', 0, ""),
+        ('{"text": "a "quote""}', 1, "alertmanager_config: team.webhook_configs[0].payload: it renders no JSON"),
+        ("FAIL", 1, "no such template"),
+    ],
+)
+def test_a_payload_is_rendered_and_has_to_be_json(rendered, status, says, tmp_path):
+    """By a stand-in of amtool, which tells what it was given; the real one is the drill's."""
+    amtool = tmp_path / "amtool"
+    failing = 'echo "no such template" >&2; exit 1'
+    prints = f"printf '%s' '{rendered}'"
+    amtool.write_text(f"#!/bin/sh\ncat >$0.data\n{failing if rendered == 'FAIL' else prints}\n")
+    amtool.chmod(0o755)
+    found = with_payload('{{ template "x" . }}')
+    [command] = payloads.checks(str(amtool), found.hosts["am-1"])
+    done = subprocess.run(["sh", "-euc", command], capture_output=True, text=True)
+    assert (done.returncode != 0) == bool(status) and says in done.stdout
+    assert json.loads((tmp_path / "amtool.data").read_text()) == payloads.DATA
+
+
+def test_a_release_in_which_inhibition_forgets_is_named_once():
+    named = [one for one in site(release="reference").findings if one.check == "versions.alertmanager"]
+    assert len(named) == 1 and "0.34.1 or newer" in named[0].wanted
+    none = {"inhibit_rules": []}
+    assert not [o for o in site(release="reference", alertmanager_config=none).findings if o.check == named[0].check]
+    assert not [one for one in site().findings if one.check == named[0].check]

@@ -21,7 +21,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 from cryptography import x509
@@ -443,12 +442,22 @@ def test_one_connection_serves_several_notifications(plain):
 
 
 def test_the_web_port_takes_no_notification(plain):
-    assert plain.request("POST", "/wecom", {"alerts": [alert()]}, port=plain.web)[0] == 501
+    assert plain.request("POST", "/wecom", {"alerts": [alert()]}, port=plain.web)[0] == 404
     for path in ("/-/healthy", "/-/ready"):
         assert plain.request("GET", path, port=plain.web) == (200, "OK\n")
     assert plain.request("GET", "/status", port=plain.web)[0] == 404
     assert plain.metric("alert_relay_build_info", version=relay.VERSION) == 1
     assert (plain.metric("process_resident_memory_bytes") or 0) > 1 << 20
+
+
+def test_the_watchdog_of_another_site_is_a_sign_of_life(tmp_path):
+    with running(tmp_path, {"deadman": ["east"]}) as process:
+        before = process.metric("alert_relay_deadman_timestamp_seconds", site="east")
+        assert before == process.metric("process_start_time_seconds"), "not dead from the start"
+        assert process.request("POST", "/deadman/east", {"alerts": [alert()]}, port=process.web) == (200, "seen\n")
+        assert (process.metric("alert_relay_deadman_timestamp_seconds", site="east") or 0) > before
+        for path in ("/deadman/west", "/deadman", "/wecom"):
+            assert process.request("POST", path, {}, port=process.web)[0] == 404
 
 
 def test_a_slow_client_holds_up_nobody(plain):
@@ -607,7 +616,6 @@ def test_its_metrics_have_tls_and_a_password(tmp_path):
             return connection.getresponse().status
 
         assert [get(None), get(b"site:wrong"), get(b"other:hunter2"), get(b"site:hunter2")] == [401, 401, 401, 200]
-        with pytest.raises(OSError):
-            urlopen(f"http://127.0.0.1:{process.web}/-/healthy", timeout=5)
+        assert process.request("GET", "/-/healthy", port=process.web)[0] == 400
         # What Alertmanager posts to is on loopback, and as it was.
         assert process.request("GET", "/status")[0] == 200

@@ -158,7 +158,7 @@ RELAY_CONFIG = f"{RELAY_DIR}/relay.json"
 ALERT_RELAY = Daemon(
     name="alert_relay",
     group=Group("alert_relay", "brings alerts to group bots, and counts canaries: every Alertmanager host is one"),
-    beside=(ALERTMANAGER, ("alert_channels", "alert_canary")),
+    beside=(ALERTMANAGER, ("alert_channels", "alert_canary", "deadman_sites")),
     product=Own(name="alert_relay", template="alert_relay.py", version="1.0.0"),
     binary="alert_relay",
     distribution=None,

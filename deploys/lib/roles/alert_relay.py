@@ -27,6 +27,7 @@ from prometheus_ha.deploys.lib.engine.ask import script
 from prometheus_ha.deploys.lib.engine.component import Component, Directory, File
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role
+from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding
 from prometheus_ha.deploys.lib.ground.secrets import resolve
 from prometheus_ha.deploys.lib.site import derived, web
@@ -60,6 +61,7 @@ def relay_json(site: Site, member: Member) -> Data:
         "alertmanager": derived.address(daemons.ALERTMANAGER, site, member),
         **({"query": derived.address(asked, site, queriers[0])} if queriers else {}),
         "time_zone": time_zone(settings.alert_time_zone),
+        **({"deadman": sorted(settings.deadman_sites)} if settings.deadman_sites else {}),
         **({"serve": served} if (served := _serve(member)) else {}),
     }
 
@@ -126,6 +128,7 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     if not site.scraped(member, DAEMON):
         return
     yield from starter.reload_failed(site, member, DAEMON)
+    yield from _other_sites(site, member)
     if not any(one.settings.alert_channels for one in site.scraped(member, DAEMON)):
         return
     ours, timing = starter.ours(site, member, DAEMON), member.settings.timing
@@ -150,6 +153,22 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
         "(group_by), or give the channel fewer routes.",
         timing.for_,
     )
+
+
+def _other_sites(site: Site, member: Member) -> Iterator[Data]:
+    """The sites whose dead man's switch this one is. The Watchdog of one comes to each relay that it was told of."""
+    ours = starter.ours(site, member, DAEMON)
+    waits = {name: one for host in site.scraped(member, DAEMON) for name, one in host.settings.deadman_sites.items()}
+    for name, wait in waits.items():
+        seen = f'max by (site) (alert_relay_deadman_timestamp_seconds{{{ours}, site="{name}"}})'
+        yield starter.alert(
+            "OtherSiteDead",
+            f"time() - {seen} > {seconds(wait):g}",
+            "critical",
+            "The site {{ $labels.site }} gave no sign of life for {{ $value | humanizeDuration }}",
+            "Its Watchdog no longer comes: all its Prometheus or all its Alertmanagers are down, or the way from there "
+            "to here is cut. It cannot tell anybody of its own alerts. Run verify on that site.",
+        )
 
 
 def _check_channels(site: Site, member: Member) -> Iterator[Finding]:

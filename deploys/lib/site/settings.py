@@ -971,11 +971,19 @@ class Settings(BaseModel):
         "change of content needs nothing, as each notification reads them again; that of a token of "
         "incident.io or Rocket.Chat is a reload.",
     )
-    deadman_url: str | None = _setting(
+    deadman_url: str | list[str] | None = _setting(
         None,
         "Secret reference: URL of a dead man's switch, a service outside that expects the Watchdog once a "
-        "minute by webhook and raises the alarm when it stops. Equal on all. Default: the Watchdog "
+        "minute by webhook and raises the alarm when it stops; or a list of them. Equal on all. Default: the Watchdog "
         "goes nowhere.",
+    )
+    deadman_sites: Annotated[
+        dict[str, Duration], AfterValidator(_names(r"\w[\w.-]*", "names of letters, digits and ._-"))
+    ] = _setting(
+        {},
+        "Name of another site -> how long its Watchdog may stay away, as {'east': '3m'}: this site is its dead man's "
+        "switch. Its deadman_url has http://HOST:9096/deadman/east for each Alertmanager of this site "
+        "(alert_relay_port). Equal on all Alertmanagers.",
     )
     alertmanager_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
 

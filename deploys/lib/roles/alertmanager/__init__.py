@@ -28,7 +28,7 @@ from prometheus_ha.deploys.lib.ground.findings import Finding
 from prometheus_ha.deploys.lib.ground.results import some
 from prometheus_ha.deploys.lib.ground.secrets import lacking, leaves
 from prometheus_ha.deploys.lib.roles.alert_relay import ALERT_RELAY
-from prometheus_ha.deploys.lib.roles.alertmanager import configuration, findings, routes
+from prometheus_ha.deploys.lib.roles.alertmanager import configuration, findings, payloads, routes
 from prometheus_ha.deploys.lib.site import derived, releases, web
 from prometheus_ha.deploys.lib.site.live import flag_value
 from prometheus_ha.deploys.lib.site.members import Member, Site
@@ -80,6 +80,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         checks=(
             f"{amtool} check-config {topology.ALERTMANAGER_CONFIG}",
             *(routes.check(amtool, test) for test in member.settings.alert_routing_tests),
+            *payloads.checks(amtool, member),
         ),
     )
 

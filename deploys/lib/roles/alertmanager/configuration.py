@@ -193,12 +193,13 @@ def _test_route(receivers: list[Data]) -> Data:
     }
 
 
-def _watchdog_receiver(url: str | None) -> Data:
+def _watchdog_receiver(url: str | list[str] | None) -> Data:
     """The dead man's switch at `url`; without one, nobody: people are not told every minute that all is well."""
     if url is None:
         return {"name": WATCHDOG}
     # A last word that all is over would count as a sign of life.
-    return {"name": WATCHDOG, "webhook_configs": [{"url": url, "send_resolved": False}]}
+    urls = [url] if isinstance(url, str) else url
+    return {"name": WATCHDOG, "webhook_configs": [{"url": one, "send_resolved": False} for one in urls]}
 
 
 def _watchdog_route(repeat: str) -> Data:

@@ -8,7 +8,9 @@ from functools import partial
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.ground.durations import go_seconds, seconds, written
 from prometheus_ha.deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
+from prometheus_ha.deploys.lib.roles.alertmanager import payloads
 from prometheus_ha.deploys.lib.roles.alertmanager.configuration import CANARY, WATCHDOG, is_for_watchdog
+from prometheus_ha.deploys.lib.site import releases
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.deploys.lib.site.settings import secret_names
 
@@ -30,13 +32,8 @@ def _check_alertmanagers(site: Site) -> Iterator[Finding]:
     for member in members[1:]:
         for key in (
             *("alertmanager_config", "alertmanager_templates", "alertmanager_webhook_url"),
-            *(
-                "alertmanager_cluster_label",
-                "deadman_url",
-                "alert_channels",
-                "alert_canary",
-                "alert_relay_webhook_port",
-            ),
+            *("alertmanager_cluster_label", "deadman_url", "deadman_sites", "alert_channels"),
+            *("alert_canary", "alert_relay_webhook_port", "alert_routing_tests"),
         ):
             if getattr(member.settings, key) != getattr(first.settings, key):
                 found = f"another than on {first.name}"
@@ -49,6 +46,8 @@ def _check_alertmanagers(site: Site) -> Iterator[Finding]:
     for member in members:
         yield from _check_routes(member, len(members))
         yield from _check_names(member)
+        yield from payloads.findings(member)
+    yield from _check_inhibition(first)
     yield from _check_watchdog(site, first)
 
 
@@ -66,6 +65,19 @@ def _check_watchdog(site: Site, member: Member) -> Iterator[Finding]:
     elif routed or named:
         found = "a route for the Watchdog" if routed else f"a receiver named {WATCHDOG}"
         yield finding(f"a URL beside {found} in alertmanager_config", "one of the two")
+
+
+INHIBITS_SINCE = "0.34.1"
+"""First Alertmanager in which an alert stays inhibited for as long as it is (#5542, #5449, #5559)."""
+
+
+def _check_inhibition(member: Member) -> Iterator[Finding]:
+    """Said once, where the release is chosen."""
+    version = member.settings.version(daemons.ALERTMANAGER)
+    inhibits = member.settings.alertmanager_config.get("inhibit_rules", True)  # ours, where there are none
+    if inhibits and not releases.at_least(version, INHIBITS_SINCE):
+        allowed = f"{INHIBITS_SINCE} or newer: before it, an alert that is inhibited may be told all the same"
+        yield Finding("", f"versions.{daemons.ALERTMANAGER.name}", version, allowed, severity="warn")
 
 
 def _check_names(member: Member) -> Iterator[Finding]:
