@@ -241,9 +241,12 @@ def test_a_minimal_host_gets_packages_and_an_account(run):
     done = run("--limit", "am-1", deploy="base", states={"am-1": state})
     assert done.rc == 0, done.output
     scripts = "\n".join(done.commands["am-1"])
-    assert "install curl rsyslog" in scripts
+    assert "install curl rsyslog python3" in scripts
     assert "groupadd --system prometheus" in scripts
     assert "useradd --system -g prometheus -s /sbin/nologin -M" in scripts
+    # Only a program of ours needs Python.
+    done = run("--limit", "prom-1", deploy="base", states={"prom-1": state})
+    assert "install curl rsyslog" in done.commands["prom-1"][1] and "python3" not in done.commands["prom-1"][1]
 
 
 def test_a_role_that_left_a_host_is_stopped_and_removed(run):

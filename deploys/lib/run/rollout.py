@@ -17,6 +17,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 from pyinfra import host, inventory, logger, state
 from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand, operation
@@ -117,6 +118,8 @@ def run(script: str) -> StringCommand:
     return StringCommand("sh", "-s", _stdin=script)
 
 
+FAILED: dict[str, Any] = {"fg": "red", "log_func": logger.error}
+"""How a failure is said: it is printed at the end of the run, with all others."""
 _PROTOCOL = "ssh_file_transfer_protocol"
 
 
@@ -135,7 +138,7 @@ class Upload(FileUploadCommand):
         host.log_styled(
             f"{self.dest} cannot be uploaded ({'; '.join(wrong)}): let this host's SSH server have SFTP or scp, or put "
             "the file there by other means",
-            fg="red",
+            **FAILED,
         )
         return False
 
@@ -215,7 +218,7 @@ def wait(state, host, gate: Followed, purpose: str) -> bool:
     else:
         long = "" if progress.over else f"no progress for {gate.patience:.0f} s: "
         why = f"{long}{progress.says}"
-        host.log_styled(f"{purpose}: {why}", fg="red")
+        host.log_styled(f"{purpose}: {why}", **FAILED)
     return progress.ok
 
 
@@ -295,7 +298,7 @@ def _ask_others(
         host.log_styled(
             f"not taken down: {lacking} ({progress.says}). Mend that first, "
             "or accept the outage with --data allow_outage=true",
-            fg="red",
+            **FAILED,
         )
     return progress.ok
 
