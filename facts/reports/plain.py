@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from prometheus_ha.facts.http import NO_ANSWER, Call, metrics, only_metrics, split
 
+RELOADED = "_config_last_reload_successful"
+"""What the metric for that ends with, whichever daemon it is."""
+
 
 @dataclass(frozen=True)
 class Plain:
@@ -16,6 +19,11 @@ class Plain:
     version: str | None = None
     errors: dict[str, str] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def reload_success(self) -> bool | None:
+        """Whether it took what it last loaded; None where it was not asked for that, or loads nothing."""
+        return next((value == 1 for name, value in self.values.items() if name.endswith(RELOADED)), None)
 
 
 def plain_calls(path: str, build_info: str, *more: str) -> tuple[Call, ...]:

@@ -283,6 +283,12 @@ def test_a2_refused_reload():
     assert (only(view).check, only(view).host) == ("reload", "am-2")
 
 
+def test_a2_of_a_daemon_that_says_so_by_a_metric_alone():
+    values = {"alert_relay_config_last_reload_successful": 0.0}
+    found = only(broken(make_view(), "am-2", "alert_relay", values=values))
+    assert (found.host, found.check) == ("am-2", "reload") and "alert_relay refused its files" in found.found
+
+
 def test_a3_external_labels():
     def labels(view, host, **wanted):
         return broken(view, host, "prometheus", config={"global": {"external_labels": wanted}})

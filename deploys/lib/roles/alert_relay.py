@@ -18,8 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
-from prometheus_ha.deploys.lib.common import starter, verify_view
-from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.common import starter
 from prometheus_ha.deploys.lib.daemons.alertmanager import RELAY_CONFIG, RELAY_DIR
 from prometheus_ha.deploys.lib.daemons.declare import PYTHON
 from prometheus_ha.deploys.lib.engine import gates, service
@@ -194,13 +193,6 @@ def _check_group(site: Site) -> Iterator[Finding]:
             yield host_finding(member, f"group {DAEMON.group}", "a host without an Alertmanager", allowed)
 
 
-def _verdicts(view: View) -> Iterator[Finding]:
-    for member, report in view.reports(DAEMON):
-        if report.ready and report.values.get(_LOADED) == 0:
-            found = f"{DAEMON.name} refused its configuration, and goes on with the one of before"
-            yield Finding(member.name, "reload", found, "loaded", verify_view.journal(DAEMON.unit))
-
-
 ALERT_RELAY = Role(
     DAEMON.name,
     DAEMON.group,
@@ -211,5 +203,4 @@ ALERT_RELAY = Role(
     alerts=alerts,
     findings=(_check_channels,),
     site_findings=(_check_group,),
-    verdicts=(_verdicts,),
 )

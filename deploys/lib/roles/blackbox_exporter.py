@@ -14,15 +14,13 @@ from functools import partial
 from urllib.parse import quote
 
 from prometheus_ha.deploys.lib import daemons
-from prometheus_ha.deploys.lib.common import starter, verify_view
-from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.common import starter
 from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.daemons.declare import Daemon
 from prometheus_ha.deploys.lib.daemons.exporters import (
     BLACKBOX_CONFIG,
     BLACKBOX_DIR,
     BLACKBOX_SECRETS,
-    CONFIG_LOADED,
     MODULE_UNKNOWN,
 )
 from prometheus_ha.deploys.lib.daemons.exporters import BLACKBOX_EXPORTER as DAEMON
@@ -326,14 +324,6 @@ def _check_alike(site: Site) -> Iterator[Finding]:
                     yield host_finding(member, key, found, allowed, "warn")
 
 
-def _verdicts(view: View) -> Iterator[Finding]:
-    """It goes by the modules on its disk."""
-    for member, report in view.reports(DAEMON):
-        if report.values.get(CONFIG_LOADED) == 0:
-            found = f"{DAEMON.name} refused its configuration, and goes on with the one of before"
-            yield Finding(member.name, "reload", found, "loaded", verify_view.journal(DAEMON.unit))
-
-
 BLACKBOX_EXPORTER = Role(
     DAEMON.name,
     DAEMON.group,
@@ -346,5 +336,4 @@ BLACKBOX_EXPORTER = Role(
     alerts=alerts,
     findings=(_check_probes,),
     site_findings=(_check_alike,),
-    verdicts=(_verdicts,),
 )
