@@ -1253,9 +1253,15 @@ def printed():
     return {entry["name"]: entry for entry in json.loads(done.stdout)}
 
 
+def said_of(site):
+    """What is doubtful in it."""
+    return tuple(finding.check for finding in site.findings)
+
+
 def test_our_inventory_is_valid(printed):
     site = site_from_dicts(printed)
-    assert site.findings == ()
+    # The Alertmanager of that release forgets inhibitions.
+    assert said_of(site) == ("versions.alertmanager",)
     assert list(site.hosts) == [
         *("prom-1", "prom-2", "am-1", "am-2", "am-3", "query-1", "query-2"),
         *("ring-1", "ring-2", "ring-3", "store-1", "upper-1", "receiver-1"),
@@ -1274,4 +1280,4 @@ def test_our_inventory_in_other_releases(printed, release, profile):
     hosts = {name: {**entry, "data": {**entry["data"]}} for name, entry in printed.items()}
     for entry in hosts.values():
         entry["data"].update(release=release, profile=profile, versions={})
-    assert site_from_dicts(hosts).findings == ()
+    assert said_of(site_from_dicts(hosts)) == (() if release == "current" else ("versions.alertmanager",))
