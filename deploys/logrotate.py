@@ -42,7 +42,9 @@ def component(site: Site, member: Member, found: State) -> Component:
         directories={},
         services=(Service("rsyslog", started=reads),),
         checks=(
-            "logrotate --debug {staged}" + f"{rotation} 2>&1 || exit 1",
+            # On a blank host the account is yet to come, and logrotate refuses one that it does not know.
+            f"sed \"$(id -u {topology.USER} >/dev/null 2>&1 || echo '/^ *su /d')\" {{staged}}{rotation} "
+            ">{staged}/rotation && logrotate --debug {staged}/rotation 2>&1 || exit 1",
             "rsyslogd -N1 -f {staged}" + f"{topology.RSYSLOG_FILE}",
         ),
     )
