@@ -27,6 +27,7 @@ def _executables(site: Site) -> dict[tuple[str, str], str]:
         return {
             (host, component): shell(host, f"readlink /proc/{pid.format(DAEMONS[component].unit)}/exe").strip()
             for component in site.hosts[host].components
+            if DAEMONS[component].archives
         }
 
     return {key: path for found in on_all(look).values() for key, path in found.items()}
@@ -49,6 +50,8 @@ def _expected(site: Site, versions: dict[str, str]) -> dict[tuple[str, str], str
     for host, member in site.hosts.items():
         for component in member.components:
             info = DAEMONS[component]
+            if not info.archives:  # a program of ours is in no release
+                continue
             made = archive(info.archive, versions[info.archive])
             expected[host, component] = f"{topology.INSTALL_DIR}/{made.directory}/{info.binary}"
     return expected
