@@ -70,12 +70,24 @@ def test_what_it_is_told(monkeypatch):
                 "sign_secret": "hunter2-sign",
                 "language": "en",
                 "mention": {"critical": ["all"]},
+                "per_minute": 15,
             }
         },
         "alertmanager": "http://10.0.0.21:9093",
         "query": "http://10.0.0.41:10903",
         "time_zone": "CST-8",
     }
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2, 6, 20])
+@pytest.mark.parametrize("vendor", ["dingtalk", "feishu"])
+def test_all_members_together_stay_below_the_bots_limit(limit, vendor):
+    found = site({"ops": {**BOT, "type": vendor, "per_minute": limit}})
+    channel = found.hosts["am-1"].settings.alert_channels["ops"]
+    shares = [role.share(found, member, channel) for member in found.running("alert_relay")]
+    total = limit or {"dingtalk": 18, "feishu": 90}[vendor]
+    assert shares[0] >= shares[1] >= 1
+    assert sum(shares) == max(total, len(shares)) < role.PER_MINUTE[vendor] + (limit == 20)
 
 
 def test_its_metrics_are_served_as_those_of_the_others(monkeypatch):

@@ -31,14 +31,26 @@ from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding
 from prometheus_ha.deploys.lib.ground.secrets import resolve
 from prometheus_ha.deploys.lib.site import derived, web
 from prometheus_ha.deploys.lib.site.members import Member, Site
-from prometheus_ha.deploys.lib.site.settings import time_zone
+from prometheus_ha.deploys.lib.site.settings import AlertChannel, time_zone
 from prometheus_ha.facts.http import NO_ANSWER, Call, metric, metrics, only_metrics, split
 from prometheus_ha.facts.reports.look import State
 
 DAEMON = daemons.ALERT_RELAY
 
 PER_MINUTE = {"dingtalk": 20, "wecom": 20, "feishu": 100}
-"""Messages that a vendor takes from a bot in a minute (2.1 of the vendors' pages for group bots)."""
+"""Messages that a vendor takes from a bot in a minute, by the vendors' pages for group bots."""
+
+
+def share(site: Site, member: Member, channel: AlertChannel) -> int:
+    """How many of the bot's messages in a minute are this member's. In a storm the others send too, while the first one
+    waits for room, and all together must not reach the limit: DingTalk takes nothing for ten minutes then.
+
+    The first one is Alertmanager's: by name, as its members take their places.
+    """
+    limit = channel.per_minute or PER_MINUTE[channel.type] * 9 // 10
+    members = sorted(one.name for one in site.running(DAEMON))
+    others = max(limit // 6, 1)
+    return max(limit - others * (len(members) - 1), 1) if member.name == members[0] else others
 
 
 _KEYS = {"url": "webhook_url", "sign": "sign_secret"}
@@ -53,6 +65,8 @@ def relay_json(site: Site, member: Member) -> Data:
         name: {_KEYS.get(key, key): value for key, value in channel.items() if value not in (None, "", {})}
         for name, channel in resolve(given, "alert_channels").items()
     }
+    for name, channel in settings.alert_channels.items():
+        channels[name]["per_minute"] = share(site, member, channel)
     queriers = site.running(daemons.FRONTEND) or site.running(daemons.QUERIER)
     asked = daemons.FRONTEND if site.running(daemons.FRONTEND) else daemons.QUERIER
     return {

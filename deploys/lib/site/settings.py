@@ -663,8 +663,9 @@ class AlertChannel(BaseModel):
     language: Literal["en", "zh"] = _setting("en", "Of the fixed words in its messages.")
     per_minute: Annotated[int, Field(ge=1, le=100)] | None = _setting(
         None,
-        "Messages in a minute, below what the vendor allows (20 for DingTalk, which blocks a bot for ten minutes above "
-        "that, and WeCom; 100 for Feishu). Default: 18, 18 and 90.",
+        "Messages in a minute of all Alertmanagers together, below what the vendor allows (20 for DingTalk, which "
+        "blocks a bot for ten minutes above that, and WeCom; 100 for Feishu). The first Alertmanager has most of them, "
+        "and each other one a sixth. Default: 18, 18 and 90.",
     )
     template: dict[Literal["title", "alert", "more"], str] = _setting(
         {},
