@@ -154,6 +154,7 @@ ALERTMANAGER = Daemon(
 RELAY_DIR = "/etc/alert_relay"
 RELAY_CONFIG = f"{RELAY_DIR}/relay.json"
 """Its channels, with the addresses and keys of the bots."""
+RELAY_LOADED = "alert_relay_config_last_reload_successful"
 
 ALERT_RELAY = Daemon(
     name="alert_relay",
@@ -164,7 +165,7 @@ ALERT_RELAY = Daemon(
     distribution=None,
     job_name="alert_relay",
     samples=100,
-    calls=plain_calls("/metrics", "alert_relay_build_info", "alert_relay_config_last_reload_successful"),
+    calls=plain_calls("/metrics", "alert_relay_build_info", RELAY_LOADED),
     parse=read_plain,
     ports={
         "http": Port("alert_relay_port", "web.listen-address"),

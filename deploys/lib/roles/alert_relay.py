@@ -19,7 +19,7 @@ from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter
-from prometheus_ha.deploys.lib.daemons.alertmanager import RELAY_CONFIG, RELAY_DIR
+from prometheus_ha.deploys.lib.daemons.alertmanager import RELAY_CONFIG, RELAY_DIR, RELAY_LOADED
 from prometheus_ha.deploys.lib.daemons.declare import PYTHON
 from prometheus_ha.deploys.lib.engine import gates, service
 from prometheus_ha.deploys.lib.engine.ask import script
@@ -67,8 +67,8 @@ def relay_json(site: Site, member: Member) -> Data:
     }
     for name, channel in settings.alert_channels.items():
         channels[name]["per_minute"] = share(site, member, channel)
-    queriers = site.running(daemons.FRONTEND) or site.running(daemons.QUERIER)
     asked = daemons.FRONTEND if site.running(daemons.FRONTEND) else daemons.QUERIER
+    queriers = site.running(asked)
     return {
         "channels": channels,
         "alertmanager": derived.address(daemons.ALERTMANAGER, site, member),
@@ -110,12 +110,10 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 # --- Back up --------------------------------------------------------------------------------------
 
-_LOADED = "alert_relay_config_last_reload_successful"
-
 
 def gate(site: Site, member: Member, asked_by: Member) -> Gate:
     """It answers, and knows its channels."""
-    calls = [Call("ready", DAEMON.ready_path), Call("metrics", DAEMON.metrics_path, only_metrics(_LOADED))]
+    calls = [Call("ready", DAEMON.ready_path), Call("metrics", DAEMON.metrics_path, only_metrics(RELAY_LOADED))]
     questions = script(*(site, member, DAEMON), calls, either=member.name != asked_by.name)
 
     def judge(lines: list[str]) -> Progress:
@@ -123,7 +121,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
         ready, values = (answers.get(name, NO_ANSWER) for name in ("ready", "metrics"))
         if not ready.ok:
             return Progress(False, f"not ready: {ready.problem}", ready.status or None)
-        if metric(metrics(values.body), _LOADED) != 1:
+        if metric(metrics(values.body), RELAY_LOADED) != 1:
             return Progress(False, "ready, and it has no channels: its journal says why", "channels")
         return Progress(True, "ready, and knows its channels", "ok")
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter, verify_view
 from prometheus_ha.deploys.lib.common.verify_view import View
-from prometheus_ha.deploys.lib.daemons.alertmanager import EVENTS_SINCE
 from prometheus_ha.deploys.lib.daemons.declare import Value
 from prometheus_ha.deploys.lib.engine import documents, flags, gates, service
 from prometheus_ha.deploys.lib.engine.ask import at_once, script
@@ -29,7 +28,7 @@ from prometheus_ha.deploys.lib.ground.results import some
 from prometheus_ha.deploys.lib.ground.secrets import lacking, leaves
 from prometheus_ha.deploys.lib.roles.alert_relay import ALERT_RELAY
 from prometheus_ha.deploys.lib.roles.alertmanager import configuration, findings, payloads, routes
-from prometheus_ha.deploys.lib.site import derived, releases, web
+from prometheus_ha.deploys.lib.site import derived, web
 from prometheus_ha.deploys.lib.site.live import flag_value
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.facts.http import NO_ANSWER, Call, split
@@ -179,8 +178,8 @@ def timing(name: str) -> flags.Here:
 
 def features(site: Site, member: Member, found: State) -> Value:
     """The drill looks for exactly one notification of a receiver; alert.py reads what the event recorder wrote."""
-    recorded = releases.at_least(member.settings.version(daemons.ALERTMANAGER), EVENTS_SINCE)
-    return "receiver-name-in-metrics,event-recorder" if recorded else "receiver-name-in-metrics"
+    names = ["receiver-name-in-metrics", *(["event-recorder"] if configuration.records_events(member) else [])]
+    return ",".join(names)
 
 
 _ALL_FAILED = 0.9

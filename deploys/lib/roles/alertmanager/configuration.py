@@ -90,7 +90,6 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
         if WATCHDOG not in names:
             receivers.append(_watchdog_receiver(settings.deadman_url))
     events = {"file_outputs": [{"name": "file", "path": topology.ALERTMANAGER_EVENTS}]}
-    recorded = releases.at_least(settings.version(daemons.ALERTMANAGER), EVENTS_SINCE)
     return {
         "global": {
             "resolve_timeout": timing.resolve_timeout,
@@ -107,8 +106,13 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
                 "equal": ["alertname", "instance"],
             }
         ],
-        **({"event_recorder": events} if recorded else {}),
+        **({"event_recorder": events} if records_events(member) else {}),
     } | user
+
+
+def records_events(member: Member) -> bool:
+    """Whether this Alertmanager writes down what becomes of each alert."""
+    return releases.at_least(member.settings.version(daemons.ALERTMANAGER), EVENTS_SINCE)
 
 
 TIMEOUT_SINCE = "0.28.0"
