@@ -41,7 +41,7 @@ verify: $(VENV)/made
 test: export PROFILE = drill
 test: lint lab beside
 	$(PYTHON) tests/side_by_side.py first="$(MAKE) test-first" beside="$(MAKE) -C $(BESIDE) test-beside" \
-		unit="$(MAKE) unit" older="$(VENV)/bin/python tests/lab/archives.py --release migration $(SOON_BUILT)"
+		--idly unit="$(MAKE) unit" older="$(VENV)/bin/python tests/lab/archives.py --release migration $(SOON_BUILT)"
 
 ## A site without TLS, its suites, and drills.
 test-first: deploy verify

@@ -1,13 +1,15 @@
 """Run commands side by side, and show what each of them says: the tests of `make test` mostly wait.
 
-    tests/side_by_side.py NAME=COMMAND...
+    tests/side_by_side.py NAME=COMMAND... [--idly NAME=COMMAND...]
 
-Every line has the name of its command before it. All run to their end; the exit status is 0 where that of each is.
-The last lines of one that failed go to the file `RED` of the environment too, where no test has said there why.
+What stands after `--idly` is at work in the time that the others leave. Every line has the name of its command before
+it. All run to their end; the exit status is 0 where that of each is. The last lines of one that failed go to the file
+`RED` of the environment too, where no test has said there why.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,23 +25,30 @@ QUIET = 120.0
 LAST = 40
 """Lines of a command that failed which are kept for the end."""
 
+IDLY = "--idly"
+
+IDLY_NICE = 10
+"""Not the least there is: a test that gets no time at all misses its deadline."""
+
 _STOP = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Work:
     """A command at work. It leads a process group, so that all it started can be told to stop."""
 
-    def __init__(self, name: str, command: str) -> None:
+    def __init__(self, name: str, command: str, nice: int) -> None:
         self.name, self._began, self.spoke = name, time.monotonic(), time.monotonic()
         self.last: deque[str] = deque(maxlen=LAST)
         self.process = subprocess.Popen(
-            command,
-            shell=True,
+            ["nice", "-n", str(nice), "/bin/sh", "-c", command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        # To the kernel's scheduler a session is a group, and niceness counts within one alone: the group has its own.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self.process.pid}/autogroup").write_text(str(min(os.nice(0) + nice, 19)))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -76,7 +85,7 @@ class _Work:
         return True
 
 
-def side_by_side(commands: dict[str, str]) -> dict[str, int]:
+def side_by_side(commands: dict[str, str], idly: dict[str, str]) -> dict[str, int]:
     """Run shell commands at once to their ends: name -> exit status. What tells us to stop is passed on to them."""
     works: list[_Work] = []
     told: list[int] = []
@@ -88,8 +97,8 @@ def side_by_side(commands: dict[str, str]) -> dict[str, int]:
 
     before = {number: signal.signal(number, stop) for number in _STOP}
     try:
-        for name, command in commands.items():
-            works.append(_Work(name, command))
+        for name, command in {**commands, **idly}.items():
+            works.append(_Work(name, command, nice=IDLY_NICE if name in idly else 0))
             for number in told:  # before this one was there
                 works[-1].stop(number)
         left = works
@@ -102,8 +111,12 @@ def side_by_side(commands: dict[str, str]) -> dict[str, int]:
 
 
 def main() -> int:
-    given = [argument.partition("=") for argument in sys.argv[1:]]
-    statuses = side_by_side({name: command for name, _, command in given})
+    arguments = sys.argv[1:]
+    first = arguments.index(IDLY) if IDLY in arguments else len(arguments)
+    now, idly = (
+        dict(argument.split("=", 1) for argument in part) for part in (arguments[:first], arguments[first + 1 :])
+    )
+    statuses = side_by_side(now, idly)
     if failed := [f"{name} ({status})" for name, status in statuses.items() if status]:
         print(f"failed: {', '.join(failed)}", flush=True)
     return 1 if failed else 0

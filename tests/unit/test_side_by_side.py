@@ -43,6 +43,17 @@ def test_the_end_of_one_that_failed_is_kept_unless_a_test_said_why(tmp_path, mon
     assert red.read_text() == "a test\n"
 
 
+def test_what_is_done_idly_leaves_its_time_to_the_others():
+    words = [f"{name}=echo $(nice)" for name in ("now", "later")]
+    said = subprocess.run([sys.executable, str(SCRIPT), words[0], "--idly", words[1]], capture_output=True, text=True)
+    nice = {
+        name.strip(): int(value)
+        for name, _, value in (line.partition("|") for line in said.stdout.splitlines())
+        if value.strip().isdigit()
+    }
+    assert nice["now"] < nice["later"]
+
+
 def test_what_stops_it_stops_all_that_they_started():
     # the trap comes after the child: a child that is told before it has put off its parent's trap sleeps on
     script = "sleep 60 & trap 'echo told' TERM; echo begun; wait"
