@@ -41,7 +41,7 @@ verify: $(VENV)/made
 test: export PROFILE = drill
 test: lint lab beside
 	$(PYTHON) tests/side_by_side.py first="$(MAKE) test-first" beside="$(MAKE) -C $(BESIDE) test-beside" \
-		--idly unit="$(MAKE) unit" older="$(VENV)/bin/python tests/lab/archives.py --release migration $(SOON_BUILT)"
+		--idly unit="$(MAKE) unit" rules="$(PYTEST) tests/rules -m 'not long'" older="$(VENV)/bin/python tests/lab/archives.py --release migration $(SOON_BUILT)"
 
 ## A site without TLS, its suites, and drills.
 test-first: deploy verify
@@ -83,7 +83,8 @@ archives: $(VENV)/made
 ## Failures on purpose that are too long for every run, and sites of other hosts.
 drills: export PROFILE = drill
 drills: lab deploy
-	$(PYTEST) tests/drills tests/odd
+	$(VENV)/bin/python tests/lab/archives.py --release reference --release migration --only prometheus
+	$(PYTEST) tests/drills tests/odd tests/rules
 
 ## What a run without change costs, and what each layer of a query does: on a deployed site, with nothing else running.
 bench: export PROFILE = drill

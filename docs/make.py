@@ -16,11 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import prometheus_ha.deploys.lib.roles  # noqa: E402, F401  the roles register
+from prometheus_ha.deploys.lib.common.starter import ALERTS  # noqa: E402
 from prometheus_ha.deploys.lib.daemons import DAEMONS, GROUPS, PRODUCTS  # noqa: E402
 from prometheus_ha.deploys.lib.engine.role import ROLES, in_order  # noqa: E402
 from prometheus_ha.deploys.lib.ground import topology  # noqa: E402
 from prometheus_ha.deploys.lib.site import releases  # noqa: E402
-from prometheus_ha.deploys.lib.site.settings import Capacity, Probe, Settings  # noqa: E402
+from prometheus_ha.deploys.lib.site.settings import AlertChange, Capacity, Probe, Settings  # noqa: E402
 
 MADE = "<!-- Made by docs/make.py. Change the declarations, not this file. -->"
 # Chapters of the documents that the platform was built from: they are not in this repository.
@@ -89,7 +90,11 @@ def settings_page() -> Iterator[str]:
     for section, names in by_section.items():
         yield from ("", f"## {section}", "")
         yield from settings(Settings, names)
-    for model, name in ((Probe, "An entry of `probes`"), (Capacity, "`capacity`")):
+    for model, name in (
+        (Probe, "An entry of `probes`"),
+        (AlertChange, "An entry of `starter_alerts`"),
+        (Capacity, "`capacity`"),
+    ):
         yield from ("", f"## {name}", "", first_paragraph(model), "")
         yield from settings(model, model.model_fields)
 
@@ -175,7 +180,58 @@ def reference_page() -> Iterator[str]:
     )
 
 
-PAGES = {"settings.md": settings_page, "reference.md": reference_page}
+# --- Alerts ---------------------------------------------------------------------------------------
+
+
+CHAPTERS = {
+    "prometheus": "Targets, Prometheus, every daemon",
+    "alertmanager": "Alertmanager and the way to people",
+    "thanos": "Queries, rulers, receivers",
+    "storage": "Blocks and the object store",
+    "hosts": "Hosts",
+    "probes": "Probes",
+}
+"""File in docs/runbooks -> what its alerts are about."""
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def alerts_page() -> Iterator[str]:
+    yield from ("# Starter alerts", "", MADE, "")
+    yield (
+        "What the platform tells of itself, where the site has what an alert is about. `for` is that of the production "
+        "profile. Each can be changed or switched off by its name, with `starter_alerts` ([settings.md](settings.md)): "
+        "`{'DataDiskFilling': {'threshold': {'warning': 0.2}}, 'DeployOverdue': False}`. The name leads to its runbook."
+    )
+    for chapter, title in CHAPTERS.items():
+        yield from ("", f"## {title}", "")
+        yield from table(
+            ("alert", "severity", "threshold", "which is", "for", "says"),
+            (
+                (
+                    f"[{one.name}](runbooks/{chapter}.md#{one.name.lower()})",
+                    "<br>".join(one.levels),
+                    "<br>".join(number(mark) for mark in one.levels.values()),
+                    plain(one.counts),
+                    f"{5 * one.patience} min" if one.patience else "",
+                    plain(said(one.summary)),
+                )
+                for one in ALERTS.values()
+                if one.chapter == chapter
+            ),
+        )
+
+
+def said(summary: str) -> str:
+    """The text of an alert, with a word for each value in it."""
+    text = re.sub(r"{{ with \$labels\.(\w+) }}(.*?){{ else }}.*?{{ end }}", r"\2", summary)
+    text = re.sub(r"{{[^}]*\$labels\.(\w+)[^}]*}}|<(\w+)>", lambda found: (found[1] or found[2]).upper(), text)
+    return re.sub(r"{{[^}]*}}", "VALUE", text)
+
+
+PAGES = {"settings.md": settings_page, "reference.md": reference_page, "alerts.md": alerts_page}
 
 
 def pages() -> dict[str, str]:

@@ -122,7 +122,7 @@ def test_one_message_in_each_chat(site: Site, down: str | None) -> None:
 
 
 def test_what_a_bot_refuses_is_told_elsewhere_and_delivered_when_it_is_well(site: Site) -> None:
-    name, failed = _name(), configuration.FAILED_TO_SEND
+    name, failed = _name(), configuration.FAILED_TO_SEND["warning"]
     before = notifications(failed)["firing"]
     _route()
     _behave(dingtalk={"fails": "token"})

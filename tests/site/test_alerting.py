@@ -1,9 +1,13 @@
 """The cluster as a whole: what every Prometheus fires is one alert on every Alertmanager."""
 
+import re
+
 import pytest
 
+from prometheus_ha.deploys.lib.common.starter import ALERTS
 from prometheus_ha.deploys.lib.ground.durations import seconds
-from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
+from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL, STARTER_RULES
 from prometheus_ha.suites.ask import api, eventually, metrics, query
 from prometheus_ha.suites.inventory import site as the_site
 
@@ -84,3 +88,45 @@ def test_notifications_arrive(site, integration):
         assert sent > total("alertmanager_notifications_failed_total")
 
     eventually(check, 2 * seconds(members[0].settings.timing.watchdog_repeat) + 10)
+
+
+def test_nothing_fires_but_the_watchdog(site):
+    """An alert of the platform's own that fires on a healthy site cries wolf."""
+
+    def check():
+        for member in [*site.members("prometheus"), *site.members("upper")]:
+            # Its own: an upper one has federated those of the clusters, and may have them for some minutes more.
+            found = [
+                one["labels"]
+                for one in api(member, "prometheus", "/api/v1/alerts")["alerts"]
+                if one["state"] == "firing"
+            ]
+            assert not [labels for labels in found if labels["alertname"] in {*ALERTS} - {"Watchdog"}], member.name
+
+    # A site that was changed just now has alerts that are to end.
+    eventually(check, 180)
+
+
+BORN_LATE = {
+    "alertmanager_alerts_limited_total",
+    "thanos_compact_downsample_failures_total",
+    "thanos_compact_group_compactions_failures_total",
+}
+"""What there is only once it has happened."""
+
+
+def test_every_series_of_the_starter_rules_exists(site):
+    """A rule about a metric that nobody has would never fire."""
+    for member in site.members("prometheus"):
+        rules = prometheus_alerts.rules(site, member).get(STARTER_RULES, {"groups": []})
+        wanted: dict[str, set[str]] = {}
+        for rule in (rule for group in rules["groups"] for rule in group["rules"]):
+            listed = "|".join(re.findall(r'__name__=~"([^"]*)"', rule["expr"])).split("|")
+            for name in {*re.findall(r"([a-zA-Z_:][\w:]*){", rule["expr"]), *listed} - {"", *BORN_LATE}:
+                wanted.setdefault(name, set()).add(rule.get("alert") or rule["record"])
+
+        def check(member=member, wanted=wanted):
+            known = set(api(member, "prometheus", "/api/v1/label/__name__/values"))
+            assert not {name: rules for name, rules in wanted.items() if name not in known}
+
+        eventually(check, 60)

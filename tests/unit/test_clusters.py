@@ -96,7 +96,7 @@ def test_each_daemon_is_scraped_by_one_cluster():
 def test_alerts_about_what_is_shared_come_from_one_cluster():
     site = several("east", "west")
     east, west = alerts(site, "east-1"), alerts(site, "west-1")
-    shared = {one for one in east if one.startswith(("Alert", "Ruler", "Receiver"))}
+    shared = {one for one in east if one.startswith(("Alert", "Ruler", "Receiver", "ThanosQuery"))}
     assert set(east) - set(west) == shared
     assert set(west) <= set(east)
     # Gossip is all of them, whoever scrapes them.

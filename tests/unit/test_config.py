@@ -16,11 +16,12 @@ from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.engine import documents
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
+from prometheus_ha.deploys.lib.ground.findings import describe
 from prometheus_ha.deploys.lib.roles import querier as querier_role
 from prometheus_ha.deploys.lib.roles import upper as upper_role
 from prometheus_ha.deploys.lib.roles.alertmanager import configuration as alertmanager_role
 from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
-from prometheus_ha.deploys.lib.roles.prometheus import configuration
+from prometheus_ha.deploys.lib.roles.prometheus import configuration, findings
 from prometheus_ha.deploys.lib.site.members import Site
 
 
@@ -183,28 +184,63 @@ def test_dollar_in_an_external_label(release, written):
 def test_starter_rules():
     found = rules()
     assert found[0] == {"record": "job:up:sum", "expr": "sum by (job) (up)"}
-    assert {rule["alert"] for rule in found[1:]} == {
-        "Watchdog",
-        "TargetDown",
-        "PrometheusReplicaDown",
-        "PrometheusConfigReloadFailed",
-        "PrometheusRuleFailures",
-        "PrometheusNotConnectedToAlertmanagers",
-        "AlertmanagerFailedToSendAlerts",
-        "AlertmanagerConfigReloadFailed",
-        "AlertRelayConfigReloadFailed",
-        "AlertmanagerPeersMissing",
-        "DataDiskFilling",
-        "ThanosSidecarUploadsFailing",
-        "ObjectStoreCannotStore",
+    recorded = [rule["record"] for rule in found if "record" in rule]
+    assert all(name.startswith("job:") for name in recorded), "what an upper Prometheus federates by default"
+    alerts = found[len(recorded) :]
+    names = {rule["alert"] for rule in alerts}
+    assert {"Watchdog", "TargetDown", "AlertmanagerPeersMissing", "NodeClockSkewDetected"} <= names
+    storage = {rule["alert"] for rule in rules(storage=True) if "alert" in rule}
+    here = {name for name, alert in starter.ALERTS.items() if alert.chapter in ("thanos", "storage", "probes")}
+    assert storage - names == (here | {"AlertChannelRefuses", "AlertChannelBlocked"}) - names - UNCOMMON
+    for rule in alerts:
+        name = rule["alert"]
+        assert rule["labels"]["severity"] in starter.ALERTS[name].levels
+        assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+        assert rule["annotations"]["runbook_url"].endswith(f".md#{name.lower()}")
+        patience = starter.ALERTS[name].patience
+        assert seconds(rule.get("for", "0s")) == 300 * patience
+        assert not re.search(r"<[a-z_]+>", json.dumps(rule)), "a word that was not filled in"
+
+
+UNCOMMON = {"ThanosQueryHighDNSFailures", "FederationDown", "ProbeFailed"}
+"""Alerts of stores by their names, of an upper Prometheus, and of the user's own probes."""
+
+
+def test_a_starter_alert_is_changed_or_switched_off_by_its_name():
+    changes = {
+        "DataDiskFilling": {"threshold": {"warning": 0.2}},
+        "TargetDown": {"for": "7m", "severity": "critical"},
+        "PrometheusHighQueryLoad": {"threshold": 0.5, "for": "0s"},
+        "JobMissing": False,
     }
-    storage = {rule["alert"] for rule in rules(storage=True)[1:]}
-    assert {"ThanosCompactHalted", "ThanosCompactMultipleRunning"} <= storage
-    assert {"AlertChannelRefuses", "AlertChannelBlocked"} <= storage
-    for rule in found[1:]:
-        assert rule["labels"]["severity"] in ("none", "warning", "critical")
-        assert set(rule["annotations"]) == {"summary", "description"}
-        assert rule.get("for") == (None if rule["alert"] == "Watchdog" else "5m")
+    found = rules(starter_alerts=changes)
+    disks = {rule["labels"]["severity"]: rule["expr"] for rule in named("DataDiskFilling", found)}
+    assert disks["warning"].endswith("< 0.2") and disks["critical"].endswith("< 0.05")
+    (down,) = named("TargetDown", found)
+    assert (down["for"], down["labels"]) == ("7m", {"severity": "critical"})
+    (load,) = named("PrometheusHighQueryLoad", found)
+    assert load["expr"].endswith("> 0.5") and load["for"] == "0s"
+    assert not named("JobMissing", found)
+    others = [rule for rule in found if rule.get("alert") not in changes]
+    assert others == [rule for rule in rules() if rule.get("alert") not in changes]
+    (moved,) = named("TargetDown", rules(runbook_url="https://wiki.example/{chapter}/{alert}"))
+    assert moved["annotations"]["runbook_url"] == "https://wiki.example/prometheus/targetdown"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"TargetDwn": False}, "starter_alerts.TargetDwn: found no such alert.*the nearest one is TargetDown"),
+        ({"TargetDown": {"threshold": 1}}, "TargetDown.threshold: found 1.*this alert has no threshold"),
+        ({"DataDiskFilling": {"threshold": 0.1}}, "found 0.1; .*as {'warning': 0.15, 'critical': 0.05}"),
+        ({"DataDiskFilling": {"threshold": {"info": 1}}}, "found for info; .*for warning or critical"),
+        ({"DataDiskFilling": {"severity": "critical"}}, "found critical; .*those of its levels"),
+    ],
+)
+def test_a_change_that_a_starter_alert_cannot_have(change, said):
+    site = example_site(starter_alerts=change)
+    (first, *_) = describe(list(findings._check_starter_alerts(site, site.hosts["prom-1"])))
+    assert re.search(said, first), first
 
 
 def test_an_object_store_of_ours_is_watched_and_no_other():
@@ -246,7 +282,8 @@ def test_rules_are_about_our_own_targets():
     for rule in named:
         for selector in re.findall(r"{([^}]*)}", rule["expr"]):
             # What is probed may be listed in somebody else's file: no instance of a probe is known.
-            assert re.match(r'job=~?"([^"]+", instance=~"[^"]+:\d+|probe-[a-z]+)"', selector), rule
+            ours = r'(__name__=~"[^"]+", )?job=~?"([^"]+", instance=~"[^"]+:\d+|probe-[a-z]+)"'
+            assert re.match(ours, selector), rule
     without = {rule["alert"] for rule in named if "{" not in rule["expr"]}
     # Whoever runs it: there is no lock in the bucket.
     assert without == {"Watchdog", "ThanosCompactMultipleRunning"}
@@ -272,7 +309,8 @@ def named(name, found):
 
 
 def test_failed_notifications_are_alerts():
-    warning, critical = named("AlertmanagerFailedToSendAlerts", rules())
+    (warning,) = named("AlertmanagerFailedToSendAlerts", rules())
+    (critical,) = named("AlertmanagerClusterFailedToSendAlerts", rules())
     assert (warning["labels"], critical["labels"]) == (
         {"severity": "warning"},
         {"severity": "critical"},
@@ -282,7 +320,7 @@ def test_failed_notifications_are_alerts():
     assert critical["expr"].endswith("> 0.9") and "\n/ sum by (integration" in critical["expr"]
     assert 'reason!="contextCanceled"' in warning["expr"] and "[900s]" in warning["expr"]
     slow = {"route": {"routes": [{"routes": [{"group_interval": "1h"}, {"group_interval": "x"}]}]}}
-    (warning, _) = named("AlertmanagerFailedToSendAlerts", rules(alertmanager_config=slow))
+    (warning,) = named("AlertmanagerFailedToSendAlerts", rules(alertmanager_config=slow))
     assert "[10800s]" in warning["expr"]
     assert not named("AlertmanagerFailedToSendAlerts", rules(alertmanagers=0))
 
@@ -412,7 +450,9 @@ def past(**data):
     """Where the alert that a receiver fails is sent as well: (receiver, severity) -> another one."""
     found = {}
     for route in routes_of(alertmanager(**data)):
-        if 'alertname="AlertmanagerFailedToSendAlerts"' in route.get("matchers", []):
+        if {f'alertname="{name}"' for name in alertmanager_role.FAILED_TO_SEND.values()} & set(
+            route.get("matchers", [])
+        ):
             assert route["continue"] is True
             _, failing, severity = (line.partition("=")[2].strip('"') for line in route["matchers"])
             found[failing, severity] = route["receiver"]

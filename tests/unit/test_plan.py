@@ -49,7 +49,12 @@ def planned_and_done(run, hosts, *arguments, **options):
     before = {name: deepcopy(host.state) for name, host in hosts.items()}
     plan = run("--dry", *arguments, hosts=hosts, yes=False, **options)
     assert plan.rc == 0, plan.output
-    assert {command for commands in plan.commands.values() for command in commands} <= {"look", "check"}
+    assert {command for commands in plan.commands.values() for command in commands} <= {
+        "look",
+        "check",
+        "files",
+        "rules",
+    }
     for name, state in before.items():
         assert hosts[name].state == state, name
     done = run(*arguments, hosts=hosts, **options)

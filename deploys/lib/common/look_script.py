@@ -54,6 +54,7 @@ def default_script(sysctls=None, extra=None) -> str:
                 topology.RSYSLOG_DROP_IN,
             ),
             *(topology.STATE, topology.ADDRESS, str(PurePosixPath(topology.STAMP).parent)),
+            *(place for info in components for place in info.shared_dirs),
         ],
         units=[
             *(f"{unit}.service" for unit in (*UNITS, *FOREIGN_UNITS)),

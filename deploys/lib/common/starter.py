@@ -1,15 +1,17 @@
-"""What starter rules are made of. Which there are, the roles say."""
+"""What starter rules are made of. Which there are, the roles say.
+
+An `Alert` is what is the same of an alert at every site; a role makes rules of it where the site has what it watches.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import PurePosixPath
+from dataclasses import dataclass
 from typing import Any
 
-from prometheus_ha.deploys.lib import daemons
-from prometheus_ha.deploys.lib.daemons import DAEMONS, Ref, of
+from prometheus_ha.deploys.lib.daemons import Ref, of
 from prometheus_ha.deploys.lib.daemons.declare import Daemon
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.site.members import Member, Site
@@ -39,14 +41,80 @@ def ours(site: Site, member: Member, *watched: Ref) -> str:
     )
 
 
-def alert(name: str, expr: str, severity: str, summary: str, description: str, for_: str | None = None) -> Data:
-    return {
-        "alert": name,
-        "expr": expr,
-        **({"for": for_} if for_ else {}),
-        "labels": {"severity": severity},
-        "annotations": {"summary": summary, "description": description},
-    }
+ALERTS: dict[str, Alert] = {}
+"""Every alert that was declared, by its name."""
+
+HOST = "{{ or $labels.host $labels.instance }}"
+"""`<host>` in a text. A target of ours has the label; one of a stranger's may lack it."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What is the same of an alert at every site. `<word>` in its texts and its expression is filled in by `rules`."""
+
+    name: str
+    chapter: str
+    """File in docs/runbooks, without its end, that has a section of this name: what to do."""
+    levels: Mapping[str, float | None]
+    """Severity -> `<threshold>` of the expression, None where it has none: a rule for each."""
+    summary: str
+    description: str
+    patience: int = 1
+    """How many times the `for` of the timing profile it lasts before it fires; 0: it fires at once."""
+    counts: str = ""
+    """What the threshold is, with its unit, for the docs."""
+
+    def __post_init__(self) -> None:
+        if self.name in ALERTS:
+            raise TypeError(f"two alerts are called {self.name}")
+        ALERTS[self.name] = self
+
+    def rules(self, member: Member, expr: str, **words: object) -> list[Data]:
+        """Its rules for the Prometheus of `member`, whose settings have the last word: they may switch it off."""
+        changed = member.settings.starter_alerts.get(self.name)
+        if changed is False:
+            return []
+        for_ = _lasts(member, self.patience)
+        found = []
+        for severity, threshold in self.levels.items():
+            if changed:
+                for_ = for_ if changed.for_ is None else changed.for_
+                threshold = changed.threshold_of(severity, threshold)
+                severity = changed.severity or severity
+            known = words | {"host": HOST} | ({} if threshold is None else {"threshold": _plain(threshold)})
+            found.append(
+                {
+                    "alert": self.name,
+                    "expr": _filled(expr, known),
+                    **({"for": for_} if for_ else {}),
+                    "labels": {"severity": severity},
+                    "annotations": {
+                        "summary": _filled(self.summary, known),
+                        "description": _filled(self.description, known),
+                        "runbook_url": member.settings.runbook_url.replace("{chapter}", self.chapter).replace(
+                            "{alert}", self.name.lower()
+                        ),
+                    },
+                }
+            )
+        return found
+
+
+def _filled(text: str, words: Mapping[str, object]) -> str:
+    for word, value in words.items():
+        text = text.replace(f"<{word}>", str(value))
+    return text
+
+
+def _plain(number: float) -> str:
+    """Without an exponent, which PromQL reads, and people do not."""
+    return f"{number:.12f}".rstrip("0").rstrip(".")
+
+
+def _lasts(member: Member, patience: int) -> str:
+    """So many times the `for` of the profile; empty for 0."""
+    one = member.settings.timing.for_
+    return one if patience == 1 else milliseconds(patience * seconds(one)) if patience else ""
 
 
 def window(member: Member, *steps: Any, count: int = 4) -> str:
@@ -93,74 +161,40 @@ def milliseconds(value: float) -> str:
     return f"{whole}ms" if whole % 1000 else f"{whole // 1000}s"
 
 
-def reload_failed(site: Site, member: Member, daemon: Daemon, *more: Daemon) -> list[Data]:
-    """That a daemon, or one of `more` that are the same program, goes on with the configuration of before."""
+def reload_alert(title: str, chapter: str) -> Alert:
+    """The alert that a daemon goes on with the configuration of before, for `reload_failed`."""
+    return Alert(
+        f"{title}ConfigReloadFailed",
+        chapter,
+        {"critical": None},
+        f"{title} on <host> refused its configuration",
+        "It goes on with the configuration it had, and would not start again with the one on disk. journalctl -u "
+        "<unit> on the host names the mistake; the next run of the deploy mends a file that was edited by hand.",
+    )
+
+
+def reload_failed(site: Site, member: Member, failed: Alert, daemon: Daemon, *more: Daemon) -> list[Data]:
+    """That the last reload of a daemon failed, or of one of `more` that are the same program."""
     if not site.scraped(member, daemon.name):
         return []
-    metric = f"{daemon.name}_config_last_reload_successful"
-    title = "".join(part.capitalize() for part in daemon.name.split("_"))
     targets = ours(site, member, daemon.name, *(one.name for one in more))
-    return [
-        alert(
-            f"{title}ConfigReloadFailed",
-            f"{metric}{{{targets}}} == 0",
-            "critical",
-            f"{title} on {{{{ or $labels.host $labels.instance }}}} refused its configuration",
-            "It goes on with the configuration it had, and would not start again with the one "
-            f"on disk. journalctl -u {daemon.unit} on the host names the mistake; the next run "
-            "of the deploy mends a file that was edited by hand.",
-            member.settings.timing.for_,
-        )
-    ]
+    return failed.rules(member, f"{daemon.name}_config_last_reload_successful{{{targets}}} == 0", unit=daemon.unit)
+
+
+CANNOT_STORE = Alert(
+    "ObjectStoreCannotStore",
+    "storage",
+    {"critical": None},
+    "<daemon> on <host> can store nothing more",
+    "Blocks wait on the local disks until it can, and are lost once retention drops them. Its disk is full or "
+    "broken: see df and journalctl -u <unit> on the host.",
+)
 
 
 def cannot_store(site: Site, member: Member, daemon: Daemon, expr: str) -> list[Data]:
     """An object store of ours that answers, and has nowhere to store. That it does not answer is TargetDown."""
     if not site.scraped(member, daemon.name):
         return []
-    return [
-        alert(
-            "ObjectStoreCannotStore",
-            expr.replace("%s", ours(site, member, daemon.name)),
-            "critical",
-            f"{daemon.name} on {{{{ or $labels.host $labels.instance }}}} can store nothing more",
-            "Blocks wait on the local disks until it can, and are lost once retention drops them. "
-            f"Its disk is full or broken: see df and journalctl -u {daemon.unit} on the host.",
-            member.settings.timing.for_,
-        )
-    ]
-
-
-# A full disk ends ingestion; at the first mark there is time to act, at the second hardly any.
-_DISK_MARKS = (("warning", 0.15), ("critical", 0.05))
-
-
-def disks_filling(site: Site, member: Member, for_: str) -> list[Data]:
-    node = daemons.exporters.NODE_EXPORTER.job_name
-    owners: dict[str, dict[str, None]] = {}
-    for info in DAEMONS.values():
-        if info.data_dir and (members := site.scraped(member, info.name)):
-            targets = [site.endpoint(daemons.exporters.NODE_EXPORTER, one).target for one in members]
-            owners.setdefault(info.data_dir, {}).update(dict.fromkeys(targets))
-    if not owners:
-        return []
-    selectors = []
-    for directory, owned in owners.items():
-        # Which mount holds the directory cannot be said in PromQL; it is one of these.
-        mounts = [str(parent) for parent in reversed(PurePosixPath(directory).parents)]
-        where = f'{selected({node: owned})}, mountpoint=~"{any_of([*mounts, directory])}"'
-        selectors.append(f"node_filesystem_avail_bytes{{{where}}}")
-    available = "\n  or\n".join(f"  {selector}" for selector in selectors)
-    return [
-        alert(
-            "DataDiskFilling",
-            f"(\n{available}\n) / node_filesystem_size_bytes < {mark}",
-            severity,
-            "{{ $labels.mountpoint }} on {{ $labels.host }} has {{ $value | humanizePercentage }} left",
-            "The disk holds a data directory, or what is above it. When it is full, nothing more "
-            "is stored. See with du -x what grows; enlarge the disk, or shorten the retention of "
-            "Prometheus (prometheus_retention_time, prometheus_retention_size).",
-            for_,
-        )
-        for severity, mark in _DISK_MARKS
-    ]
+    expr = expr.replace("%s", ours(site, member, daemon.name))
+    found = CANNOT_STORE.rules(member, expr, daemon=daemon.name, unit=daemon.unit)
+    return [rule | {"labels": rule["labels"] | {"daemon": daemon.name}} for rule in found]

@@ -102,7 +102,7 @@ def directories(components: Collection[str]) -> tuple[str, ...]:
             found.add(info.config_dir)
             found |= {topology.THANOS_DIR} if info.config_dir.startswith(f"{topology.THANOS_DIR}/") else set()
             found |= set(info.inner_dirs)
-        found |= {info.tools_dir} if info.tools_dir else set()
+        found |= {*info.shared_dirs, *([info.tools_dir] if info.tools_dir else [])}
         if info.data_dir:
             found |= {info.data_dir, str(PurePosixPath(info.data_dir).parent)}
     return tuple(sorted(found))

@@ -295,6 +295,8 @@ class Daemon:
     """Directories of ours inside that one."""
     tools_dir: str | None = None
     """Directory of files of ours that its tools read."""
+    shared_dirs: tuple[str, ...] = ()
+    """Directories of ours to which others write, too."""
     data_dir: str | None = None
     data_setting: str | None = None
     """Setting with the directory that it writes to, where that is somebody else's."""
@@ -364,6 +366,11 @@ class Daemon:
     def version_metric(self) -> str:
         """Name of the metric with its version."""
         return self.build_info or f"{self.product.name}_build_info"
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether what runs says its release as releases are named: those of the Prometheus family do, in `version`."""
+        return isinstance(self.product, Product) and not self.build_info
 
     @property
     def path(self) -> str:

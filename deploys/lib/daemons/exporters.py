@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from prometheus_ha.deploys.lib.daemons.declare import (
     EVERY_HOST,
+    HERE,
     LOG_LEVEL,
     WEB_FILE,
     Daemon,
@@ -37,6 +40,17 @@ BLACKBOX_EXPORTER_PRODUCT = Product(
 WATCHED = Group("node_exporter", "a host that is watched and has no other part")
 """Every host runs node_exporter."""
 
+TEXTFILE_DIR = "/var/lib/node_exporter/textfile"
+"""What anybody writes there as `*.prom` are metrics of the host. The place that every peer has for it."""
+LOOK_FILE = f"{TEXTFILE_DIR}/monitoring_look.prom"
+DEPLOY_FILE = f"{TEXTFILE_DIR}/monitoring_deploy.prom"
+"""What every run of the deploy leaves there, and what one that changes the host does (run/textfile.py)."""
+DEPLOY_LOOKED = "monitoring_deploy_looked_timestamp_seconds"
+DEPLOY_SUCCESS = "monitoring_deploy_success"
+DEPLOY_INFO = "monitoring_deploy_info"
+DEPLOYED = "monitoring_deployed_info"
+CERTIFICATE_END = "monitoring_certificate_end_timestamp_seconds"
+
 NODE_EXPORTER = Daemon(
     name="node_exporter",
     group=EVERY_HOST,
@@ -51,6 +65,7 @@ NODE_EXPORTER = Daemon(
     ready_path="/metrics",
     healthy_path="/metrics",
     ports={"http": Port("node_exporter_port", "web.listen-address")},
+    shared_dirs=(str(PurePosixPath(TEXTFILE_DIR).parent), TEXTFILE_DIR),
     rights=(),
     unit="node_exporter",
     description="Prometheus node exporter",
@@ -73,6 +88,10 @@ NODE_EXPORTER = Daemon(
     flags=(
         web_listen("node_exporter_port"),
         WEB_FILE,
+        Flag("collector.textfile.directory", TEXTFILE_DIR),
+        Flag("collector.systemd", True, free=True),
+        Flag("collector.systemd.unit-include", HERE, free=True),
+        Flag("collector.systemd.enable-restarts-metrics", True, free=True),
         LOG_LEVEL,
     ),
     extra="node_exporter_flags",

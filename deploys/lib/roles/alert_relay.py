@@ -19,6 +19,7 @@ from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter
+from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.daemons.alertmanager import RELAY_CONFIG, RELAY_DIR, RELAY_LOADED
 from prometheus_ha.deploys.lib.daemons.declare import PYTHON
 from prometheus_ha.deploys.lib.engine import gates, service
@@ -135,51 +136,53 @@ def reloaded(site: Site, member: Member) -> Gate:
 # --- What is said of it ---------------------------------------------------------------------------
 
 
+RELOAD_FAILED = starter.reload_alert("AlertRelay", "alertmanager")
+CHANNEL_REFUSES = Alert(
+    "AlertChannelRefuses",
+    "alertmanager",
+    {"critical": None},
+    "The bot of {{ $labels.channel }} refuses messages",
+    "Whoever reads this chat is not told: a wrong keyword, key or token, or a bot that was removed. journalctl -u "
+    "<unit> on <host> has its code and words; docs/alerting.md says what they mean. Mend alert_channels and deploy.",
+    patience=0,
+)
+CHANNEL_BLOCKED = Alert(
+    "AlertChannelBlocked",
+    "alertmanager",
+    {"warning": None},
+    "The bot of {{ $labels.channel }} takes no message for now",
+    "More was sent in a minute than the vendor allows: DingTalk blocks a bot for ten minutes then. Alertmanager goes "
+    "on trying, and nothing is lost for as long as the alerts fire. Group more alerts into one message (group_by), "
+    "or give the channel fewer routes.",
+)
+OTHER_SITE_DEAD = Alert(
+    "OtherSiteDead",
+    "alertmanager",
+    {"critical": None},
+    "The site {{ $labels.site }} gave no sign of life for {{ $value | humanizeDuration }}",
+    "Its Watchdog no longer comes: all its Prometheus or all its Alertmanagers are down, or the way from there to "
+    "here is cut. It cannot tell anybody of its own alerts. Run verify on that site.",
+    patience=0,
+)
+
+
 def alerts(site: Site, member: Member) -> Iterator[Data]:
     if not site.scraped(member, DAEMON):
         return
-    yield from starter.reload_failed(site, member, DAEMON)
-    yield from _other_sites(site, member)
-    if not any(one.settings.alert_channels for one in site.scraped(member, DAEMON)):
-        return
-    ours, timing = starter.ours(site, member, DAEMON), member.settings.timing
-    # What was refused is tried again after each group_interval.
-    window = starter.window(member, timing.group_interval, count=3)
-    yield starter.alert(
-        "AlertChannelRefuses",
-        f"increase(alert_relay_refused_total{{{ours}}}[{window}]) > 0",
-        "critical",
-        "The bot of {{ $labels.channel }} refuses messages",
-        "Whoever reads this chat is not told: a wrong keyword, key or token, or a bot that was removed. "
-        "journalctl -u alert_relay on {{ or $labels.host $labels.instance }} has its code and words; docs/alerting.md "
-        "says what they mean. Mend alert_channels and deploy.",
-    )
-    yield starter.alert(
-        "AlertChannelBlocked",
-        f"max by (host, instance, channel) (alert_relay_blocked{{{ours}}}) > 0",
-        "warning",
-        "The bot of {{ $labels.channel }} takes no message for now",
-        "More was sent in a minute than the vendor allows: DingTalk blocks a bot for ten minutes then. Alertmanager "
-        "goes on trying, and nothing is lost for as long as the alerts fire. Group more alerts into one message "
-        "(group_by), or give the channel fewer routes.",
-        timing.for_,
-    )
-
-
-def _other_sites(site: Site, member: Member) -> Iterator[Data]:
-    """The sites whose dead man's switch this one is. The Watchdog of one comes to each relay that it was told of."""
+    yield from starter.reload_failed(site, member, RELOAD_FAILED, DAEMON)
     ours = starter.ours(site, member, DAEMON)
+    # The sites whose dead man's switch this one is. The Watchdog of one comes to each relay that it was told of.
     waits = {name: one for host in site.scraped(member, DAEMON) for name, one in host.settings.deadman_sites.items()}
     for name, wait in waits.items():
         seen = f'max by (site) (alert_relay_deadman_timestamp_seconds{{{ours}, site="{name}"}})'
-        yield starter.alert(
-            "OtherSiteDead",
-            f"time() - {seen} > {seconds(wait):g}",
-            "critical",
-            "The site {{ $labels.site }} gave no sign of life for {{ $value | humanizeDuration }}",
-            "Its Watchdog no longer comes: all its Prometheus or all its Alertmanagers are down, or the way from there "
-            "to here is cut. It cannot tell anybody of its own alerts. Run verify on that site.",
-        )
+        yield from OTHER_SITE_DEAD.rules(member, f"time() - {seen} > {seconds(wait):g}")
+    if any(one.settings.alert_channels for one in site.scraped(member, DAEMON)):
+        # What was refused is tried again after each group_interval.
+        window = starter.window(member, member.settings.timing.group_interval, count=3)
+        refused = f"increase(alert_relay_refused_total{{{ours}}}[{window}]) > 0"
+        yield from CHANNEL_REFUSES.rules(member, refused, unit=DAEMON.unit)
+        blocked = f"max by (host, instance, channel) (alert_relay_blocked{{{ours}}}) > 0"
+        yield from CHANNEL_BLOCKED.rules(member, blocked)
 
 
 def _check_channels(site: Site, member: Member) -> Iterator[Finding]:

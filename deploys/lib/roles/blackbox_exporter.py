@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter
+from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.daemons.declare import Daemon
 from prometheus_ha.deploys.lib.daemons.exporters import (
@@ -214,72 +215,75 @@ def reloaded(site: Site, member: Member) -> Gate:
 # --- What is said of it ---------------------------------------------------------------------------
 
 _DAY = 86400
-_CERTIFICATE_MARKS = (("warning", 14), ("critical", 3))
+_DEBUG = (
+    "What a probe sees: curl -g 'EXPORTER/probe?module=MODULE&target={{ $labels.instance }}&debug=true'; the page "
+    "Status > Target health of Prometheus has the whole address."
+)
+PROBE_FAILED = Alert(
+    "ProbeFailed",
+    "probes",
+    {"warning": None},
+    "{{ $labels.instance }} does not answer as it should ({{ $labels.job }})",
+    f"Its clients see what the probe sees, or the network between is cut. {_DEBUG}",
+)
+PLATFORM_PROBE_FAILED = Alert(
+    "PlatformProbeFailed",
+    "probes",
+    {"warning": None},
+    "{{ $labels.instance }} on {{ $labels.host }} is up, and fails for others",
+    "Prometheus can scrape it, and a client on another host is refused: its health, its certificate, or a firewall. "
+    f"{_DEBUG}",
+)
+PROBES_MISSING = Alert(
+    "ProbesMissing",
+    "probes",
+    {"warning": None},
+    "{{ $value }} probes of {{ $labels.job }} are not made",
+    "The exporter that this Prometheus asks is away, or does not know the module: there is no probe_success, and "
+    "nothing is known of the targets. The other replica asks another exporter. The page Status > Target health of "
+    "Prometheus shows the error.",
+)
+CERTIFICATE_EXPIRES = Alert(
+    "CertificateExpires",
+    "probes",
+    {"warning": 14, "critical": 3},
+    "The certificate of {{ $labels.instance }} expires in {{ $value | humanizeDuration }}",
+    "From then on its clients refuse it. It may be one above it in the chain that expires. A new one of the "
+    "platform's own (web_files) needs no restart.",
+    counts="days until it expires",
+)
+RELOAD_FAILED = starter.reload_alert("BlackboxExporter", "probes")
+MODULE_UNKNOWN_ASKED = Alert(
+    "BlackboxModuleUnknown",
+    "probes",
+    {"warning": None},
+    "blackbox_exporter on <host> is asked for a module that it does not have",
+    "Whoever asks gets no answer, and no probe_success. A job of your own (prometheus_config) names a module that is "
+    "not in blackbox_modules.",
+    patience=2,
+)
 
 
 def alerts(site: Site, member: Member) -> Iterator[Data]:
     jobs = [scrape.name for scrape in scrapes(site, member)]
     if not jobs:
         return
-    for_, platform = member.settings.timing.for_, _name(PLATFORM)
+    platform = _name(PLATFORM)
     every = f'job=~"{starter.any_of(jobs)}"'
-    debug = (
-        "What a probe sees: curl -g 'EXPORTER/probe?module=MODULE&target={{ $labels.instance }}&debug=true'; the page "
-        "Status > Targets of Prometheus has the whole address."
-    )
     if users := [name for name in jobs if name != platform]:
-        yield starter.alert(
-            "ProbeFailed",
-            f'probe_success{{job=~"{starter.any_of(users)}"}} == 0',
-            "warning",
-            "{{ $labels.instance }} does not answer as it should ({{ $labels.job }})",
-            f"Its clients see what the probe sees, or the network between is cut. {debug}",
-            for_,
-        )
+        yield from PROBE_FAILED.rules(member, f'probe_success{{job=~"{starter.any_of(users)}"}} == 0')
     if platform in jobs:
         # One that is down says so as a target.
         down = 'label_replace(up == 0, "endpoint", "$1", "instance", "(.*)")'
-        yield starter.alert(
-            "PlatformProbeFailed",
-            f'probe_success{{job="{platform}"}} == 0 unless on (endpoint) {down}',
-            "warning",
-            "{{ $labels.instance }} on {{ $labels.host }} is up, and fails for others",
-            "Prometheus can scrape it, and a client on another host is refused: its health, its certificate, or a "
-            f"firewall. {debug}",
-            for_,
-        )
-    yield starter.alert(
-        "ProbesMissing",
-        f"count by (job) (up{{{every}}} == 0) > 0",
-        "warning",
-        "{{ $value }} probes of {{ $labels.job }} are not made",
-        "The exporter that this Prometheus asks is away, or does not know the module: there is no probe_success, and "
-        "nothing is known of the targets. The other replica asks another exporter. The page Status > Targets of "
-        "Prometheus shows the error.",
-        for_,
-    )
-    for severity, days in _CERTIFICATE_MARKS:
-        yield starter.alert(
-            "CertificateExpires",
-            f"probe_ssl_earliest_cert_expiry{{{every}}} - time() < {days} * {_DAY}",
-            severity,
-            "The certificate of {{ $labels.instance }} expires in {{ $value | humanizeDuration }}",
-            "From then on its clients refuse it. It may be one above it in the chain that expires. A new one of the "
-            "platform's own (web_files) needs no restart.",
-            for_,
-        )
+        failed = f'probe_success{{job="{platform}"}} == 0 unless on (endpoint) {down}'
+        yield from PLATFORM_PROBE_FAILED.rules(member, failed)
+    yield from PROBES_MISSING.rules(member, f"count by (job) (up{{{every}}} == 0) > 0")
+    left = f"probe_ssl_earliest_cert_expiry{{{every}}} - time()"
+    yield from CERTIFICATE_EXPIRES.rules(member, f"{left} < <threshold> * {_DAY}")
     if site.scraped(member, DAEMON):
-        ours = starter.ours(site, member, DAEMON)
-        yield from starter.reload_failed(site, member, DAEMON)
-        yield starter.alert(
-            "BlackboxModuleUnknown",
-            f"increase({MODULE_UNKNOWN}{{{ours}}}[{starter.window(member)}]) > 0",
-            "warning",
-            "blackbox_exporter on {{ or $labels.host $labels.instance }} is asked for a module that it does not have",
-            "Whoever asks gets no answer, and no probe_success. A job of your own (prometheus_config) names a module "
-            "that is not in blackbox_modules.",
-            for_,
-        )
+        yield from starter.reload_failed(site, member, RELOAD_FAILED, DAEMON)
+        ours, window = starter.ours(site, member, DAEMON), starter.window(member, count=20)
+        yield from MODULE_UNKNOWN_ASKED.rules(member, f"increase({MODULE_UNKNOWN}{{{ours}}}[{window}]) > 0")
 
 
 def _check_probes(site: Site, member: Member) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons.declare import Value
 from prometheus_ha.deploys.lib.engine import gates, service
@@ -50,30 +51,77 @@ def no_downsampling(site: Site, member: Member, found: State) -> Value:
     return not member.settings.compactor_downsampling
 
 
+HALTED = Alert(
+    "ThanosCompactHalted",
+    "storage",
+    {"warning": None},
+    "The compactor on <host> has halted",
+    "It found blocks that overlap or are broken, and does nothing more until somebody has looked: its journal names "
+    "them, docs/storage.md has the way out. Queries go on; no retention is applied meanwhile.",
+)
+MULTIPLE_RUNNING = Alert(
+    "ThanosCompactMultipleRunning",
+    "storage",
+    {"critical": None},
+    "{{ $value }} compactors are scraped, and the site has <wanted>",
+    "Two compactors on one bucket write over each other. Stop the one that is not the site's at once, and look for "
+    "overlaps with thanos tools bucket verify.",
+)
+HAS_NOT_RUN = Alert(
+    "ThanosCompactHasNotRun",
+    "storage",
+    {"warning": None},
+    "The compactor on <host> has not finished a pass for a day",
+    "It hangs, one pass takes longer than a day, every pass fails, or it has halted. Blocks pile up, queries over "
+    "long ranges get slow, and no retention is applied. See journalctl -u <unit> on the host, its memory and its "
+    "disk.",
+)
+FAILS = Alert(
+    "ThanosCompactFailing",
+    "storage",
+    {"warning": None},
+    "The compactor on <host> fails to merge, downsample or delete",
+    "What failed is tried again in its next pass. While it goes on, blocks pile up and retention is late. journalctl "
+    "-u <unit> on the host names the block and the error.",
+    patience=3,
+)
+FALLS_BEHIND = Alert(
+    "ThanosCompactFallsBehind",
+    "storage",
+    {"warning": None},
+    "The compactor on <host> has more left to do than a day ago: {{ $value }} compactions",
+    "More blocks come than it merges. Give it more CPU and disk (--compact.concurrency in compactor_flags), or find "
+    "out why its passes take longer: journalctl -u <unit>.",
+    patience=12,
+)
+
+
 def alerts(site: Site, member: Member) -> Iterator[Data]:
-    compactors, for_ = site.scraped(member, daemons.COMPACTOR), member.settings.timing.for_
+    info = daemons.COMPACTOR
+    compactors = site.scraped(member, info)
     if not compactors:
         return
-    job = starter.ours(site, member, daemons.COMPACTOR)
-    yield starter.alert(
-        "ThanosCompactHalted",
-        f"thanos_compact_halted{{{job}}} == 1",
-        "warning",
-        "The compactor on {{ or $labels.host $labels.instance }} has halted",
-        "It found blocks that overlap or are broken, and does nothing more until somebody has "
-        "looked: its journal names them, docs/storage.md has the way out. Queries go on; "
-        "no retention is applied meanwhile.",
-        for_,
+    job, by, hour = starter.ours(site, member, info), "sum by (instance, host)", starter.window(member, count=240)
+    yield from HALTED.rules(member, f"thanos_compact_halted{{{job}}} == 1")
+    # Whatever the job: one that somebody else runs is not in ours. There is no lock in the bucket.
+    wanted = len(compactors)
+    yield from MULTIPLE_RUNNING.rules(member, f"count(thanos_compact_halted) > {wanted}", wanted=wanted)
+    yield from HAS_NOT_RUN.rules(
+        member,
+        f"increase(thanos_compact_iterations_total{{{job}}}[1d]) == 0\n"
+        f"and on (instance) time() - process_start_time_seconds{{{job}}} > 86400",
+        unit=info.unit,
     )
-    yield starter.alert(
-        "ThanosCompactMultipleRunning",
-        # Whatever the job: one that somebody else runs is not in ours. There is no lock in the bucket.
-        f"count(thanos_compact_halted) > {len(compactors)}",
-        "critical",
-        "{{ $value }} compactors are scraped, and the site has " + str(len(compactors)),
-        "Two compactors on one bucket write over each other. Stop the one that is not the "
-        "site's at once, and look for overlaps with thanos tools bucket verify.",
-        for_,
+    parts = ("group_compactions", "downsample", "garbage_collection", "block_cleanup")
+    failed = "\nor ".join(
+        f"{by} (increase(thanos_compact_{part}_failures_total{{{job}}}[{hour}])) > 0" for part in parts
+    )
+    yield from FAILS.rules(member, failed, unit=info.unit)
+    todo = f"thanos_compact_todo_compactions{{{job}}}"
+    yield from FALLS_BEHIND.rules(
+        member,
+        f"{by} ({todo}) > {by} ({todo} offset 1d)\nand {by} (min_over_time({todo}[1d])) > 0",
+        unit=info.unit,
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
-from prometheus_ha.deploys.lib.common import promql, verify_view
+from prometheus_ha.deploys.lib.common import promql, starter, thanos_alerts, verify_view
+from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.engine import documents, flags, service
@@ -106,6 +107,74 @@ def endpoints(kind: str) -> flags.Here:
 def endpoints_yml(site: Site, member: Member) -> Data:
     """Whom a querier asks, for `--endpoint.sd-config-file` (Thanos 0.38 and newer)."""
     return {"endpoints": derived.endpoints(site, member)}
+
+
+STORES_MISSING = Alert(
+    "ThanosQueryStoresMissing",
+    "thanos",
+    {"warning": None},
+    "The querier on <host> sees {{ $value }} of <wanted> stores",
+    "What only the missing one has is missing in answers, which carry a warning. The page Endpoints of the querier "
+    "shows which one and why; see on its host whether it runs, and whether its gRPC port can be reached.",
+)
+STORES_FAIL = Alert(
+    "ThanosQueryGrpcClientErrorRate",
+    "thanos",
+    {"warning": 0.05},
+    "{{ $value | humanizePercentage }} of what the querier on <host> asks its stores fails",
+    "Answers are incomplete. The warnings of an answer name the store and the error; so does the page Endpoints of "
+    "the querier.",
+    patience=3,
+    counts="share of the calls to stores that fail",
+)
+QUERIER_BUSY = Alert(
+    "ThanosQueryOverload",
+    "thanos",
+    {"warning": 1},
+    "The querier on <host> has as many queries as it may run at once",
+    "More of them wait. Find the dear ones (query-frontend.log-queries-longer-than in frontend_flags), add a "
+    "querier, or raise query.max-concurrent in querier_flags where it has memory for it.",
+    patience=3,
+    counts="queries that it could still run at once",
+)
+DNS_FAILS = Alert(
+    "ThanosQueryHighDNSFailures",
+    "thanos",
+    {"warning": 0.01},
+    "The querier on <host> cannot look up {{ $value | humanizePercentage }} of its stores' names",
+    "It goes on with the addresses that it knows. See the names in querier_endpoints, and the resolver of the host.",
+    patience=3,
+    counts="share of the DNS lookups that fail",
+)
+
+
+def alerts(site: Site, member: Member) -> Iterator[Data]:
+    info = daemons.QUERIER
+    if not (queriers := site.scraped(member, info)):
+        return
+    ours, over, by = starter.ours(site, member, info), starter.window(member, count=20), "sum by (instance, host)"
+    wanted = min(len(derived.endpoints(site, one)) for one in queriers)
+    # Of a querier without any store there is no series.
+    connected = f"{by} (thanos_store_nodes_grpc_connections{{{ours}}})\n  or 0 * {by} (up{{{ours}}} == 1)"
+    yield from STORES_MISSING.rules(member, f"(\n  {connected}\n) < {wanted}", wanted=wanted)
+    yield from STORES_FAIL.rules(
+        member,
+        f'{by} (rate(grpc_client_handled_total{{{ours}, grpc_code=~"{thanos_alerts.GRPC_ERRORS}"}}[{over}]))\n'
+        f"/ {by} (rate(grpc_client_started_total{{{ours}}}[{over}])) > <threshold>",
+        unit=info.unit,
+    )
+    gate = "thanos_query_concurrent_gate_queries"
+    yield from QUERIER_BUSY.rules(
+        member,
+        f"max_over_time({gate}_max{{{ours}}}[{over}]) - avg_over_time({gate}_in_flight{{{ours}}}[{over}]) < "
+        f"<threshold>",
+    )
+    if any(one.settings.querier_endpoints for one in queriers):
+        failed = [
+            f"rate({names}_failures_total{{{ours}}}[{over}])\n/ rate({names}_lookups_total{{{ours}}}[{over}])"
+            for names in ("thanos_query_endpoints_dns", "thanos_query_endpoint_groups_dns")
+        ]
+        yield from DNS_FAILS.rules(member, "\nor ".join(f"{share} > <threshold>" for share in failed))
 
 
 def _check_stores(view: View) -> Iterator[Finding]:
@@ -274,5 +343,6 @@ QUERIER = Role(
         }
     },
     questions={daemons.QUERIER: promql.queries},
+    alerts=alerts,
     verdicts=(_check_stores, _check_deduplication),
 )

@@ -15,6 +15,7 @@ from functools import partial
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons.declare import Value
 from prometheus_ha.deploys.lib.engine import gates, service
@@ -85,66 +86,102 @@ def hashrings_json(site: Site) -> str:
     return json.dumps([{"hashring": "default", "endpoints": endpoints}], indent=1) + "\n"
 
 
-def _empty_writes(job: str, interval: float, for_: str) -> Data:
+REFUSES_WRITES = Alert(
+    "ReceiverRefusesWrites",
+    "thanos",
+    {"critical": None},
+    "The receiver on <host> refuses writes",
+    "Not enough members of the hashring have a sample for it to be kept, so senders try again and fall behind. See "
+    "which of the <members> members are away, and journalctl -u <unit> on them.",
+)
+CANNOT_REPLICATE = Alert(
+    "ReceiverCannotReplicate",
+    "thanos",
+    {"warning": None},
+    "The receiver on <host> does not reach all members",
+    "Some samples have fewer copies than they should. Nothing is lost while enough members are left. See which of the "
+    "<members> is away, and whether its gRPC port can be reached.",
+)
+HASHRING_DIFFERS = Alert(
+    "ReceiverHashringDiffers",
+    "thanos",
+    {"warning": None},
+    "The receiver on <host> knows {{ $value }} of <members> members",
+    "It has not loaded <file> as the inventory has it: journalctl -u <unit> on the host, or the host missed a run of "
+    "the deploy.",
+)
+HASHRING_REFUSED = Alert(
+    "ReceiverConfigReloadFailed",
+    "thanos",
+    {"critical": None},
+    "The receiver on <host> cannot read its hashring",
+    "It goes on with the hashring it had, and would not start again with <file> as it is. journalctl -u <unit> on the "
+    "host has the error; the next run of the deploy mends a file that was edited by hand.",
+)
+GETS_NOTHING = Alert(
+    "ReceiverGetsNothing",
+    "thanos",
+    {"warning": None},
+    "Most writes that the receiver on <host> accepts hold no series",
+    "A sender uses remote write 2.0 (protobuf_message), of which this Thanos stores nothing while it answers 200: set "
+    "prometheus.WriteRequest there. The sender counts what is lost in prometheus_remote_storage_samples_failed_total.",
+)
+NO_UPLOAD = Alert(
+    "ReceiverDoesNotUpload",
+    "thanos",
+    {"critical": None},
+    "The receiver on <host> takes samples and has uploaded no block for three hours",
+    "Blocks wait on its disk, and are lost once its retention drops them. See journalctl -u <unit>: is the object "
+    "store away, or its key no longer good?",
+)
+
+
+def alerts(site: Site, member: Member) -> Iterator[Data]:
+    """What upstream's mixin takes for the essence (ThanosReceive*)."""
+    info = daemons.RECEIVE
+    if not site.scraped(member, info.name):
+        return
+    window = starter.milliseconds(4 * seconds(member.settings.scrape_interval))
+    job, members = starter.ours(site, member, info.name), site.running(info.name)
+    words = {"members": len(members), "unit": info.unit, "file": topology.RECEIVE_HASHRINGS}
+    yield from REFUSES_WRITES.rules(
+        member, f'rate(http_requests_total{{{job}, handler="receive", code=~"5.."}}[{window}]) > 0', **words
+    )
+    yield from CANNOT_REPLICATE.rules(
+        member, f'rate(thanos_receive_forward_requests_total{{{job}, result="error"}}[{window}]) > 0', **words
+    )
+    yield from HASHRING_DIFFERS.rules(member, f"thanos_receive_hashring_nodes{{{job}}} != {len(members)}", **words)
+    # Upstream's own metric of it, config_last_reload_successful, never says that it failed.
+    failed = f"increase(thanos_receive_hashrings_file_errors_total{{{job}}}[{starter.window(member, count=20)}]) > 0"
+    yield from HASHRING_REFUSED.rules(member, failed, **words)
+    since = releases.REMOTE_WRITE_2["thanos"]
+    if not all(releases.at_least(m.settings.version(info.name), since) for m in members):
+        yield from GETS_NOTHING.rules(member, _empty_writes(job, seconds(member.settings.scrape_interval)))
+    if any(map(derived.uploads, site.scraped(member, info))):
+        by, appended = "sum by (job, instance, host)", f"prometheus_tsdb_head_samples_appended_total{{{job}}}"
+        yield from NO_UPLOAD.rules(
+            member,
+            f"{by} (increase(thanos_shipper_uploads_total{{{job}}}[3h])) == 0\n"
+            # Samples now, and three hours ago: it has had something to upload.
+            f"and {by} (increase({appended}[1h])) > 0\n"
+            f"and {by} (increase({appended}[1h] offset 3h)) > 0\n"
+            f"and on (job, instance, host) time() - process_start_time_seconds{{{job}}} > 3 * 3600",
+            **words,
+        )
+
+
+def _empty_writes(job: str, interval: float) -> str:
     """That senders of remote write 2.0 lose everything, as far as a receiver shows it: a request that holds nothing it
     knows is answered with 200, and counted as no write. Senders of 1.0 have some of those too, with metadata alone:
     one a minute, where upstream's default is left."""
     window = starter.milliseconds(max(300, 4 * interval))
     by = "sum by (instance, host)"
     answered = f'{by} (rate(http_requests_total{{{job}, handler="receive", code="200"}}[{window}]))'
-    return starter.alert(
-        "ReceiverGetsNothing",
+    return (
         f"{answered}\n> 3 * (\n"
         f"  {by} (rate(thanos_receive_write_timeseries_count{{{job}}}[{window}]))\n"
-        f"  or 0 * {answered}\n)",
-        "warning",
-        "Most writes that the receiver on {{ or $labels.host $labels.instance }} accepts hold no series",
-        "A sender uses remote write 2.0 (protobuf_message), of which this Thanos stores nothing while it "
-        "answers 200: set prometheus.WriteRequest there. The sender counts what is lost in "
-        "prometheus_remote_storage_samples_failed_total.",
-        for_,
+        f"  or 0 * {answered}\n)"
     )
-
-
-def alerts(site: Site, member: Member) -> Iterator[Data]:
-    """What upstream's mixin takes for the essence (ThanosReceive*)."""
-    info, for_ = daemons.RECEIVE, member.settings.timing.for_
-    if not site.scraped(member, info.name):
-        return
-    window = starter.milliseconds(4 * seconds(member.settings.scrape_interval))
-    job, members = starter.ours(site, member, info.name), site.running(info.name)
-    yield starter.alert(
-        "ReceiverRefusesWrites",
-        f'rate(http_requests_total{{{job}, handler="receive", code=~"5.."}}[{window}]) > 0',
-        "critical",
-        "The receiver on {{ or $labels.host $labels.instance }} refuses writes",
-        "Not enough members of the hashring have a sample for it to be kept, so senders "
-        "try again and fall behind. See which of the "
-        f"{len(members)} members are away, and journalctl -u {info.unit} on them.",
-        for_,
-    )
-    yield starter.alert(
-        "ReceiverCannotReplicate",
-        f'rate(thanos_receive_forward_requests_total{{{job}, result="error"}}[{window}]) > 0',
-        "warning",
-        "The receiver on {{ or $labels.host $labels.instance }} does not reach all members",
-        "Some samples have fewer copies than they should. Nothing is lost while enough "
-        f"members are left. See which of the {len(members)} is away, and whether its gRPC "
-        "port can be reached.",
-        for_,
-    )
-    yield starter.alert(
-        "ReceiverHashringDiffers",
-        f"thanos_receive_hashring_nodes{{{job}}} != {len(members)}",
-        "warning",
-        f"The receiver on {{{{ or $labels.host $labels.instance }}}} knows {{{{ $value }}}} of {len(members)} members",
-        f"It has not loaded {topology.RECEIVE_HASHRINGS} as the inventory has it: "
-        f"journalctl -u {info.unit} on the host, or the host missed a run of the deploy.",
-        for_,
-    )
-    since = releases.REMOTE_WRITE_2["thanos"]
-    if not all(releases.at_least(m.settings.version(info.name), since) for m in members):
-        yield _empty_writes(job, seconds(member.settings.scrape_interval), for_)
 
 
 def _check_hashring(view: View) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons.declare import Value
 from prometheus_ha.deploys.lib.engine import documents, gates, service
@@ -173,9 +174,63 @@ def rule_alertmanagers_yml(site: Site) -> Data:
     }
 
 
+LOSES_ALERTS = Alert(
+    "RulerLosesAlerts",
+    "thanos",
+    {"critical": None},
+    "The ruler on <host> loses alerts",
+    "Its queue is full, or no Alertmanager takes them. See whether the Alertmanagers answer from its host, and "
+    "journalctl -u <unit> there.",
+    patience=0,
+)
+CANNOT_EVALUATE = Alert(
+    "RulerCannotEvaluate",
+    "thanos",
+    {"critical": None},
+    "The ruler on <host> cannot evaluate {{ $labels.rule_group }}",
+    "What the group watches over is not watched. No querier answers, or a rule fails: journalctl -u <unit> on the host "
+    "has the error.",
+)
+RULER_RELOAD_FAILED = Alert(
+    "RulerConfigReloadFailed",
+    "thanos",
+    {"critical": None},
+    "The ruler on <host> refused its rules",
+    "It goes on with the rules it had, and would not start again with those on disk. journalctl -u <unit> on the host "
+    "names the mistake; the next run of the deploy mends a file that was edited by hand.",
+)
+STANDS_STILL = Alert(
+    "RulerStandsStill",
+    "thanos",
+    {"critical": 10},
+    "The ruler on <host> has not evaluated {{ $labels.rule_group }} for <threshold> intervals",
+    "What the group watches over is not watched, and nothing fails that could be counted: the ruler hangs, or waits "
+    "for a querier that does not answer. See journalctl -u <unit> on the host, and restart it if it stays so.",
+    counts="intervals of the group without an evaluation",
+)
+TOO_SLOW = Alert(
+    "RulerTooSlow",
+    "thanos",
+    {"warning": 1},
+    "The ruler on <host> needs longer for {{ $labels.rule_group }} than its interval is",
+    "Evaluations are left out, and alerts are late. Make the queries of the group cheaper (recording rules), its "
+    "interval longer, or the querier faster.",
+    counts="share of the interval that the last evaluation took",
+)
+PARTIAL_ANSWERS = Alert(
+    "RulerPartialAnswers",
+    "thanos",
+    {"warning": None},
+    "The ruler on <host> evaluates with incomplete answers",
+    "The querier warned: a store did not answer, so a rule may see less than there is. See which one: the page "
+    "Stores of the querier, and ThanosQueryStoresMissing.",
+    patience=3,
+)
+
+
 def alerts(site: Site, member: Member) -> Iterator[Data]:
     """What upstream's mixin takes for the essence (ThanosRule*)."""
-    info, for_ = daemons.RULE, member.settings.timing.for_
+    info = daemons.RULE
     if not site.scraped(member, info.name):
         return
     window = starter.milliseconds(4 * seconds(member.settings.scrape_interval))
@@ -185,32 +240,28 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     lost = " or ".join(
         f"rate(thanos_alert_{part}_alerts_dropped_total{{{job}}}[{window}]) > 0" for part in ("queue", "sender")
     )
-    yield starter.alert(
-        "RulerLosesAlerts",
-        lost,
-        "critical",
-        "The ruler on {{ or $labels.host $labels.instance }} loses alerts",
-        "Its queue is full, or no Alertmanager takes them. See whether the Alertmanagers "
-        f"answer from its host, and journalctl -u {info.unit} there.",
+    yield from LOSES_ALERTS.rules(member, lost, unit=info.unit)
+    failed = f"rate(prometheus_rule_evaluation_failures_total{{{job}}}[{evaluated}]) > 0"
+    yield from CANNOT_EVALUATE.rules(member, failed, unit=info.unit)
+    yield from RULER_RELOAD_FAILED.rules(
+        member, f"thanos_rule_config_last_reload_successful{{{job}}} == 0", unit=info.unit
     )
-    yield starter.alert(
-        "RulerCannotEvaluate",
-        f"rate(prometheus_rule_evaluation_failures_total{{{job}}}[{evaluated}]) > 0",
-        "critical",
-        "The ruler on {{ or $labels.host $labels.instance }} cannot evaluate {{ $labels.rule_group }}",
-        "What the group watches over is not watched. No querier answers, or a rule fails: "
-        f"journalctl -u {info.unit} on the host has the error.",
-        for_,
+    group = "prometheus_rule_group"
+    last, interval = f"{group}_last_evaluation_timestamp_seconds{{{job}}}", f"{group}_interval_seconds{{{job}}}"
+    # It is 0 until the first evaluation.
+    running = f"({last} == 0) + on (instance) group_left () (time() - process_start_time_seconds{{{job}}})"
+    yield from STANDS_STILL.rules(
+        member,
+        f"time() - ({last} > 0) > <threshold> * {interval}\nor {running} > <threshold> * {interval}",
+        unit=info.unit,
     )
-    yield starter.alert(
-        "RulerConfigReloadFailed",
-        f"thanos_rule_config_last_reload_successful{{{job}}} == 0",
-        "critical",
-        "The ruler on {{ or $labels.host $labels.instance }} refused its rules",
-        "It goes on with the rules it had, and would not start again with those on disk. "
-        f"journalctl -u {info.unit} on the host names the mistake; the next run of the "
-        "deploy mends a file that was edited by hand.",
-        for_,
+    yield from TOO_SLOW.rules(
+        member,
+        f"{group}_last_duration_seconds{{{job}}} > <threshold> * {group}_interval_seconds{{{job}}}",
+    )
+    yield from PARTIAL_ANSWERS.rules(
+        member,
+        f"sum by (instance, host) (increase(thanos_rule_evaluation_with_warnings_total{{{job}}}[{evaluated}])) > 0",
     )
 
 

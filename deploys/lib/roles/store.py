@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from math import inf
 
 from prometheus_ha.deploys.lib import daemons
-from prometheus_ha.deploys.lib.common import verify_view
+from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons.declare import Value
 from prometheus_ha.deploys.lib.engine import documents, gates, service
 from prometheus_ha.deploys.lib.engine.component import Component
+from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role
 from prometheus_ha.deploys.lib.engine.service import thanos_directories
 from prometheus_ha.deploys.lib.ground import topology
@@ -74,6 +76,28 @@ def cache_size(site: Site, member: Member, found: State) -> Value:
     return None if member.settings.store_index_cache else "250MB"
 
 
+WAITS_LONG = Alert(
+    "ThanosStoreSeriesGateLatencyHigh",
+    "thanos",
+    {"warning": 2},
+    "Queries wait {{ $value | humanizeDuration }} for their turn at the store gateway on <host>",
+    "It has as many as it may serve at once. Dashboards over long ranges are slow. Find the dear queries, add a "
+    "gateway, or raise --store.grpc.series-max-concurrency in store_flags where it has memory for it.",
+    patience=2,
+    counts="seconds that the slowest hundredth waits",
+)
+
+
+def alerts(site: Site, member: Member) -> Iterator[Data]:
+    info = daemons.STORE
+    if not site.scraped(member, info):
+        return
+    waited = "thanos_bucket_store_series_gate_queries_duration_seconds_bucket"
+    over = starter.window(member, count=20)
+    each = f"sum by (instance, host, le) (rate({waited}{{{starter.ours(site, member, info)}}}[{over}]))"
+    yield from WAITS_LONG.rules(member, f"histogram_quantile(0.99, {each}) > <threshold>")
+
+
 def _check_store_gateways(view: View) -> Iterator[Finding]:
     """Store gateways read every block that they have found."""
     for member, report in view.reports(daemons.STORE):
@@ -108,6 +132,7 @@ STORE = Role(
             "index-cache-size": cache_size,
         }
     },
+    alerts=alerts,
     verdicts=(_check_store_gateways,),
     findings=(_check_index_cache, bucket_checks.check_member),
     site_findings=(bucket_checks.check_site,),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.engine import gates, service
 from prometheus_ha.deploys.lib.engine.component import Component
@@ -74,6 +75,17 @@ def rules(site: Site, member: Member) -> dict[str, Data]:
     return alerts.with_users(member, upper_rules(site, member))
 
 
+FEDERATION_DOWN = Alert(
+    "FederationDown",
+    "prometheus",
+    {"warning": None},
+    "{{ $labels.instance }} cannot be federated ({{ $labels.job }})",
+    "The upper Prometheus gets nothing from this replica. Where the replica is up, see the page Status > Target "
+    "health of the upper one for the error: an unreachable port, an answer that takes longer than the interval, or "
+    "credentials.",
+)
+
+
 def upper_rules(site: Site, member: Member) -> list[Data]:
     """What only an upper Prometheus can notice. Whether it is there itself, the clusters watch."""
     if not configuration.federation_jobs(site, member):
@@ -82,17 +94,8 @@ def upper_rules(site: Site, member: Member) -> list[Data]:
         f"federate-{cluster}": [site.endpoint(daemons.PROMETHEUS, m).target for m in members]
         for cluster, members in site.clusters.items()
     }
-    down = starter.alert(
-        "FederationDown",
-        f"up{{{starter.selected(replicas)}}} == 0",
-        "warning",
-        "{{ $labels.instance }} cannot be federated ({{ $labels.job }})",
-        "The upper Prometheus gets nothing from this replica. Where the replica is up, see the page "
-        "Status > Targets of the upper one for the error: an unreachable port, an answer that "
-        "takes longer than the interval, or credentials.",
-        member.settings.timing.for_,
-    )
-    return [{"name": "starter-alerts", "rules": [down]}]
+    down = FEDERATION_DOWN.rules(member, f"up{{{starter.selected(replicas)}}} == 0")
+    return [{"name": "starter-alerts", "rules": down}]
 
 
 def _check_targets(view: View) -> Iterator[Finding]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyinfra import config
-from pyinfra.context import ctx_host, ctx_state
 
 from prometheus_ha.deploys.lib.engine.component import Change, Component
 from prometheus_ha.deploys.lib.ground.secrets import HIDDEN, USERINFO, is_secret_place, redact
+from prometheus_ha.deploys.lib.run.hosts import at_once
 from prometheus_ha.deploys.lib.run.memory import kept
 from prometheus_ha.facts.probe import probe
 from prometheus_ha.facts.reports.look import MARK, sections
@@ -45,13 +45,9 @@ def lines(state: Any) -> list[str]:
     wanted = kept(Wanted, state)
 
     def ask(host: Any) -> None:
-        with ctx_state.use(state), ctx_host.use(host):
-            answer = probe(host, _script(wanted.texts[host.name]), _ignore_errors=True)
-            wanted.live[host.name] = {name: _text(said) for name, said in sections(answer).items()}
+        wanted.live[host.name] = live(host, wanted.texts[host.name])
 
-    hosts = [host for host in state.inventory if host in state.active_hosts and host.name in wanted.texts]
-    for greenlet in [state.pool.spawn(ask, host) for host in hosts]:
-        greenlet.join()
+    hosts = at_once(state, wanted.texts, ask)
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for host in hosts:
         for name, text in wanted.texts[host.name].items():
@@ -61,6 +57,12 @@ def lines(state: Any) -> list[str]:
     for (name, change), names in alike.items():
         found += [f"difference of {name} on {', '.join(names)}:", *(f"    {line}" for line in change)]
     return found
+
+
+def live(host: Any, names: Iterable[str]) -> dict[str, str]:
+    """What files of a host hold now; one that is not there is left out."""
+    answer = probe(host, _script(names), _ignore_errors=True)
+    return {name: _text(said) for name, said in sections(answer).items()}
 
 
 def _script(names: Iterable[str]) -> str:

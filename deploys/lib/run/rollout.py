@@ -40,7 +40,7 @@ from prometheus_ha.deploys.lib.engine.component import (
 from prometheus_ha.deploys.lib.engine.role import PATIENCE, ROLES, Followed, Gate, Progress, Role
 from prometheus_ha.deploys.lib.ground import alive, topology
 from prometheus_ha.deploys.lib.ground.findings import printable
-from prometheus_ha.deploys.lib.run import differences, plan, quiet, runs, trials
+from prometheus_ha.deploys.lib.run import backtests, differences, plan, quiet, runs, trials
 from prometheus_ha.deploys.lib.run.look import forget, look_at_host, looks, parts
 from prometheus_ha.deploys.lib.run.memory import kept
 from prometheus_ha.deploys.lib.site import live, relations
@@ -323,7 +323,7 @@ def first_look(extra: dict[str, str] | None = None) -> State | None:
         return _heard(look_at_host(extra))
     if not current.began:  # where pyinfra tells of no operation
         raise PyinfraError("--serial: hosts cannot be locked one by one")
-    found = _heard(look_at_host({"lock": current.lock_script(host.name), **extra}))
+    found = _heard(look_at_host({**current.scripts(host.name), **extra}))
     if found is not None:
         current.looked(host.name, found)
     return found
@@ -482,6 +482,7 @@ def _converge(role: Role, found: State) -> Iterator:
     if planning():
         trials.want(host.name, component, change)
         differences.want(host.name, component, change)
+        backtests.want(member(), component, change, found)
     foresee(component, change, found)
 
 
@@ -501,6 +502,7 @@ def _stage(role: Role, found: State) -> Iterator:
     if planning():
         trials.want(host.name, component, change)
         differences.want(host.name, component, change)
+        backtests.want(member(), component, change, found)
     foresee_directories(component, change, found)
     for line in (*role.means(site(), member(), found, change), *_ports_that_move(component)):
         say(f"{role.name}: {line}")

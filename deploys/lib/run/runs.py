@@ -25,7 +25,6 @@ from pyinfra import logger
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.output import format_text
 from pyinfra.api.state import BaseStateCallback
-from pyinfra.context import ctx_host, ctx_state
 
 from prometheus_ha.deploys.lib.common import faults
 from prometheus_ha.deploys.lib.daemons import of_groups
@@ -33,7 +32,8 @@ from prometheus_ha.deploys.lib.daemons.declare import Own
 from prometheus_ha.deploys.lib.engine.service import running_version
 from prometheus_ha.deploys.lib.ground import folder, lock, topology
 from prometheus_ha.deploys.lib.ground.secrets import redact
-from prometheus_ha.deploys.lib.run import plan
+from prometheus_ha.deploys.lib.run import plan, textfile
+from prometheus_ha.deploys.lib.run.hosts import at_once
 from prometheus_ha.deploys.lib.run.memory import kept
 from prometheus_ha.deploys.lib.site.members import Site
 from prometheus_ha.facts.probe import probe
@@ -126,6 +126,8 @@ class Run(BaseStateCallback):
         self.last: str | None = None
         self.answers: dict[str, lock.Answer] = {}
         self.changing: set[str] = set()
+        self.failed_before: set[str] = set()
+        """The hosts on which the last run that changed them did not come to its end."""
         self.told: set[str] = set()
         self.started: dict[str, set[str]] = {}
         """Host -> the units that this run started there, whose crashes systemd counts anew."""
@@ -261,7 +263,7 @@ class Run(BaseStateCallback):
         self.close()
         failed = sorted(self.record["failed"])
         result = f"ok here; the run failed on {', '.join(failed)}" if failed else "ok"
-        self._release_all(result, self.changing)
+        self._release_all(result, self.changing | self.failed_before, success=True)
         self._tell_crashes()
 
     def leave(self, interrupted: bool) -> None:
@@ -313,9 +315,10 @@ class Run(BaseStateCallback):
 
     # --- On the hosts ---
 
-    def lock_script(self, host: str) -> str:
-        """Takes the lock of the host."""
-        return lock.script(self.holder, self.site.hosts[host].settings.break_lock)
+    def scripts(self, host: str) -> dict[str, str]:
+        """Sections of the first look: one takes the lock of the host, and one leaves that somebody looked."""
+        taken = lock.script(self.holder, self.site.hosts[host].settings.break_lock)
+        return {"lock": taken, textfile.SECTION: textfile.look_script()}
 
     def changing_script(self, host: str) -> str:
         """Leaves on the host, before it is changed for the first time, that a run has begun; empty after that."""
@@ -323,11 +326,14 @@ class Run(BaseStateCallback):
             return ""
         self.changing.add(host)
         begun = summary(self.record, host, None, "unfinished")
-        return lock.changing_script(topology.LAST_RUN, begun)
+        unfinished = textfile.script(self.site.hosts[host], success=False)
+        return f"{lock.changing_script(topology.LAST_RUN, begun)}\n{unfinished}\n"
 
     def looked(self, host: str, found: State) -> None:
         """The first look at a host, which took its lock: what runs there before this run."""
         self.answers[host] = lock.parse(found.extra.get("lock", []))
+        if textfile.failed(found.extra.get(textfile.SECTION, [])):
+            self.failed_before.add(host)
         member = self.site.hosts[host]
         releases = {}
         for info in of_groups(member.groups):
@@ -337,19 +343,14 @@ class Run(BaseStateCallback):
             releases[info.name] = {"from": running_version(info, found), "to": wanted}
         self.record["releases"][host] = releases
 
-    def _release_all(self, result: str, names: Container[str] | None = None) -> None:
+    def _release_all(self, result: str, names: Container[str] | None = None, success: bool = False) -> None:
         """Of the hosts whose lock is ours: of all, or of those with `names`."""
 
-        def release(host) -> None:
-            with ctx_state.use(self.state), ctx_host.use(host):
-                self._release(host, result)
+        ours = {name for name, answer in self.answers.items() if answer.ours}
+        chosen = ours if names is None else {name for name in ours if name in names}
+        at_once(self.state, chosen, lambda host: self._release(host, result, success))
 
-        hosts = [host for host in self.state.active_hosts if host.name in (self.answers if names is None else names)]
-        greenlets = [self.state.pool.spawn(release, host) for host in hosts if self.answers[host.name].ours]
-        for greenlet in greenlets:
-            greenlet.join()
-
-    def _release(self, host, result: str) -> None:
+    def _release(self, host, result: str, success: bool = False) -> None:
         """Tell a host that the run is over for it. That it cannot be told is no failure of the run: the lock is left
         over then, and the summary has no end."""
         self._changes()
@@ -359,6 +360,8 @@ class Run(BaseStateCallback):
         text = summary(self.record, host.name, now(), result) if changed else ""
         script = lock.release_script(self.holder, topology.LAST_RUN, text)
         member, started = self.site.hosts[host.name], sorted(self.started.get(host.name, ()))
+        if changed or host.name in self.failed_before or host.name in self.record["failed"]:
+            script += f"\n{textfile.script(member, success)}"
         if started:
             script += f"\n{faults.script(member, started)}"
         with suppress(Exception):

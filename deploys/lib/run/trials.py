@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyinfra.context import ctx_host, ctx_state
-
 from prometheus_ha.deploys.lib.engine.component import (
     NOT_CHECKED,
     Change,
@@ -19,6 +17,7 @@ from prometheus_ha.deploys.lib.engine.component import (
     check_script,
     read_checks,
 )
+from prometheus_ha.deploys.lib.run.hosts import at_once
 from prometheus_ha.deploys.lib.run.memory import kept
 from prometheus_ha.facts.probe import probe
 from prometheus_ha.facts.reports.look import sections
@@ -49,21 +48,20 @@ def judge(state: Any) -> Trials:
     """Ask the checkers on all hosts, side by side, of what was planned for them."""
     trials = of(state)
 
-    def ask(host: Any) -> None:
-        with ctx_state.use(state), ctx_host.use(host):
-            parts = trials.wanted[host.name]
-            try:
-                said = sections(probe(host, check_script(parts.values())))
-            except Exception as error:  # noqa: BLE001  (of pyinfra, its connector, or an answer that is none)
-                said, lost = {}, Checked((), (f"the host did not answer ({error})",))
-            else:
-                lost = Checked((), ("the checkers did not answer",))
-            trials.said[host.name] = {name: read_checks(said[name]) if name in said else lost for name in parts}
+    heard: dict[str, dict[str, Checked]] = {}
 
-    hosts = [host for host in state.inventory if host in state.active_hosts and host.name in trials.wanted]
-    trials.said = {host.name: {} for host in hosts}  # in the inventory's order
-    for greenlet in [state.pool.spawn(ask, host) for host in hosts]:
-        greenlet.join()
+    def ask(host: Any) -> None:
+        parts = trials.wanted[host.name]
+        try:
+            said = sections(probe(host, check_script(parts.values())))
+        except Exception as error:  # noqa: BLE001  (of pyinfra, its connector, or an answer that is none)
+            said, lost = {}, Checked((), (f"the host did not answer ({error})",))
+        else:
+            lost = Checked((), ("the checkers did not answer",))
+        heard[host.name] = {name: read_checks(said[name]) if name in said else lost for name in parts}
+
+    hosts = at_once(state, trials.wanted, ask)
+    trials.said = {host.name: heard[host.name] for host in hosts}
     return trials
 
 

@@ -675,6 +675,26 @@ class AlertChannel(BaseModel):
     send_resolved: bool = _setting(True, "Say when it is over.")
 
 
+class AlertChange(BaseModel):
+    """Another value for what a starter alert has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    for_: Duration | None = Field(
+        default=None, alias="for", description="How long its cause lasts before it fires, as 10m; 0s: it fires at once."
+    )
+    severity: Label | None = _setting(None, "Another severity; only for an alert that has one.")
+    threshold: float | dict[str, float] | None = _setting(
+        None, "Another threshold, in the unit of docs/alerts.md; of an alert with two severities: {'warning': 0.2}."
+    )
+
+    def threshold_of(self, severity: str, default: float | None) -> float | None:
+        """The threshold of the rule of this severity."""
+        if isinstance(self.threshold, dict):
+            return self.threshold.get(severity, default)
+        return default if self.threshold is None else self.threshold
+
+
 class RoutingTest(BaseModel):
     """An alert that certain receivers must get."""
 
@@ -781,7 +801,19 @@ class Settings(BaseModel):
         "File name -> secret reference: files in the secrets directory (spec/000 7), which "
         "prometheus_config names in password_file, ca_file, ... A change of content needs no reload.",
     )
-    starter_rules: bool = _setting(True, "Install the starter alerts and recording rule.")
+    starter_rules: bool = _setting(True, "Install the starter alerts and recording rules (docs/alerts.md).")
+    starter_alerts: dict[str, AlertChange | Literal[False]] = _setting(
+        {},
+        "Name of a starter alert -> what of it is another: {'DataDiskFilling': {'threshold': {'warning': 0.2}}, "
+        "'TargetDown': {'for': '10m', 'severity': 'critical'}}, or False: not this one. Equal on all Prometheus of a "
+        "cluster. A change reloads.",
+    )
+    runbook_url: str = _setting(
+        "docs/runbooks/{chapter}.md#{alert}",
+        "Where the annotation runbook_url of a starter alert leads, with {chapter} (a file of docs/runbooks) and "
+        "{alert} (its name in lower case) in it: the default names the place in this package; with a copy of "
+        "docs/runbooks on your own server, https://wiki.example/runbooks/{chapter}.html#{alert}.",
+    )
     prometheus_flags: Flags = _setting({}, "More flags: name without dashes -> value.")
 
     # Upper Prometheus (group upper)

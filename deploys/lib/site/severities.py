@@ -36,6 +36,7 @@ CHECKS: dict[str, tuple[str, str]] = {
         "a Prometheus that is not ours has what a sidecar needs: labels, blocks of one length, data within reach",
     ),
     "uploads": ("warn", "where local blocks are dropped soon, their uploads succeed"),
+    "bus": ("warn", "D-Bus is there, by which node_exporter sees whether our units run"),
     "zones": ("warn", "the members of a tier do not all stand in one zone"),
     "clock": ("fail", "the clock is synchronised, once the time service is set up"),
 }

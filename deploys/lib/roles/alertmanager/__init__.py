@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons.declare import Value
 from prometheus_ha.deploys.lib.engine import documents, flags, gates, service
@@ -182,82 +183,138 @@ def features(site: Site, member: Member, found: State) -> Value:
     return ",".join(names)
 
 
-_ALL_FAILED = 0.9
-"""Share of the notifications of a receiver above which as good as all failed."""
+_RECEIVER = (
+    "{{ with $labels.receiver_name }}the receiver {{ . }}{{ else }}receivers{{ end }} ({{ $labels.integration }})"
+)
+_WAY = (
+    "This alert goes past a receiver that fails where there is another, from Alertmanager 0.27 on; else look at it "
+    "here, or route it to another yourself."
+)
+FAILED_TO_SEND = Alert(
+    configuration.FAILED_TO_SEND["warning"],
+    "alertmanager",
+    {"warning": None},
+    f"Alertmanager on <host> cannot notify {_RECEIVER}",
+    "Another member may have told instead. journalctl -u <unit> on the host has the receiver's answer (Notify for "
+    "alerts "
+    f"failed). {_WAY}",
+)
+NONE_SENDS = Alert(
+    configuration.FAILED_TO_SEND["critical"],
+    "alertmanager",
+    {"critical": 0.9},
+    f"No Alertmanager can notify {_RECEIVER}",
+    "Whoever is to be told by it is not told of any alert. journalctl -u <unit> on the Alertmanagers has the "
+    "receiver's "
+    f"answer (Notify for alerts failed). {_WAY}",
+    counts="share of the notifications of a receiver that fail, on all members together",
+)
+RELOAD_FAILED = starter.reload_alert("Alertmanager", "alertmanager")
+PEERS_MISSING = Alert(
+    "AlertmanagerPeersMissing",
+    "alertmanager",
+    {"critical": None},
+    "Alertmanager on <host> sees {{ $value }} of <wanted> members",
+    "Members that do not see each other each send every notification. See whether all of them run, and whether port "
+    "<port> is open between them, TCP and UDP.",
+)
+CONFIG_DIFFERS = Alert(
+    "AlertmanagerConfigInconsistent",
+    "alertmanager",
+    {"critical": None},
+    "{{ $value }} configurations are loaded by the Alertmanagers",
+    "Who is told depends on which of them has the alert first, and some are told twice. A host missed a run of the "
+    "deploy, or was edited by hand: deploy again; verify names the one.",
+    patience=4,
+)
+GOSSIP_FAILS = Alert(
+    "AlertmanagerGossipFailing",
+    "alertmanager",
+    {"warning": None},
+    "Alertmanager on <host> drops what the members tell each other",
+    "Large messages found their queue full, as a member answers slowly or there are very many of them, or two "
+    "members have one name. Silences and what was notified may be known on one member alone. journalctl -u <unit> on "
+    "the host.",
+    patience=0,
+)
+STATE_NOT_SAVED = Alert(
+    "AlertmanagerStateNotSaved",
+    "alertmanager",
+    {"warning": None},
+    "Alertmanager on <host> cannot write its silences and its notification log to disk",
+    "They are kept in memory and on the other members. After a restart of all, silences are gone and everything is "
+    "notified again. See df on its data directory, and journalctl -u <unit>.",
+    patience=0,
+)
+ALERTS_REFUSED = Alert(
+    "AlertmanagerRefusesAlerts",
+    "alertmanager",
+    {"warning": None},
+    "Alertmanager on <host> refuses alerts",
+    "Somebody sends alerts that are malformed (an empty label, a wrong time), or more of one name than the limit "
+    "allows (alerts.per-alertname-limit). Nobody is told of those. journalctl -u <unit> on the host says what is "
+    "wrong with them.",
+)
 
 
-def _failing(site: Site, member: Member, for_: str) -> list[Data]:
+def _failing(site: Site, member: Member) -> Iterator[Data]:
     """That notifications arrive, by receiver; below Alertmanager 0.27, which cannot tell them apart, by integration.
 
     Where one member fails, the next one sends: that is a warning. Where as good as all fails, nobody is told.
     """
-    if not site.scraped(member, daemons.ALERTMANAGER):
-        return []
     settings = site.running(daemons.ALERTMANAGER)[0].settings
     # What failed is tried again after each group_interval.
     routes = [route := settings.alertmanager_config.get("route") or {}, *routing.within(route)]
     steps = [settings.timing.group_interval, *starter.values(routes, "group_interval")]
     window = starter.window(member, *steps, count=3)
     ours = starter.ours(site, member, daemons.ALERTMANAGER)
-    metric = "alertmanager_notifications"
+    metric, unit = "alertmanager_notifications", daemons.ALERTMANAGER.unit
     total = f"rate({metric}_total{{{ours}}}[{window}])"
     # A reload or a stop cancels what is under way, and it is sent again.
     failed = f'rate({metric}_failed_total{{{ours}, reason!="contextCanceled"}}[{window}])'
     by = "sum by ({}integration, receiver_name)"
-    receiver = (
-        "{{ with $labels.receiver_name }}the receiver {{ . }}{{ else }}receivers{{ end }} ({{ $labels.integration }})"
+    yield from FAILED_TO_SEND.rules(member, f"{by.format('instance, host, ')} ({failed}) > 0", unit=unit)
+    yield from NONE_SENDS.rules(
+        member, f"{by.format('')} ({failed})\n/ {by.format('')} ({total}) > <threshold>", unit=unit
     )
-    way = (
-        "This alert goes past a receiver that fails where there is another, from Alertmanager 0.27 on; "
-        "else look at it here, or route it to another yourself."
-    )
-    return [
-        starter.alert(
-            configuration.FAILED_TO_SEND,
-            f"{by.format('instance, host, ')} ({failed}) > 0",
-            "warning",
-            f"Alertmanager on {{{{ or $labels.host $labels.instance }}}} cannot notify {receiver}",
-            "Another member may have told instead. journalctl -u alertmanager on the host has the "
-            f"receiver's answer (Notify for alerts failed). {way}",
-            for_,
-        ),
-        starter.alert(
-            configuration.FAILED_TO_SEND,
-            f"{by.format('')} ({failed})\n/ {by.format('')} ({total}) > {_ALL_FAILED}",
-            "critical",
-            f"No Alertmanager can notify {receiver}",
-            "Whoever is to be told by it is not told of any alert. journalctl -u alertmanager on the "
-            f"Alertmanagers has the receiver's answer (Notify for alerts failed). {way}",
-            for_,
-        ),
-    ]
 
 
-def _missing(site: Site, member: Member, for_: str) -> list[Data]:
-    members = site.running(daemons.ALERTMANAGER)
-    wanted = len(members)
-    if wanted < 2 or not site.scraped(member, daemons.ALERTMANAGER):
-        return []
+def _together(site: Site, member: Member) -> Iterator[Data]:
+    """That all members are one cluster, with one configuration. How many there are is from the inventory: what is
+    scraped could be missing one as well."""
+    members, ours = site.running(daemons.ALERTMANAGER), starter.ours(site, member, daemons.ALERTMANAGER)
+    if (wanted := len(members)) < 2:
+        return
     port = site.endpoint(daemons.ALERTMANAGER, members[0], "cluster").port
-    return [
-        starter.alert(
-            "AlertmanagerPeersMissing",
-            # From the inventory: what is scraped could be missing a member as well.
-            f"alertmanager_cluster_members{{{starter.ours(site, member, daemons.ALERTMANAGER)}}} < {wanted}",
-            "critical",
-            f"Alertmanager on {{{{ or $labels.host $labels.instance }}}} sees {{{{ $value }}}} of {wanted} members",
-            "Members that do not see each other each send every notification. See whether all of "
-            f"them run, and whether port {port} is open between them, TCP and UDP.",
-            for_,
-        )
+    seen = f"alertmanager_cluster_members{{{ours}}} < {wanted}"
+    yield from PEERS_MISSING.rules(member, seen, wanted=wanted, port=port)
+    yield from CONFIG_DIFFERS.rules(member, f'count(count_values("hash", alertmanager_config_hash{{{ours}}})) > 1')
+    hour = starter.window(member, count=240)
+    dropped = [
+        f"sum by (instance, host) (increase(alertmanager_{what}_total{{{ours}}}[{hour}])) > 0"
+        for what in ("oversized_gossip_message_dropped", "cluster_peer_name_conflicts")
     ]
+    yield from GOSSIP_FAILS.rules(member, "\nor ".join(dropped), unit=daemons.ALERTMANAGER.unit)
 
 
 def alerts(site: Site, member: Member) -> Iterator[Data]:
-    for_ = member.settings.timing.for_
-    yield from starter.reload_failed(site, member, daemons.ALERTMANAGER)
-    yield from _failing(site, member, for_)
-    yield from _missing(site, member, for_)
+    if not site.scraped(member, daemons.ALERTMANAGER):
+        return
+    ours, unit = starter.ours(site, member, daemons.ALERTMANAGER), daemons.ALERTMANAGER.unit
+    yield from starter.reload_failed(site, member, RELOAD_FAILED, daemons.ALERTMANAGER)
+    yield from _failing(site, member)
+    yield from _together(site, member)
+    # They are written every 15 minutes.
+    unsaved = [
+        f"increase(alertmanager_{what}_maintenance_errors_total{{{ours}}}[1h]) > 0" for what in ("nflog", "silences")
+    ]
+    yield from STATE_NOT_SAVED.rules(member, "\nor ".join(unsaved), unit=unit)
+    over = starter.window(member, count=20)
+    refused = [
+        f"sum by (instance, host) (increase(alertmanager_alerts_{what}_total{{{ours}}}[{over}])) > 0"
+        for what in ("invalid", "limited")
+    ]
+    yield from ALERTS_REFUSED.rules(member, "\nor ".join(refused), unit=unit)
 
 
 def _check_gossip(view: View) -> Iterator[Finding]:

@@ -132,7 +132,8 @@ def _relayed(member: Member, name: str, path: str, send_resolved: bool = False) 
     return {"name": name, "webhook_configs": [webhook]}
 
 
-FAILED_TO_SEND = "AlertmanagerFailedToSendAlerts"
+FAILED_TO_SEND = {"critical": "AlertmanagerClusterFailedToSendAlerts", "warning": "AlertmanagerFailedToSendAlerts"}
+"""Severity -> the alert that a receiver is not told, by all members or by one."""
 
 
 def _past_the_failing(site: Site, route: Data, receivers: list[Data]) -> list[Data]:
@@ -148,9 +149,9 @@ def _past_the_failing(site: Site, route: Data, receivers: list[Data]) -> list[Da
         return []
     found = []
     for name in telling:
-        for severity in ("critical", "warning"):
+        for severity, alertname in FAILED_TO_SEND.items():
             labels = {
-                "alertname": FAILED_TO_SEND,
+                "alertname": alertname,
                 "receiver_name": name,
                 "severity": severity,
             }

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import starter
 from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.ground.durations import seconds
-from prometheus_ha.deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
+from prometheus_ha.deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding, nearest
 from prometheus_ha.deploys.lib.roles.prometheus import configuration
 from prometheus_ha.deploys.lib.site import derived, relations
 from prometheus_ha.deploys.lib.site.members import Member, Site
@@ -288,6 +289,7 @@ def _check_pair(first: Member, member: Member) -> Iterator[Finding]:
         ("prometheus_targets", "warn", ours.prometheus_targets, theirs.prometheus_targets),
         ("prometheus_rules", "warn", ours.prometheus_rules, theirs.prometheus_rules),
         ("starter_rules", "warn", ours.starter_rules, theirs.starter_rules),
+        ("starter_alerts", "warn", ours.starter_alerts, theirs.starter_alerts),
         ("prometheus_secret_files", "warn", *_both(secret_names, ours, theirs)),
         ("bucket_config", "warn", ours.bucket_config, theirs.bucket_config),
     ):
@@ -327,5 +329,32 @@ def _rest(settings: Settings) -> dict[str, Any]:
     return {key: value for key, value in config.items() if value}
 
 
-FINDINGS = (_check_prometheus, _check_out_of_order)
+def _check_starter_alerts(site: Site, member: Member) -> Iterator[Finding]:
+    """What is changed of a starter alert is there to be changed."""
+    for name, change in member.settings.starter_alerts.items():
+        finding = partial(host_finding, member)
+        if name not in starter.ALERTS:
+            near = nearest(name, starter.ALERTS)
+            allowed = f"a starter alert of docs/alerts.md{f'; the nearest one is {near}' if near else ''}"
+            yield finding(f"starter_alerts.{name}", "no such alert", allowed)
+            continue
+        levels = starter.ALERTS[name].levels
+        if not change:
+            continue
+        if change.severity and len(levels) > 1:
+            allowed = f"none: it has those of its levels ({' and '.join(levels)})"
+            yield finding(f"starter_alerts.{name}.severity", change.severity, allowed)
+        if change.threshold is None:
+            continue
+        key, given = f"starter_alerts.{name}.threshold", change.threshold
+        if None in levels.values():
+            yield finding(key, str(given), "none: this alert has no threshold")
+        elif isinstance(given, dict) and (unknown := set(given) - set(levels)):
+            yield finding(key, f"for {', '.join(sorted(unknown))}", f"for {' or '.join(levels)}")
+        elif len(levels) > 1 and not isinstance(given, dict):
+            wanted = ", ".join(f"'{severity}': {mark:g}" for severity, mark in levels.items() if mark is not None)
+            yield finding(key, str(given), f"one by severity, as {{{wanted}}}")
+
+
+FINDINGS = (_check_prometheus, _check_out_of_order, _check_starter_alerts)
 SITE_FINDINGS = (_check_clusters,)

@@ -256,12 +256,12 @@ def _check_remote_write(view: View) -> Iterator[Finding]:
                     "run the deploy again: it mends this",
                 )
         for queue in report.remote_write:
-            if queue.behind is not None and queue.behind <= alerts.BEHIND:
+            if queue.behind is not None and queue.behind <= alerts.BEHIND_AT_MOST:
                 continue
             says = "nothing sent yet" if queue.behind is None else f"{queue.behind:.0f} s behind"
             found = f"remote write to {queue.url}: {says}, {queue.pending:.0f} samples wait"
             found += f", {queue.failed:.0f} were refused" if queue.failed else ""
-            wanted = f"at most {alerts.BEHIND:.0f} s behind"
+            wanted = f"at most {alerts.BEHIND_AT_MOST:.0f} s behind"
             advice = f"its error is in {verify_view.journal(daemons.PROMETHEUS.unit)}: receiver, port, CA or password?"
             about = view.addresses.get(urlsplit(queue.url).netloc)
             yield Finding(member.name, "remote write", found, wanted, advice, about=about)
