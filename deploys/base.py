@@ -5,7 +5,6 @@ reach services, so each unit carries the same ones.
 """
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from prometheus_ha.deploys import preflight
 from prometheus_ha.deploys.lib.daemons import BUCKET_GROUPS, DAEMONS, logs
@@ -54,7 +53,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         name="base",
         directories={
             topology.STATE: Directory("700", group="root"),
-            str(PurePosixPath(topology.STAMP).parent): Directory("755", group="root"),
+            topology.TOOLS_DIR: Directory("755", group="root"),
             topology.SOFTWARE_DIR: Directory("755", group="root"),
             # root's rsyslog writes here: were it the service user's, a planted link would aim those writes.
             logs(member.components)[0]: Directory("750"),

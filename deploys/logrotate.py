@@ -6,6 +6,7 @@ rsyslog is not ours, but gets the same stamp from a drop-in, so that a run kille
 
 from prometheus_ha.deploys import preflight
 from prometheus_ha.deploys.lib.daemons import ALERTMANAGER, UNITS, logs, of_groups
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_EVENTS
 from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST
 from prometheus_ha.deploys.lib.engine.component import Component, File, Service
 from prometheus_ha.deploys.lib.engine.role import Role
@@ -22,7 +23,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     if log_dir != topology.LOG_DIR:
         # The lines of somebody else's daemon by a name of ours are not ours.
         daemons = [info.unit for info in of_groups(member.groups)]
-    events = topology.ALERTMANAGER_EVENTS if ALERTMANAGER.name in member.components else ""
+    events = ALERTMANAGER_EVENTS if ALERTMANAGER.name in member.components else ""
     reads = (topology.RSYSLOG_FILE, topology.RSYSLOG_DROP_IN)
 
     def file(text: str) -> File:

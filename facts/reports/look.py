@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from prometheus_ha.deploys.lib.daemons import UNITS
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_DATA
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.facts import Reading, guarded, known_units
 
@@ -261,7 +262,7 @@ def script(*, roots, paths, units, commands, sysctls, users, ours=(), leaves=(),
         'case $n in *"/${i##*/}/"*) ;; *) n="$n/${i##*/}/" f="$f $i";; esac; done; done; '
         f"grep -sH {topology.RESERVED_PORTS.rpartition('.')[2]} $f /dev/null",
         # resources; of the nearest directory that there is: on a blank host, the data's own is still to be made
-        f"d={topology.PROMETHEUS_DATA}; while [ ! -d $d/ ]; do d=${{d%/*}}; done; "
+        f"d={PROMETHEUS_DATA}; while [ ! -d $d/ ]; do d=${{d%/*}}; done; "
         "read -r _ kilobytes _ </proc/meminfo; echo $kilobytes $(stat -f -c '%S %b' $d/)",
         # account
         "id",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_DATA
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.site import derived
 from prometheus_ha.deploys.lib.site.members import Member, Site
@@ -111,7 +112,7 @@ def into_tsdb(replica: Member, start: int, seconds: int) -> set[str]:
     """Seed the TSDB of a Prometheus, as if it had scraped then; the ULIDs. It finds them within a minute."""
     path = make(replica.name, exposition(start, seconds))
     found = set(shell(replica.name, f"ls {path}").split())
-    data = topology.PROMETHEUS_DATA
+    data = PROMETHEUS_DATA
     shell(
         replica.name,
         f"chown -R {topology.USER}: {path} && mv {path}/* {data}/ && rmdir {path} {parent(path)}",
@@ -121,7 +122,7 @@ def into_tsdb(replica: Member, start: int, seconds: int) -> set[str]:
 
 def drop_local(site: Site, ulids: Iterable[str]) -> None:
     """What retention does to blocks that are old, by hand."""
-    data = topology.PROMETHEUS_DATA
+    data = PROMETHEUS_DATA
     names = " ".join(f"{data}/{ulid}" for ulid in ulids)
     on_all(lambda host: shell(host, f"rm -rf {names}"), [m.name for m in site.running("prometheus")])
 
@@ -292,7 +293,7 @@ def seeded(site: Site, ago: float, hours: int) -> Iterator[Seeded]:
 
 def ever_uploaded(site: Site) -> set[str]:
     """The ULIDs that sidecars say they uploaded: the compactor may have merged them since."""
-    path = f"{topology.PROMETHEUS_DATA}/{derived.SHIPPER_META}"
+    path = f"{PROMETHEUS_DATA}/{derived.SHIPPER_META}"
     return {
         ulid
         for m in site.running("thanos-sidecar")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.daemons.prometheus import RULES_DIR
 from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.site import moved, rules, run_site, shell, units
 
@@ -13,7 +13,7 @@ HOST = "prom-1"
 
 
 def test_a_rule_that_left_is_removed(site: Site) -> None:
-    path = f"{topology.RULES_DIR}/drill.yml"
+    path = f"{RULES_DIR}/drill.yml"
     rule = {"record": "drill:one", "expr": "vector(1)"}
     run = run_site("--limit", HOST, data={"prometheus_rules": rules("drill", rule)})
     assert run.status == 0 and shell(HOST, f"ls {path}"), str(run)
@@ -25,7 +25,7 @@ def test_a_rule_that_left_is_removed(site: Site) -> None:
 
 
 def test_a_foreign_rule_is_named_and_left(site: Site) -> None:
-    path = f"{topology.RULES_DIR}/foreign.yml"
+    path = f"{RULES_DIR}/foreign.yml"
     before = units([HOST])
     shell(HOST, f"echo 'groups: []' >{path}; chmod 644 {path}")
     try:
@@ -42,12 +42,12 @@ def test_a_foreign_rule_is_named_and_left(site: Site) -> None:
 
 def test_a_foreign_rule_that_is_wrong_is_refused(site: Site) -> None:
     """It would keep Prometheus from starting again, so no change goes live beside it."""
-    path = f"{topology.RULES_DIR}/foreign.yml"
+    path = f"{RULES_DIR}/foreign.yml"
     shell(HOST, f"echo 'groups: [' >{path}; chmod 644 {path}")
     try:
         rule = {"record": "drill:one", "expr": "vector(1)"}
         run = run_site("--limit", HOST, data={"prometheus_rules": rules("drill", rule)})
         assert run.status == 1 and "foreign.yml" in run.log and "FAILED" in run.log, str(run)
-        assert shell(HOST, f"ls {topology.RULES_DIR}").split() == ["foreign.yml", "starter.yml"]
+        assert shell(HOST, f"ls {RULES_DIR}").split() == ["foreign.yml", "starter.yml"]
     finally:
         shell(HOST, f"rm -f {path}")

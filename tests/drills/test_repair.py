@@ -10,21 +10,22 @@ from dataclasses import dataclass
 
 import pytest
 
-from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_CONFIG, TEMPLATES_DIR
+from prometheus_ha.deploys.lib.daemons.prometheus import RULES_DIR, TARGETS_DIR
 from prometheus_ha.deploys.lib.site.members import Site
 from prometheus_ha.deploys.lib.site.settings import STARTER_RULES
 from tests.drills.site import Run, converge, moved, reloads, run_site, shell, units
 
-RULES = f"{topology.RULES_DIR}/{STARTER_RULES}"
+RULES = f"{RULES_DIR}/{STARTER_RULES}"
 DAMAGE = {
     # The file only: Prometheus has not read it.
     "prom-1": f"echo '# drill' >>{RULES}",
     # Read as well; and a directory is open to all. One that is gone is am-2's: of targets, Prometheus would not see the
     # new one before it looks for itself, after five minutes.
-    "prom-2": f"echo '# drill' >>{RULES}; systemctl reload prometheus; chmod 755 {topology.TARGETS_DIR}",
+    "prom-2": f"echo '# drill' >>{RULES}; systemctl reload prometheus; chmod 755 {TARGETS_DIR}",
     "am-1": "systemctl stop alertmanager",
-    "am-2": f"rm -r {topology.TEMPLATES_DIR}",
-    "am-3": f"chmod 644 {topology.ALERTMANAGER_CONFIG}",
+    "am-2": f"rm -r {TEMPLATES_DIR}",
+    "am-3": f"chmod 644 {ALERTMANAGER_CONFIG}",
     "query-1": "sysctl -q net.core.somaxconn=128",
     "query-2": "systemctl stop node_exporter",
 }
@@ -71,11 +72,11 @@ def test_repairs_just_that(mended: Mended) -> None:
     ("host", "said"),
     [
         ("prom-1", f"file {RULES}"),
-        ("prom-2", f"directory {topology.TARGETS_DIR}"),
+        ("prom-2", f"directory {TARGETS_DIR}"),
         ("prom-2", "reload prometheus"),
         ("am-1", "start alertmanager"),
-        ("am-2", f"directory {topology.TEMPLATES_DIR}"),
-        ("am-3", f"mode or owner of {topology.ALERTMANAGER_CONFIG}"),
+        ("am-2", f"directory {TEMPLATES_DIR}"),
+        ("am-3", f"mode or owner of {ALERTMANAGER_CONFIG}"),
         ("query-1", "net.core.somaxconn is 128, becomes 4096"),
         ("query-2", "start node_exporter"),
     ],
@@ -94,9 +95,9 @@ def test_restarts_and_reloads_only_where_needed(mended: Mended) -> None:
     ("host", "holds"),
     [
         ("prom-1", f"! grep -q '# drill' {RULES}"),
-        ("prom-2", f"! grep -q '# drill' {RULES} && [ \"$(stat -c '%a' {topology.TARGETS_DIR})\" = 750 ]"),
-        ("am-2", f"[ \"$(stat -c '%a %U %G' {topology.TEMPLATES_DIR})\" = '750 root prometheus' ]"),
-        ("am-3", f"[ \"$(stat -c '%a' {topology.ALERTMANAGER_CONFIG})\" = 640 ]"),
+        ("prom-2", f"! grep -q '# drill' {RULES} && [ \"$(stat -c '%a' {TARGETS_DIR})\" = 750 ]"),
+        ("am-2", f"[ \"$(stat -c '%a %U %G' {TEMPLATES_DIR})\" = '750 root prometheus' ]"),
+        ("am-3", f"[ \"$(stat -c '%a' {ALERTMANAGER_CONFIG})\" = 640 ]"),
         ("query-1", '[ "$(sysctl -n net.core.somaxconn)" = 4096 ]'),
     ],
 )

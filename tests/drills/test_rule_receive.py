@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from prometheus_ha.deploys.lib.daemons.thanos import RECEIVE_HASHRINGS, RULE_DATA
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles import receive as receive_role
@@ -171,8 +172,8 @@ def test_what_a_ruler_keeps_is_uploaded_and_read_back(site: Site) -> None:
     ruler, source = site.running(RULE)[0], site.running("prometheus")[1].name
     start = blocks.days_ago(6)
     path = blocks.make(source, blocks.exposition(start, blocks.BLOCK, only_gauges=True))
-    ulids = blocks.move(source, path, ruler.name, topology.RULE_DATA)
-    names = " ".join(f"{topology.RULE_DATA}/{ulid}" for ulid in ulids)
+    ulids = blocks.move(source, path, ruler.name, RULE_DATA)
+    names = " ".join(f"{RULE_DATA}/{ulid}" for ulid in ulids)
     shell(ruler.name, f"chown -R {topology.USER}: {names}")
     own = {RULE_LABEL: derived.replica_of(ruler)}
     end = start + blocks.BLOCK - blocks.STEP
@@ -351,7 +352,7 @@ def test_a_changed_ring_is_loaded_by_itself(site: Site) -> None:
     for turn in (1, 2):
         hashes.append(loaded())
         ring["endpoints"] = [*ring["endpoints"][1:], ring["endpoints"][0]]
-        file = topology.RECEIVE_HASHRINGS
+        file = RECEIVE_HASHRINGS
         shell(
             host,
             f"cat >{file}.new <<'E'\n{json.dumps([ring])}\nE\nchmod --reference={file} "

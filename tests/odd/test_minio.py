@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.objectstores import MINIO_KEYS_DIR
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.site import releases
 from prometheus_ha.deploys.lib.site.settings import Settings
@@ -81,13 +82,13 @@ def test_bucket_on_minio() -> None:
 
     # Another key is a reload of MinIO, and the one before it is refused from then on.
     before = started()
-    old = shell(HOST, f"cut -d' ' -f2 {topology.MINIO_KEYS_DIR}/users").split()
+    old = shell(HOST, f"cut -d' ' -f2 {MINIO_KEYS_DIR}/users").split()
     deployed(site(bucket_keys=keys(**{"thanos-store": "thanos-rule"})))
     assert started() == before
-    known = shell(HOST, f"cut -d' ' -f2 {topology.MINIO_KEYS_DIR}/users").split()
+    known = shell(HOST, f"cut -d' ' -f2 {MINIO_KEYS_DIR}/users").split()
     (gone,) = set(old) - set(known)
     admin = (
-        f"d=$(mktemp -d); cp {topology.MINIO_KEYS_DIR}/mc.json $d/config.json; "
+        f"d=$(mktemp -d); cp {MINIO_KEYS_DIR}/mc.json $d/config.json; "
         f"{topology.BIN_DIR}/mc --config-dir $d admin user info site"
     )
     assert "does not exist" in shell(HOST, f"{admin} {gone} 2>&1", check=False)

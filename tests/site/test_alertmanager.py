@@ -5,7 +5,7 @@ import shlex
 import pytest
 import yaml
 
-from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_CONFIG, TEMPLATES_DIR
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles.alertmanager import configuration as alertmanager_role
 from prometheus_ha.deploys.lib.site import derived
@@ -31,7 +31,7 @@ def test_last_reload_succeeded(member):
 
 
 def test_configuration_on_disk_is_valid(host):
-    done = host.run("amtool check-config %s", topology.ALERTMANAGER_CONFIG)
+    done = host.run("amtool check-config %s", ALERTMANAGER_CONFIG)
     assert done.rc == 0, done.stdout + done.stderr
 
 
@@ -66,8 +66,8 @@ def test_no_peer_has_failed(site, member, patience):
 def test_configuration_is_the_same_on_all(site, member):
     def on(other):
         # Of ours: a file of somebody else's is left where it is.
-        names = [f"{topology.TEMPLATES_DIR}/{name}" for name in other.settings.alertmanager_templates]
-        paths = shlex.join([topology.ALERTMANAGER_CONFIG, *sorted(names)])
+        names = [f"{TEMPLATES_DIR}/{name}" for name in other.settings.alertmanager_templates]
+        paths = shlex.join([ALERTMANAGER_CONFIG, *sorted(names)])
         files = connect(other.name).check_output(f"sha256sum {paths}")
         return files, metric(other, COMPONENT, "alertmanager_config_hash")
 
@@ -77,10 +77,10 @@ def test_configuration_is_the_same_on_all(site, member):
 
 
 def test_templates_are_those_of_the_inventory(host, member):
-    found = host.file(topology.TEMPLATES_DIR).listdir()
+    found = host.file(TEMPLATES_DIR).listdir()
     assert set(found) >= set(member.settings.alertmanager_templates)
     for name, text in member.settings.alertmanager_templates.items():
-        assert host.file(f"{topology.TEMPLATES_DIR}/{name}").content_string == text
+        assert host.file(f"{TEMPLATES_DIR}/{name}").content_string == text
 
 
 def test_route_is_that_of_the_inventory(site, member):

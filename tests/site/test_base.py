@@ -3,6 +3,9 @@
 import re
 
 from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_SECRETS_DIR, TEMPLATES_DIR
+from prometheus_ha.deploys.lib.daemons.prometheus import RULES_DIR, SECRETS_DIR, TARGETS_DIR
+from prometheus_ha.deploys.lib.daemons.thanos import RULE_RULES_DIR, RULE_SECRETS_DIR
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.suites.ask import listing
 from prometheus_ha.suites.daemon import as_service_user
@@ -14,9 +17,9 @@ SYSTEM_DIRECTORIES = (
 )
 
 DIRECTORIES = {
-    "prometheus": (topology.RULES_DIR, topology.TARGETS_DIR, topology.SECRETS_DIR),
-    "alertmanager": (topology.TEMPLATES_DIR, topology.ALERTMANAGER_SECRETS_DIR),
-    "rule": (topology.RULE_RULES_DIR, topology.RULE_SECRETS_DIR),
+    "prometheus": (RULES_DIR, TARGETS_DIR, SECRETS_DIR),
+    "alertmanager": (TEMPLATES_DIR, ALERTMANAGER_SECRETS_DIR),
+    "rule": (RULE_RULES_DIR, RULE_SECRETS_DIR),
 }
 """Group -> directories of configuration that its hosts have, also while they are empty."""
 

@@ -3,6 +3,7 @@
 import pytest
 
 from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.daemons.objectstores import MINIO_CERTS, MINIO_ENV, MINIO_KEYS_DIR
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.secrets import resolve
 from prometheus_ha.suites.ask import listing
@@ -15,20 +16,20 @@ COMPONENT = "minio"
 
 class TestDaemon(Daemon):
     def test_configuration_is_for_it_to_read_and_not_to_write(self, host, member, info):
-        inner = topology.MINIO_KEYS_DIR
+        inner = MINIO_KEYS_DIR
         files = {f"{inner}/{name}.policy" for name in bucket.RIGHTS}
         files |= {f"{inner}/users", f"{inner}/mc.json"}
-        certificates = (topology.MINIO_CERTS, f"{topology.MINIO_CERTS}/CAs")
-        found = listing(member, info.config_dir, topology.MINIO_ENV, *certificates, inner, *files)
+        certificates = (MINIO_CERTS, f"{MINIO_CERTS}/CAs")
+        found = listing(member, info.config_dir, MINIO_ENV, *certificates, inner, *files)
         assert found == {
             **dict.fromkeys((info.config_dir, *certificates), f"d 750 root:{topology.GROUP}"),
-            topology.MINIO_ENV: f"f 640 root:{COMPONENT}",
+            MINIO_ENV: f"f 640 root:{COMPONENT}",
             inner: "d 700 root:root",
             **dict.fromkeys(files, "f 600 root:root"),
         }
         # Other daemons of the host run as the same user, and are not in the group.
         become = f"setpriv --reuid={topology.USER} --regid={topology.GROUP} --clear-groups"
-        for path in (topology.MINIO_ENV, f"{inner}/users"):
+        for path in (MINIO_ENV, f"{inner}/users"):
             assert host.run(f"cd / && {become} cat {path}").rc != 0
 
 
@@ -36,7 +37,7 @@ def test_it_knows_the_keys_of_the_site_and_no_other(host, member):
     keys = resolve(member.settings.bucket_keys)
     work = host.check_output("mktemp -d")
     script = (
-        f"cp {topology.MINIO_KEYS_DIR}/mc.json {work}/config.json; "
+        f"cp {MINIO_KEYS_DIR}/mc.json {work}/config.json; "
         f"{topology.BIN_DIR}/mc --config-dir {work} --json admin user list site | tr '{{}},' '\\n'; rm -r {work}"
     )
     lines = [line.split('"') for line in host.check_output(script).splitlines()]

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_CONFIG, PROMETHEUS_DATA, RULES_DIR
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
 from prometheus_ha.deploys.lib.roles.prometheus import configuration
@@ -43,7 +43,7 @@ def test_last_reload_succeeded(member):
 
 
 def test_configuration_on_disk_is_valid(host):
-    done = host.run("promtool check config %s", topology.PROMETHEUS_CONFIG)
+    done = host.run("promtool check config %s", PROMETHEUS_CONFIG)
     assert done.rc == 0, done.stdout + done.stderr
 
 
@@ -72,7 +72,7 @@ def test_flags(site, member):
     kept, _, size = api(member, COMPONENT, "/api/v1/status/runtimeinfo")["storageRetention"].partition(" or ")
     assert seconds(kept) == seconds(settings.prometheus_retention_time)
     assert bool(size) is (settings.prometheus_retention_size is not None)
-    assert found["storage.tsdb.path"] == topology.PROMETHEUS_DATA
+    assert found["storage.tsdb.path"] == PROMETHEUS_DATA
     wanted = settings.prometheus_external_url or site.endpoint(COMPONENT, member).url
     assert found["web.external-url"].rstrip("/") == wanted
 
@@ -84,7 +84,7 @@ def test_no_block_is_compacted_before_it_is_uploaded(member):
     durations = {found[f"storage.tsdb.{end}-block-duration"] for end in ("min", "max")}
     delay = found.get("storage.tsdb.delay-compact-file.path", "")
     if derived.delayed_compaction(member):
-        assert delay == f"{topology.PROMETHEUS_DATA}/thanos.shipper.json"
+        assert delay == f"{PROMETHEUS_DATA}/thanos.shipper.json"
     else:
         assert durations == {"2h"}
 
@@ -122,7 +122,7 @@ def test_targets_are_named_after_their_hosts(member):
 
 def test_rules_are_those_of_the_inventory_and_healthy(site, member, patience):
     wanted = {
-        (f"{topology.RULES_DIR}/{file}", group["name"], rule.get("alert") or rule.get("record"))
+        (f"{RULES_DIR}/{file}", group["name"], rule.get("alert") or rule.get("record"))
         for file, content in prometheus_alerts.rules(site, member).items()
         for group in rule_groups(content)["groups"]
         for rule in group["rules"]
@@ -132,7 +132,7 @@ def test_rules_are_those_of_the_inventory_and_healthy(site, member, patience):
         groups = api(member, COMPONENT, "/api/v1/rules")["groups"]
         rules = [(group, rule) for group in groups for rule in group["rules"]]
         found = {(group["file"], group["name"], rule["name"]) for group, rule in rules}
-        ours = {key for key in found if key[0].startswith(f"{topology.RULES_DIR}/")}
+        ours = {key for key in found if key[0].startswith(f"{RULES_DIR}/")}
         assert ours == wanted
         # One of an hour's interval is not evaluated yet, for an hour.
         ill = {r["name"]: r.get("lastError") or r["health"] for _, r in rules if r["health"] == "err"}

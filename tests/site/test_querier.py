@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from prometheus_ha.deploys.lib.common import promql
-from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.daemons.thanos import ENDPOINTS_FILE
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.site import derived
 from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
@@ -76,7 +76,7 @@ def test_stores_are_those_of_the_inventory(site, member):
 
 @only(lambda member, _: derived.endpoints_file(member))
 def test_stores_come_from_the_file(host, site, member):
-    entries = yaml.safe_load(host.file(topology.ENDPOINTS_FILE).content_string)["endpoints"]
+    entries = yaml.safe_load(host.file(ENDPOINTS_FILE).content_string)["endpoints"]
     assert entries == derived.endpoints(site, member)
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.daemons.thanos import RECEIVE_HASHRINGS
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles import receive as receive_role
 from prometheus_ha.deploys.lib.site import derived, relations
@@ -39,7 +39,7 @@ def senders():
 
 
 def test_the_ring_is_that_of_the_inventory(host, site, member):
-    text = host.file(topology.RECEIVE_HASHRINGS).content_string
+    text = host.file(RECEIVE_HASHRINGS).content_string
     assert text == receive_role.hashrings_json(site)
     [found] = json.loads(text)
     assert site.endpoint(COMPONENT, member, "grpc").target in found["endpoints"]

@@ -2,7 +2,7 @@
 
 import yaml
 
-from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.daemons.thanos import RULE_ALERTMANAGERS, RULE_QUERY, RULE_RULES_DIR
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles import rule as rule_role
 from prometheus_ha.deploys.lib.site import derived, relations
@@ -41,9 +41,9 @@ def test_last_reload_succeeded(member):
 
 def test_rules_are_those_of_the_inventory(host, member):
     wanted = rule_role.ruler_files(member)
-    assert sorted(host.file(topology.RULE_RULES_DIR).listdir()) == sorted(wanted)
+    assert sorted(host.file(RULE_RULES_DIR).listdir()) == sorted(wanted)
     for name, content in wanted.items():
-        text = host.file(f"{topology.RULE_RULES_DIR}/{name}").content_string
+        text = host.file(f"{RULE_RULES_DIR}/{name}").content_string
         assert yaml.safe_load(text) == content
     loaded = named(api(member, COMPONENT, "/api/v1/rules")["groups"])
     assert sorted(loaded) == sorted(named(g for c in wanted.values() for g in c["groups"]))
@@ -60,8 +60,8 @@ def test_every_rule_is_evaluated(member):
 
 def test_it_asks_every_querier_and_alerts_every_alertmanager(host, site):
     for path, component, entries in (
-        (topology.RULE_QUERY, "thanos-querier", lambda content: content),
-        (topology.RULE_ALERTMANAGERS, "alertmanager", lambda content: content["alertmanagers"]),
+        (RULE_QUERY, "thanos-querier", lambda content: content),
+        (RULE_ALERTMANAGERS, "alertmanager", lambda content: content["alertmanagers"]),
     ):
         found = entries(yaml.safe_load(host.file(path).content_string))
         assert [target for entry in found for target in entry["static_configs"]] == [
@@ -81,7 +81,7 @@ def test_no_alert_has_a_replica(site):
 
 def test_rulers_have_the_same_rules(site, member):
     def on(other):
-        script = f"cd {topology.RULE_RULES_DIR} && find . -type f | sort | xargs -r sha256sum"
+        script = f"cd {RULE_RULES_DIR} && find . -type f | sort | xargs -r sha256sum"
         return connect(other.name).check_output(script)
 
     for other in site.peers(member, "rule"):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from prometheus_ha.deploys.lib.common import bucket
+from prometheus_ha.deploys.lib.daemons.objectstores import SEAWEEDFS_KEYS, SEAWEEDFS_PEM, SEAWEEDFS_SECURITY
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.secrets import resolve
 from prometheus_ha.suites.ask import eventually, listing, metrics
@@ -13,7 +14,7 @@ from prometheus_ha.suites.inventory import site as the_site
 from prometheus_ha.suites.keys import assert_rights
 
 COMPONENT = "seaweedfs"
-KEYS = (topology.SEAWEEDFS_KEYS, topology.SEAWEEDFS_PEM)
+KEYS = (SEAWEEDFS_KEYS, SEAWEEDFS_PEM)
 
 
 class TestDaemon(Daemon):
@@ -33,10 +34,10 @@ class TestDaemon(Daemon):
         eventually(check, 15)
 
     def test_configuration_is_for_it_to_read_and_not_to_write(self, host, member, info):
-        found = listing(member, info.config_dir, topology.SEAWEEDFS_SECURITY, *KEYS)
+        found = listing(member, info.config_dir, SEAWEEDFS_SECURITY, *KEYS)
         assert found == {
             info.config_dir: f"d 750 root:{topology.GROUP}",
-            topology.SEAWEEDFS_SECURITY: f"f 640 root:{topology.GROUP}",
+            SEAWEEDFS_SECURITY: f"f 640 root:{topology.GROUP}",
             **dict.fromkeys(KEYS, f"f 640 root:{COMPONENT}"),
         }
         # Other daemons of the host run as the same user, and are not in the group.
@@ -52,7 +53,7 @@ def test_it_can_store(member):
 
 
 def test_it_knows_the_keys_of_the_site_and_no_other(host, member):
-    text = host.file(topology.SEAWEEDFS_KEYS).content_string
+    text = host.file(SEAWEEDFS_KEYS).content_string
     found = {
         (pair["accessKey"], identity["name"])
         for identity in json.loads(text)["identities"]

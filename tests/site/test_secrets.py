@@ -8,6 +8,9 @@ import re
 import pytest
 
 from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_DATA, ALERTMANAGER_DIR
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_DATA, PROMETHEUS_DIR
+from prometheus_ha.deploys.lib.daemons.thanos import THANOS_DIR
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.secrets import SecretError, for_host, is_secret, read_secret
 from prometheus_ha.deploys.lib.site import web
@@ -100,8 +103,8 @@ def test_no_secret_in_a_file_that_everyone_can_read(member, secrets):
 @only(lambda member, _: bool(references(printed()[member.name]["data"])))
 def test_files_with_secrets_are_for_root_and_the_daemon(member, secrets):
     """Those of ours. The S3 server may keep its own elsewhere."""
-    places = [topology.PROMETHEUS_DIR, topology.ALERTMANAGER_DIR, topology.THANOS_DIR]
-    places += [topology.UNIT_DIR, topology.PROMETHEUS_DATA, topology.ALERTMANAGER_DATA]
+    places = [PROMETHEUS_DIR, ALERTMANAGER_DIR, THANOS_DIR]
+    places += [topology.UNIT_DIR, PROMETHEUS_DATA, ALERTMANAGER_DATA]
     places += [topology.WEB_DIR]
     paths = search(member, f"grep -rlsIF -f - {' '.join(places)} || true", secrets)
     assert paths, "not in its configuration, where they belong"

@@ -1,5 +1,6 @@
 """The Thanos sidecar of every Prometheus."""
 
+from prometheus_ha.deploys.lib.daemons.thanos import BUCKET_CONFIG
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.site import derived
 from prometheus_ha.suites.ask import eventually, metric
@@ -30,5 +31,5 @@ def test_outlives_a_stop_of_prometheus(host):
 
 @only(lambda member, _: derived.uploads(member))
 def test_its_key_reads_the_bucket(member):
-    bucket = f"--objstore.config-file={topology.BUCKET_CONFIG}"
+    bucket = f"--objstore.config-file={BUCKET_CONFIG}"
     as_component(member, COMPONENT, f"{topology.BIN_DIR}/thanos tools bucket ls {bucket}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_CONFIG, RULES_DIR
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles import upper as upper_role
 from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
@@ -30,7 +30,7 @@ def test_last_reload_succeeded(member):
 
 
 def test_configuration_on_disk_is_valid(host):
-    done = host.run("promtool check config %s", topology.PROMETHEUS_CONFIG)
+    done = host.run("promtool check config %s", PROMETHEUS_CONFIG)
     assert done.rc == 0, done.stdout + done.stderr
 
 
@@ -47,7 +47,7 @@ def test_rules_are_those_of_the_inventory_and_healthy(site, member):
         for rule in group["rules"]
     }
     groups = api(member, COMPONENT, "/api/v1/rules")["groups"]
-    groups = [g for g in groups if g["file"].startswith(f"{topology.RULES_DIR}/")]
+    groups = [g for g in groups if g["file"].startswith(f"{RULES_DIR}/")]
     rules = [rule for group in groups for rule in group["rules"]]
     assert {rule["name"] for rule in rules} == wanted
     assert {rule["name"] for rule in rules if rule["health"] == "err"} == set()

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pyinfra_cli.main
 import pytest
 
-from prometheus_ha.deploys.lib.ground.topology import ALERTMANAGER_CONFIG
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_CONFIG
 from tests.unit import recorded
 
 HUNG = 60

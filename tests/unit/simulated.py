@@ -15,9 +15,9 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_CONFIG
 from prometheus_ha.deploys.lib.ground.topology import (
     PORTS_FILE,
-    PROMETHEUS_CONFIG,
     STAMP,
     STAMPS,
     STATE,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_CONFIG
 from prometheus_ha.deploys.lib.engine import documents
 from prometheus_ha.deploys.lib.engine.component import Change
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
 from prometheus_ha.deploys.lib.roles import alert_relay as role
 from prometheus_ha.deploys.lib.roles.alertmanager import configuration, payloads, routes
@@ -198,7 +198,7 @@ CONFIG = {
 def moved(before: Site, after: Site) -> list[str]:
     text = documents.dump(configuration.alertmanager_yml(before, before.hosts["am-1"]))
     lines = text[text.index("\nroute:") + 1 : text.index("\nreceivers:")].splitlines()
-    change = Change(files=[topology.ALERTMANAGER_CONFIG])
+    change = Change(files=[ALERTMANAGER_CONFIG])
     return list(routes.moved(after, after.hosts["am-1"], State(extra={"routes": lines}), change))
 
 
@@ -215,7 +215,7 @@ def test_what_a_change_sends_elsewhere_is_said():
 
 def test_what_a_hand_wrote_is_no_error():
     found = site()
-    change = Change(files=[topology.ALERTMANAGER_CONFIG])
+    change = Change(files=[ALERTMANAGER_CONFIG])
     for lines in (["route: ["], ["route:", "  - x"], ["route: x"]):
         assert list(routes.moved(found, found.hosts["am-1"], State(extra={"routes": lines}), change)) == []
 

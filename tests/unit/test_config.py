@@ -13,8 +13,8 @@ from example_site import example_site
 
 from prometheus_ha.deploys.lib.common import starter
 from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.prometheus import TARGETS_DIR
 from prometheus_ha.deploys.lib.engine import documents
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.ground.findings import describe
 from prometheus_ha.deploys.lib.roles import querier as querier_role
@@ -148,7 +148,7 @@ def test_watched_targets_are_a_job():
     found = prometheus(prometheus_targets={"web": groups})["scrape_configs"][-1]
     assert found == {
         "job_name": "web",
-        "file_sd_configs": [{"files": [f"{topology.TARGETS_DIR}/web.yml"], "refresh_interval": "30s"}],
+        "file_sd_configs": [{"files": [f"{TARGETS_DIR}/web.yml"], "refresh_interval": "30s"}],
     }
 
 

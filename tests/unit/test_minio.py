@@ -12,8 +12,8 @@ import pytest
 from prometheus_ha.deploys.lib import roles
 from prometheus_ha.deploys.lib.common import bucket
 from prometheus_ha.deploys.lib.daemons import MINIO
+from prometheus_ha.deploys.lib.daemons.objectstores import MINIO_ENV, MINIO_KEYS, MINIO_KEYS_DIR
 from prometheus_ha.deploys.lib.engine.component import Component
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
 from prometheus_ha.deploys.lib.roles import minio
 from prometheus_ha.deploys.lib.survey.load import site_from_dicts
@@ -48,21 +48,21 @@ def component(**data: Any) -> Component:
 def test_root_alone_reads_what_mc_reads():
     found = component().files
     for path, file in found.items():
-        if path.startswith(topology.MINIO_KEYS_DIR):
+        if path.startswith(MINIO_KEYS_DIR):
             assert (file.mode, file.owner, file.group) == ("600", "root", "root"), path
-    env = found[topology.MINIO_ENV]
+    env = found[MINIO_ENV]
     assert (env.mode, env.owner, env.group) == ("640", "root", "minio")
     assert env.content == ("MINIO_ROOT_USER=access-admin\nMINIO_ROOT_PASSWORD=secret-of-admin\n")
-    for path in ("/etc/systemd/system/minio.service", topology.MINIO_KEYS):
+    for path in ("/etc/systemd/system/minio.service", MINIO_KEYS):
         assert "secret-of" not in found[path].content
 
 
 def test_each_key_has_the_policy_of_its_component():
     found = component().files
-    users = found[f"{topology.MINIO_KEYS_DIR}/users"].content.splitlines()
+    users = found[f"{MINIO_KEYS_DIR}/users"].content.splitlines()
     assert users == [f"{name} access-{name} secret-of-{name}" for name in bucket.RIGHTS]
     for name, rights in bucket.RIGHTS.items():
-        document = json.loads(found[f"{topology.MINIO_KEYS_DIR}/{name}.policy"].content)
+        document = json.loads(found[f"{MINIO_KEYS_DIR}/{name}.policy"].content)
         (statement,) = document["Statement"]
         assert ("s3:DeleteObject" in statement["Action"]) == (bucket.DELETE in rights)
         assert ("s3:PutObject" in statement["Action"]) == (bucket.WRITE in rights)
@@ -71,8 +71,8 @@ def test_each_key_has_the_policy_of_its_component():
 
 def test_keys_are_a_reload_and_the_root_user_a_restart():
     (service,) = component().services
-    assert service.loaded == (topology.MINIO_KEYS_DIR, topology.MINIO_KEYS)
-    assert service.started == (topology.MINIO_ENV,)
+    assert service.loaded == (MINIO_KEYS_DIR, MINIO_KEYS)
+    assert service.started == (MINIO_ENV,)
 
 
 def test_its_client_is_installed_beside_it():
@@ -110,7 +110,7 @@ def test_without_a_root_user_nothing_is_connected():
 
 
 def test_the_tool_is_a_shell_script():
-    script = component().files[topology.MINIO_KEYS]
+    script = component().files[MINIO_KEYS]
     assert script.mode == "755"
     done = subprocess.run(["sh", "-n"], input=script.content, text=True, capture_output=True)
     assert (done.returncode, done.stderr) == (0, "")

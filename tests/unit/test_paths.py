@@ -13,6 +13,9 @@ import pytest
 
 from prometheus_ha import deploys
 from prometheus_ha.deploys.lib.daemons import directories
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_DIR
+from prometheus_ha.deploys.lib.daemons.objectstores import MINIO_DATA, MINIO_KEYS_DIR, SEAWEEDFS_DIR
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_DATA
 from prometheus_ha.deploys.lib.engine import component as c
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.templates import template
@@ -240,7 +243,7 @@ def test_every_directory_that_a_role_makes_is_looked_at(monkeypatch):
     for name, given in made.items():
         assert given <= set(directories(site.hosts[name].components)), name
     ours = directories(["seaweedfs", "minio"])
-    assert {topology.SEAWEEDFS_DIR, topology.MINIO_KEYS_DIR, topology.MINIO_DATA} <= set(ours)
+    assert {SEAWEEDFS_DIR, MINIO_KEYS_DIR, MINIO_DATA} <= set(ours)
 
 
 def nothing_done(done, host):
@@ -263,23 +266,23 @@ def test_sound_links_are_no_finding():
     # These two are ours: owner and mode are set by the run.
     ways |= {"/srv/data": Path("d", "777", "root", "root")}
     ways |= {"/srv/etcprom": Path("d", "700", "prometheus", "prometheus")}
-    links = LINKS | {topology.PROMETHEUS_DATA: "/srv/data", "/tmp": "/srv/tmp"}
+    links = LINKS | {PROMETHEUS_DATA: "/srv/data", "/tmp": "/srv/tmp"}
     assert found_links(links=links, ways=ways) == []
     # Of no component of this host.
-    assert found_links(blocked={topology.ALERTMANAGER_DIR: ("/etc/alertmanager", "l")}) == []
+    assert found_links(blocked={ALERTMANAGER_DIR: ("/etc/alertmanager", "l")}) == []
 
 
 @pytest.mark.parametrize(
     ("name", "real", "says"),
     [
-        (topology.PROMETHEUS_DATA, "/home/data", "do not see what is in /home"),
+        (PROMETHEUS_DATA, "/home/data", "do not see what is in /home"),
         ("/opt", "/root/opt", "do not see what is in /root"),
         ("/opt", "/tmp/opt", "do not see what is in /tmp"),
         ("/opt", "/srv/homes/opt", "do not see what is in /home"),
         ("/etc/prometheus", "/run/prometheus", "is gone after a restart"),
         ("/opt", "/", "is all of the host"),
         ("/etc/monitoring", "/etc/prometheus", "which is /etc/prometheus"),
-        (topology.PROMETHEUS_DATA, "/etc/prometheus/data", "which is inside /etc/prometheus"),
+        (PROMETHEUS_DATA, "/etc/prometheus/data", "which is inside /etc/prometheus"),
         ("/opt", "/srv/bob/opt", "/srv/bob belongs to bob"),
         ("/opt/prometheus-3.16.0.linux-amd64", "/srv/bob/p", "/srv/bob belongs to bob"),
         ("/etc/prometheus", "/srv/daemon/etc", "/srv/daemon belongs to prometheus"),
@@ -299,7 +302,7 @@ def test_a_link_that_is_not_sound_is_refused(name, real, says):
 
 
 def test_a_data_disk_that_no_alert_knows_is_noted():
-    path = topology.PROMETHEUS_DATA
+    path = PROMETHEUS_DATA
     state = replace(BLANK, links={path: "/srv/disk/data"})
     for mount, severities in (("/srv/disk", ["note"]), ("/var", []), ("/", [])):
         rooms = {path: survey.Room(path, path, mount, 10**12, 2 * 10**12)}

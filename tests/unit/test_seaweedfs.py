@@ -25,8 +25,14 @@ import requests
 from prometheus_ha.deploys.lib import roles
 from prometheus_ha.deploys.lib.common import bucket
 from prometheus_ha.deploys.lib.daemons import BUCKET_GROUPS, DAEMONS
+from prometheus_ha.deploys.lib.daemons.objectstores import (
+    SEAWEEDFS_DATA,
+    SEAWEEDFS_DIR,
+    SEAWEEDFS_KEYS,
+    SEAWEEDFS_PEM,
+    SEAWEEDFS_SECURITY,
+)
 from prometheus_ha.deploys.lib.engine import flags
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
 from prometheus_ha.deploys.lib.roles import seaweedfs
 from prometheus_ha.deploys.lib.roles.prometheus import configuration
@@ -69,15 +75,15 @@ def component(**data):
 
 def test_keys_are_for_its_own_unit_alone():
     found = component()
-    for path in (topology.SEAWEEDFS_KEYS, topology.SEAWEEDFS_PEM):
+    for path in (SEAWEEDFS_KEYS, SEAWEEDFS_PEM):
         file = found.files[path]
         assert (file.mode, file.owner, file.group) == ("640", "root", "seaweedfs")
     unit = found.files["/etc/systemd/system/seaweedfs.service"].content
     assert "User=prometheus\n" in unit and "SupplementaryGroups=seaweedfs\n" in unit
     assert "seaweedfs" in BUCKET_GROUPS
     [service] = found.services
-    assert service.loaded == (topology.SEAWEEDFS_KEYS,)
-    assert service.started == (topology.SEAWEEDFS_SECURITY,)
+    assert service.loaded == (SEAWEEDFS_KEYS,)
+    assert service.started == (SEAWEEDFS_SECURITY,)
     assert "secret-of" not in unit
     assert found.links == {
         "/usr/local/bin/weed": f"/opt/seaweedfs-{member().settings.version('seaweedfs')}.linux-amd64/weed"
@@ -85,7 +91,7 @@ def test_keys_are_for_its_own_unit_alone():
 
 
 def test_each_key_has_the_rights_of_its_component():
-    found = json.loads(component().files[topology.SEAWEEDFS_KEYS].content)
+    found = json.loads(component().files[SEAWEEDFS_KEYS].content)
     policies = {p["name"]: json.loads(p["content"])["Statement"] for p in found["policies"]}
     for identity in found["identities"]:
         name = identity["name"]
@@ -103,7 +109,7 @@ def test_each_key_has_the_rights_of_its_component():
 def test_the_same_keys_make_the_same_files():
     assert component().files == component().files
     other = component(bucket_keys={**KEYS, "admin": {**KEYS["admin"], "secret_key": "secret:env:OTHER"}})
-    assert other.files[topology.SEAWEEDFS_PEM] != component().files[topology.SEAWEEDFS_PEM]
+    assert other.files[SEAWEEDFS_PEM] != component().files[SEAWEEDFS_PEM]
 
 
 @pytest.mark.parametrize(
@@ -198,15 +204,15 @@ def server(weed, tmp_path_factory):
 
     def moved(text: str) -> str:
         for path, place in (
-            (topology.SEAWEEDFS_DATA, top / "data"),
-            (topology.SEAWEEDFS_DIR, top / "etc"),
+            (SEAWEEDFS_DATA, top / "data"),
+            (SEAWEEDFS_DIR, top / "etc"),
         ):
             text = text.replace(path, str(place))
         return text
 
     def write(one: Member) -> None:
         for path, file in seaweedfs.component(site, one, BLANK).files.items():
-            if path.startswith(topology.SEAWEEDFS_DIR):
+            if path.startswith(SEAWEEDFS_DIR):
                 Path(moved(path)).write_text(moved(file.content))
 
     (top / "data").mkdir()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from prometheus_ha.deploys.lib.daemons import BUCKET_GROUPS, DAEMONS, PRODUCTS, REPLACED, UNITS, directories
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_CONFIG
 from prometheus_ha.deploys.lib.daemons.declare import PYTHON, Own
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_CONFIG
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, HIDDEN, REPLICA_LABEL, SYSCTL, sysctl_name
 from prometheus_ha.facts import timesync
@@ -17,14 +19,11 @@ FOREIGN_UNITS = ("rsyslog", topology.FIREWALL_UNIT, *REPLACED)
 FIREWALL = f"[ ! -x {topology.FIREWALL} ] || {topology.FIREWALL} status"
 """Says what of the host's firewall is not open as it should be."""
 
-LABELS = (
-    f"[ ! -f {topology.PROMETHEUS_CONFIG} ] || "
-    f"grep -E '^    ({CLUSTER_LABEL}|{REPLICA_LABEL}): ' {topology.PROMETHEUS_CONFIG}"
-)
+LABELS = f"[ ! -f {PROMETHEUS_CONFIG} ] || grep -E '^    ({CLUSTER_LABEL}|{REPLICA_LABEL}): ' {PROMETHEUS_CONFIG}"
 """The external labels of the Prometheus of the host, as its file has them."""
 
 
-ROUTES = f"[ ! -f {topology.ALERTMANAGER_CONFIG} ] || sed -n '/^route:/,/^[a-z]/p' {topology.ALERTMANAGER_CONFIG}"
+ROUTES = f"[ ! -f {ALERTMANAGER_CONFIG} ] || sed -n '/^route:/,/^[a-z]/p' {ALERTMANAGER_CONFIG}"
 """The routes of the Alertmanager of the host, as its file has them. There are no secrets in routes."""
 
 
@@ -53,8 +52,8 @@ def default_script(sysctls=None, extra=None) -> str:
                 topology.RSYSLOG_FILE,
                 topology.RSYSLOG_DROP_IN,
             ),
-            *(topology.STATE, topology.ADDRESS, str(PurePosixPath(topology.STAMP).parent)),
             *(place for info in components for place in info.shared_dirs),
+            *(topology.STATE, topology.ADDRESS, topology.TOOLS_DIR),
         ],
         units=[
             *(f"{unit}.service" for unit in (*UNITS, *FOREIGN_UNITS)),

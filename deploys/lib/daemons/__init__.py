@@ -21,6 +21,7 @@ from prometheus_ha.deploys.lib.daemons.thanos import (
     SIDECAR,
     STORE,
     THANOS,
+    THANOS_DIR,
 )
 from prometheus_ha.deploys.lib.ground import topology
 
@@ -93,14 +94,14 @@ def directories(components: Collection[str]) -> tuple[str, ...]:
         topology.STATE,
         topology.SOFTWARE_DIR,
         topology.WEB_DIR,
-        str(PurePosixPath(topology.STAMP).parent),
+        topology.TOOLS_DIR,
         logs(components)[0],
     }
     for name in components:
         info = DAEMONS[name]
         if info.config_dir:
             found.add(info.config_dir)
-            found |= {topology.THANOS_DIR} if info.config_dir.startswith(f"{topology.THANOS_DIR}/") else set()
+            found |= {THANOS_DIR} if info.config_dir.startswith(f"{THANOS_DIR}/") else set()
             found |= set(info.inner_dirs)
         found |= {*info.shared_dirs, *([info.tools_dir] if info.tools_dir else [])}
         if info.data_dir:

@@ -18,7 +18,6 @@ from prometheus_ha.deploys.lib.daemons.declare import (
     read_as,
     web_listen,
 )
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.facts.reports import alertmanager
 from prometheus_ha.facts.reports.plain import plain_calls, read_plain
 
@@ -30,6 +29,18 @@ ALERTMANAGER_PRODUCT = Product(
     unpacked=120,
     web_keys={"tls_server_config.client_allowed_sans": "0.26.0", "rate_limit": "0.30.0"},
 )
+
+ALERTMANAGER_DIR = "/etc/alertmanager"
+ALERTMANAGER_CONFIG = f"{ALERTMANAGER_DIR}/alertmanager.yml"
+TEMPLATES_DIR = f"{ALERTMANAGER_DIR}/templates"
+ALERTMANAGER_SECRETS_DIR = f"{ALERTMANAGER_DIR}/secrets"
+ALERTMANAGER_DATA = "/var/lib/alertmanager/data"
+ALERTMANAGER_EVENTS = f"{ALERTMANAGER_DATA}/events.jsonl"
+"""What became of each alert, as its event recorder writes it: one JSON object a line."""
+AMTOOL_DIR = "/etc/amtool"
+AMTOOL_CONFIG = f"{AMTOOL_DIR}/config.yml"
+AMTOOL_HTTP = f"{AMTOOL_DIR}/http.yml"
+"""Where amtool of the host finds its Alertmanager, and with what it asks there."""
 
 EVENTS_SINCE = "0.35.0"
 """First release whose event recorder has names for outputs, and writes labels as a map (events.v2)."""
@@ -50,21 +61,21 @@ ALERTMANAGER = Daemon(
         "cluster": Port("alertmanager_cluster_port", "cluster.listen-address", ("tcp", "udp")),
     },
     listen_address="alertmanager_listen_address",
-    config_dir=topology.ALERTMANAGER_DIR,
-    inner_dirs=(topology.TEMPLATES_DIR, topology.ALERTMANAGER_SECRETS_DIR),
-    tools_dir=topology.AMTOOL_DIR,
-    data_dir=topology.ALERTMANAGER_DATA,
+    config_dir=ALERTMANAGER_DIR,
+    inner_dirs=(TEMPLATES_DIR, ALERTMANAGER_SECRETS_DIR),
+    tools_dir=AMTOOL_DIR,
+    data_dir=ALERTMANAGER_DATA,
     rights=(),
     unit="alertmanager",
     description="Alertmanager",
     documentation="https://prometheus.io/docs/alerting/latest/alertmanager/",
     stop_seconds=90,
-    reload_paths=(topology.ALERTMANAGER_CONFIG, topology.TEMPLATES_DIR),
+    reload_paths=(ALERTMANAGER_CONFIG, TEMPLATES_DIR),
     # Gossip lists the addresses of the host by netlink.
     hardening={"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK"},
     flags=(
-        Flag("config.file", topology.ALERTMANAGER_CONFIG),
-        Flag("storage.path", topology.ALERTMANAGER_DATA),
+        Flag("config.file", ALERTMANAGER_CONFIG),
+        Flag("storage.path", ALERTMANAGER_DATA),
         Flag(
             "cluster.listen-address",
             HERE,

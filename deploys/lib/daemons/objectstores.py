@@ -52,6 +52,23 @@ def _minio(name: str, last: str, unpacked: int) -> Product:
 MINIO_PRODUCT = _minio("minio", LAST_MINIO, 260)
 MC = _minio("mc", LAST_MC, 80)
 
+SEAWEEDFS_DIR = "/etc/seaweedfs"
+SEAWEEDFS_KEYS = f"{SEAWEEDFS_DIR}/s3.json"
+SEAWEEDFS_SECURITY = f"{SEAWEEDFS_DIR}/security.toml"
+"""Upstream's name; it is found by its directory."""
+SEAWEEDFS_PEM = f"{SEAWEEDFS_DIR}/grpc.pem"
+SEAWEEDFS_DATA = "/var/lib/seaweedfs/data"
+MINIO_DIR = "/etc/minio"
+MINIO_ENV = f"{MINIO_DIR}/minio.env"
+"""The root user of MinIO: its own configuration, which it reads at its start."""
+MINIO_KEYS_DIR = f"{MINIO_DIR}/keys"
+"""Users and policies as `mc` is to make them, and the root user as `mc` needs it."""
+MINIO_CERTS = f"{MINIO_DIR}/certs"
+"""Where it looks for a certificate, and finds none."""
+MINIO_KEYS = f"{topology.TOOLS_DIR}/minio-keys"
+"""The tool that has `mc` make them."""
+MINIO_DATA = "/var/lib/minio/data"
+
 LOOPBACK = "127.0.0.1"
 
 SEAWEEDFS = Daemon(
@@ -75,22 +92,22 @@ SEAWEEDFS = Daemon(
     web=False,
     # Master, volume server and filer, and the gRPC port of each.
     internal=(9333, 19333, 8080, 18080, 8888, 18888),
-    config_dir=topology.SEAWEEDFS_DIR,
-    data_dir=topology.SEAWEEDFS_DATA,
+    config_dir=SEAWEEDFS_DIR,
+    data_dir=SEAWEEDFS_DATA,
     rights=(),
-    keys=topology.SEAWEEDFS_KEYS,
+    keys=SEAWEEDFS_KEYS,
     unit="seaweedfs",
     description="SeaweedFS, an S3 server",
     documentation="https://github.com/seaweedfs/seaweedfs/wiki",
     # It waits 15 s for its own streams to end, which never do, and stores nothing meanwhile.
     # What it has acknowledged is written by then.
     stop_seconds=5,
-    reload_paths=(topology.SEAWEEDFS_KEYS,),
-    restart_paths=(topology.SEAWEEDFS_SECURITY,),
-    subcommand=("-logtostderr", f"-config_dir={topology.SEAWEEDFS_DIR}", "server"),
+    reload_paths=(SEAWEEDFS_KEYS,),
+    restart_paths=(SEAWEEDFS_SECURITY,),
+    subcommand=("-logtostderr", f"-config_dir={SEAWEEDFS_DIR}", "server"),
     dashes="-",
     flags=(
-        Flag("dir", topology.SEAWEEDFS_DATA),
+        Flag("dir", SEAWEEDFS_DATA),
         Flag("ip", LOOPBACK, why="by it master, filer and volume server know each other"),
         Flag("ip.bind", LOOPBACK, why="who reaches the filer reads everything without a key"),
         Flag(
@@ -107,7 +124,7 @@ SEAWEEDFS = Daemon(
         Flag("s3", True),
         Flag("s3.ip.bind", "0.0.0.0", free=True),  # of both families
         Flag("s3.port", Number("s3"), setting="seaweedfs_port"),
-        Flag("s3.config", topology.SEAWEEDFS_KEYS, setting="bucket_keys"),
+        Flag("s3.config", SEAWEEDFS_KEYS, setting="bucket_keys"),
         Flag("s3.iam", "false", why="keys come from the inventory"),
         Flag("s3.port.iceberg", 0),
         Flag("s3.port.lance", 0),
@@ -146,27 +163,27 @@ MINIO = Daemon(
         "console": Port("minio_console_port", "console-address"),
     },
     web=False,
-    config_dir=topology.MINIO_DIR,
-    inner_dirs=(topology.MINIO_KEYS_DIR, topology.MINIO_CERTS, f"{topology.MINIO_CERTS}/CAs"),
-    data_dir=topology.MINIO_DATA,
+    config_dir=MINIO_DIR,
+    inner_dirs=(MINIO_KEYS_DIR, MINIO_CERTS, f"{MINIO_CERTS}/CAs"),
+    data_dir=MINIO_DATA,
     rights=(),
-    keys=topology.MINIO_ENV,
+    keys=MINIO_ENV,
     unit="minio",
     description="MinIO, an S3 server",
     documentation="https://github.com/minio/minio/tree/master/docs",
     stop_seconds=30,
-    reload_paths=(topology.MINIO_KEYS_DIR, topology.MINIO_KEYS),
-    restart_paths=(topology.MINIO_ENV,),
+    reload_paths=(MINIO_KEYS_DIR, MINIO_KEYS),
+    restart_paths=(MINIO_ENV,),
     environment={
-        "MINIO_CONFIG_ENV_FILE": topology.MINIO_ENV,
+        "MINIO_CONFIG_ENV_FILE": MINIO_ENV,
         # Its port tells nobody more than those of the other daemons do.
         "MINIO_PROMETHEUS_AUTH_TYPE": "public",
         "MINIO_UPDATE": "off",
     },
-    keys_tool=topology.MINIO_KEYS,
+    keys_tool=MINIO_KEYS,
     # It lists the addresses of the host.
     hardening={"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK"},
-    subcommand=("server", topology.MINIO_DATA),
+    subcommand=("server", MINIO_DATA),
     flags=(
         Flag("address", Number(prefix=":"), setting="minio_port"),
         Flag(
@@ -174,7 +191,7 @@ MINIO = Daemon(
             Number("console", ":"),
             setting="minio_console_port",
         ),
-        Flag("certs-dir", topology.MINIO_CERTS, why="its port is asked by plain HTTP"),
+        Flag("certs-dir", MINIO_CERTS, why="its port is asked by plain HTTP"),
     ),
     extra="minio_flags",
     refused={

@@ -20,7 +20,6 @@ from prometheus_ha.deploys.lib.daemons.declare import (
     read_as,
     web_listen,
 )
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.facts.reports import prometheus
 
 PROMETHEUS_PRODUCT = Product(
@@ -40,9 +39,16 @@ a million times more (upstream's #18200), 3.11 ends where its data directory is 
 FLUSH_DEADLINE = "5s"
 """How long a Prometheus that stops a remote_write queue goes on trying to empty it."""
 
+PROMETHEUS_DIR = "/etc/prometheus"
+PROMETHEUS_CONFIG = f"{PROMETHEUS_DIR}/prometheus.yml"
+RULES_DIR = f"{PROMETHEUS_DIR}/rules"
+TARGETS_DIR = f"{PROMETHEUS_DIR}/targets"
+SECRETS_DIR = f"{PROMETHEUS_DIR}/secrets"
+PROMETHEUS_DATA = "/var/lib/prometheus/data"
+
 _STORED = (
-    Flag("config.file", topology.PROMETHEUS_CONFIG),
-    Flag("storage.tsdb.path", topology.PROMETHEUS_DATA),
+    Flag("config.file", PROMETHEUS_CONFIG),
+    Flag("storage.tsdb.path", PROMETHEUS_DATA),
     Flag(
         "storage.tsdb.retention.time",
         Setting("prometheus_retention_time"),
@@ -122,9 +128,9 @@ PROMETHEUS = Daemon(
     watches=True,
     ports={"http": Port("prometheus_port", "web.listen-address")},
     listen_address="prometheus_listen_address",
-    config_dir=topology.PROMETHEUS_DIR,
-    inner_dirs=(topology.RULES_DIR, topology.TARGETS_DIR, topology.SECRETS_DIR),
-    data_dir=topology.PROMETHEUS_DATA,
+    config_dir=PROMETHEUS_DIR,
+    inner_dirs=(RULES_DIR, TARGETS_DIR, SECRETS_DIR),
+    data_dir=PROMETHEUS_DATA,
     rights=(),
     unit="prometheus",
     description="Prometheus",
@@ -133,7 +139,7 @@ PROMETHEUS = Daemon(
     stop_seconds=600,
     # Files of targets are not among them: Prometheus watches those itself. Nor are secrets: it
     # reads a password at each request, a CA likewise, a client's certificate at each handshake.
-    reload_paths=(topology.PROMETHEUS_CONFIG, topology.RULES_DIR),
+    reload_paths=(PROMETHEUS_CONFIG, RULES_DIR),
     flags=(
         *_STORED,
         Flag(

@@ -23,7 +23,7 @@ from prometheus_ha.deploys.lib.daemons.declare import (
     Timing,
     read_as,
 )
-from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS, PROMETHEUS_DATA, PROMETHEUS_DIR
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.facts.reports import thanos
 
@@ -36,6 +36,33 @@ THANOS = Product(
     days_since="0.39.0",  # 0.38 still had the kingpin without
     web_keys={"tls_server_config.client_allowed_sans": "0.32.3", "rate_limit": "0.41.0"},
 )
+
+THANOS_DIR = "/etc/thanos"
+ENDPOINTS_FILE = f"{THANOS_DIR}/endpoints.yml"
+ATTACHED_DIR = f"{THANOS_DIR}/sidecar"
+STORE_DIR = f"{THANOS_DIR}/store"
+STORE_INDEX_CACHE = f"{STORE_DIR}/index_cache.yml"
+STORE_DATA = "/var/lib/thanos/store"
+COMPACTOR_DIR = f"{THANOS_DIR}/compactor"
+COMPACTOR_DATA = "/var/lib/thanos/compactor"
+FRONTEND_DIR = f"{THANOS_DIR}/query-frontend"
+FRONTEND_CACHE = f"{FRONTEND_DIR}/cache.yml"
+FRONTEND_CLIENT = f"{FRONTEND_DIR}/downstream.yml"
+"""How the frontend reaches its querier."""
+RULE_DIR = f"{THANOS_DIR}/rule"
+RULE_RULES_DIR = f"{RULE_DIR}/rules"
+RULE_SECRETS_DIR = f"{RULE_DIR}/secrets"
+RULE_QUERY = f"{RULE_DIR}/query.yml"
+RULE_ALERTMANAGERS = f"{RULE_DIR}/alertmanagers.yml"
+RULE_REMOTE_WRITE = f"{RULE_DIR}/remote_write.yml"
+RULE_DATA = "/var/lib/thanos/rule"
+RECEIVE_DIR = f"{THANOS_DIR}/receive"
+RECEIVE_HASHRINGS = f"{RECEIVE_DIR}/hashrings.json"
+RECEIVE_DATA = "/var/lib/thanos/receive"
+BUCKET_WEB_DIR = f"{THANOS_DIR}/bucket-web"
+BUCKET_CONFIG = f"{PROMETHEUS_DIR}/bucket_config.yaml"
+SIDECAR_CLIENT = f"{PROMETHEUS_DIR}/sidecar_client.yml"
+"""With what the sidecar asks its Prometheus."""
 
 DELAY_SINCE = "0.41.0"
 """First version whose sidecar accepts a Prometheus that compacts with a delay."""
@@ -137,9 +164,9 @@ SIDECAR = Daemon(
     parse=thanos.parse_sidecar,
     stands_on=PROMETHEUS,
     ports=_ports("sidecar_http_port", "sidecar_grpc_port"),
-    config_dir=topology.PROMETHEUS_DIR,
-    data_dir=topology.PROMETHEUS_DATA,
-    bucket=topology.BUCKET_CONFIG,
+    config_dir=PROMETHEUS_DIR,
+    data_dir=PROMETHEUS_DATA,
+    bucket=BUCKET_CONFIG,
     rights=(LIST, READ, WRITE),
     unit="thanos-sidecar",
     description="Thanos sidecar of Prometheus",
@@ -148,11 +175,11 @@ SIDECAR = Daemon(
     # restart must not start a Prometheus that somebody stopped, as Wants would.
     after=(PROMETHEUS.service,),
     stop_seconds=_STOP,
-    restart_paths=(topology.SIDECAR_CLIENT,),
+    restart_paths=(SIDECAR_CLIENT,),
     subcommand=("sidecar",),
     flags=(
         *_sidecar(
-            Flag("tsdb.path", topology.PROMETHEUS_DATA, why="the data directory of Prometheus"),
+            Flag("tsdb.path", PROMETHEUS_DATA, why="the data directory of Prometheus"),
             Flag("prometheus.url", HERE, setting="prometheus_port"),
         ),
         Flag("prometheus.http-client-file", HERE, setting="web_client"),
@@ -175,9 +202,9 @@ ATTACHED = Daemon(
     calls=thanos.SIDECAR_CALLS,
     parse=thanos.parse_sidecar,
     ports=_ports("sidecar_http_port", "sidecar_grpc_port"),
-    config_dir=topology.ATTACHED_DIR,
+    config_dir=ATTACHED_DIR,
     data_setting="attached_data_dir",
-    bucket=f"{topology.ATTACHED_DIR}/bucket.yml",
+    bucket=f"{ATTACHED_DIR}/bucket.yml",
     rights=(LIST, READ, WRITE),
     # The same program on the same ports: a host has a Prometheus of ours or somebody else's, not both.
     unit="thanos-sidecar",
@@ -215,7 +242,7 @@ QUERIER = Daemon(
     calls=thanos.QUERIER_CALLS,
     parse=thanos.parse_querier,
     ports=_ports("querier_port", "querier_grpc_port"),
-    config_dir=topology.THANOS_DIR,
+    config_dir=THANOS_DIR,
     rights=(),
     unit="thanos-querier",
     description="Thanos querier",
@@ -228,7 +255,7 @@ QUERIER = Daemon(
         _grpc("querier_grpc_port"),
         Flag(
             "endpoint.sd-config-file",
-            topology.ENDPOINTS_FILE,
+            ENDPOINTS_FILE,
             since=ENDPOINTS_SINCE,
             setting="the inventory, querier_endpoints",
             why="watched: a store that is added needs no restart",
@@ -295,13 +322,13 @@ FRONTEND = Daemon(
     # It is never ready where its querier asks for a password (facts/reports/thanos.py).
     ready_path="/-/healthy",
     ports=_ports("frontend_port"),
-    config_dir=topology.FRONTEND_DIR,
+    config_dir=FRONTEND_DIR,
     rights=(),
     unit="thanos-query-frontend",
     description="Thanos query frontend",
     documentation="https://thanos.io/tip/components/query-frontend.md/",
     stop_seconds=_STOP,
-    restart_paths=(topology.FRONTEND_CLIENT, topology.FRONTEND_CACHE),
+    restart_paths=(FRONTEND_CLIENT, FRONTEND_CACHE),
     subcommand=("query-frontend",),
     flags=(
         _http("frontend_port"),
@@ -313,7 +340,7 @@ FRONTEND = Daemon(
         ),
         Flag(
             "query-frontend.downstream-tripper-config-file",
-            topology.FRONTEND_CLIENT,
+            FRONTEND_CLIENT,
             setting="web_client",
             why="a CA, and more than two idle connections: each query would open its own",
         ),
@@ -364,18 +391,18 @@ STORE = Daemon(
     calls=thanos.STORE_CALLS,
     parse=thanos.parse,
     ports=_ports("store_http_port", "store_grpc_port"),
-    config_dir=topology.STORE_DIR,
-    data_dir=topology.STORE_DATA,
-    bucket=f"{topology.STORE_DIR}/bucket.yml",
+    config_dir=STORE_DIR,
+    data_dir=STORE_DATA,
+    bucket=f"{STORE_DIR}/bucket.yml",
     rights=(LIST, READ),
     unit="thanos-store",
     description="Thanos store gateway",
     documentation="https://thanos.io/tip/components/store.md/",
     stop_seconds=_STOP,
-    restart_paths=(topology.STORE_INDEX_CACHE,),
+    restart_paths=(STORE_INDEX_CACHE,),
     subcommand=("store",),
     flags=(
-        Flag("data-dir", topology.STORE_DATA),
+        Flag("data-dir", STORE_DATA),
         _OBJSTORE,
         _grpc("store_grpc_port"),
         _http("store_http_port"),
@@ -424,9 +451,9 @@ COMPACTOR = Daemon(
     calls=thanos.COMPACTOR_CALLS,
     parse=thanos.parse,
     ports=_ports("compactor_port"),
-    config_dir=topology.COMPACTOR_DIR,
-    data_dir=topology.COMPACTOR_DATA,
-    bucket=f"{topology.COMPACTOR_DIR}/bucket.yml",
+    config_dir=COMPACTOR_DIR,
+    data_dir=COMPACTOR_DATA,
+    bucket=f"{COMPACTOR_DIR}/bucket.yml",
     rights=(LIST, READ, WRITE, DELETE),
     unit="thanos-compactor",
     description="Thanos compactor",
@@ -435,7 +462,7 @@ COMPACTOR = Daemon(
     stop_seconds=30,
     subcommand=("compact",),
     flags=(
-        Flag("data-dir", topology.COMPACTOR_DATA),
+        Flag("data-dir", COMPACTOR_DATA),
         _OBJSTORE,
         _http("compactor_port"),
         _WEB,
@@ -500,26 +527,26 @@ RULE = Daemon(
     calls=thanos.RULE_CALLS,
     parse=thanos.parse,
     ports=_ports("rule_http_port", "rule_grpc_port"),
-    config_dir=topology.RULE_DIR,
-    inner_dirs=(topology.RULE_RULES_DIR, topology.RULE_SECRETS_DIR),
-    data_dir=topology.RULE_DATA,
-    bucket=f"{topology.RULE_DIR}/bucket.yml",
+    config_dir=RULE_DIR,
+    inner_dirs=(RULE_RULES_DIR, RULE_SECRETS_DIR),
+    data_dir=RULE_DATA,
+    bucket=f"{RULE_DIR}/bucket.yml",
     rights=(LIST, READ, WRITE),
     unit="thanos-rule",
     description="Thanos ruler",
     documentation="https://thanos.io/tip/components/rule.md/",
     stop_seconds=_STOP,
-    reload_paths=(topology.RULE_RULES_DIR,),
+    reload_paths=(RULE_RULES_DIR,),
     restart_paths=(
-        topology.RULE_QUERY,
-        topology.RULE_ALERTMANAGERS,
-        topology.RULE_REMOTE_WRITE,
+        RULE_QUERY,
+        RULE_ALERTMANAGERS,
+        RULE_REMOTE_WRITE,
     ),
     subcommand=("rule",),
     flags=(
-        Flag("data-dir", topology.RULE_DATA),
-        Flag("rule-file", f"{topology.RULE_RULES_DIR}/*.yml", setting="rule_rules"),
-        Flag("query.config-file", topology.RULE_QUERY, setting="the group querier"),
+        Flag("data-dir", RULE_DATA),
+        Flag("rule-file", f"{RULE_RULES_DIR}/*.yml", setting="rule_rules"),
+        Flag("query.config-file", RULE_QUERY, setting="the group querier"),
         Flag(
             "alertmanagers.config-file",
             HERE,
@@ -597,9 +624,9 @@ RECEIVE = Daemon(
         "remote_write": Port("receive_remote_write_port", "remote-write.address"),
     },
     internal=(CAPNPROTO_PORT,),
-    config_dir=topology.RECEIVE_DIR,
-    data_dir=topology.RECEIVE_DATA,
-    bucket=f"{topology.RECEIVE_DIR}/bucket.yml",
+    config_dir=RECEIVE_DIR,
+    data_dir=RECEIVE_DATA,
+    bucket=f"{RECEIVE_DIR}/bucket.yml",
     rights=(LIST, READ, WRITE),
     unit="thanos-receive",
     description="Thanos receive",
@@ -608,12 +635,12 @@ RECEIVE = Daemon(
     stop_seconds=900,
     subcommand=("receive",),
     flags=(
-        Flag("tsdb.path", topology.RECEIVE_DATA),
+        Flag("tsdb.path", RECEIVE_DATA),
         Flag("tsdb.retention", Setting("receive_retention"), setting="receive_retention"),
         _LABEL,
         Flag(
             "receive.hashrings-file",
-            topology.RECEIVE_HASHRINGS,
+            RECEIVE_HASHRINGS,
             setting="the group receive of the inventory",
             why="watched: a new member needs no restart of the others",
         ),
@@ -689,8 +716,8 @@ BUCKET_WEB = Daemon(
     calls=thanos.calls(),
     parse=thanos.parse,
     ports=_ports("bucket_web_port"),
-    config_dir=topology.BUCKET_WEB_DIR,
-    bucket=f"{topology.BUCKET_WEB_DIR}/bucket.yml",
+    config_dir=BUCKET_WEB_DIR,
+    bucket=f"{BUCKET_WEB_DIR}/bucket.yml",
     rights=(LIST, READ),
     unit="thanos-bucket-web",
     description="Thanos bucket web",

@@ -97,8 +97,9 @@ def data_directories(path: str) -> dict[str, Directory]:
 
 
 def thanos_directories(info: Daemon) -> dict[str, Directory]:
-    """Where a Thanos component of its own reads and writes, as `topology` has it."""
-    found = {topology.THANOS_DIR: Directory("750")}
+    """Where a Thanos component of its own reads and writes: in a directory of its own inside that of Thanos."""
+    found = {}
     if info.config_dir:
+        found[str(PurePosixPath(info.config_dir).parent)] = Directory("750")
         found[info.config_dir] = Directory("750", managed=True)
     return {**found, **(data_directories(info.data_dir) if info.data_dir else {})}

@@ -13,6 +13,14 @@ import re
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import bucket, starter
+from prometheus_ha.deploys.lib.daemons.objectstores import (
+    MINIO_CERTS,
+    MINIO_DATA,
+    MINIO_DIR,
+    MINIO_ENV,
+    MINIO_KEYS,
+    MINIO_KEYS_DIR,
+)
 from prometheus_ha.deploys.lib.engine import service
 from prometheus_ha.deploys.lib.engine.ask import script
 from prometheus_ha.deploys.lib.engine.component import Component, Directory, File
@@ -58,11 +66,11 @@ def component(site: Site, member: Member, found: State) -> Component:
     users = keys(member)
     access, secret = users.pop(bucket.ADMIN)
     url = f"http://{topology.join('127.0.0.1', member.settings.minio_port)}"
-    inner = topology.MINIO_KEYS_DIR
+    inner = MINIO_KEYS_DIR
     policies = bucket.policies(member)
     files = {
-        topology.MINIO_ENV: File(f"MINIO_ROOT_USER={access}\nMINIO_ROOT_PASSWORD={secret}\n", group=COMPONENT),
-        topology.MINIO_KEYS: File(
+        MINIO_ENV: File(f"MINIO_ROOT_USER={access}\nMINIO_ROOT_PASSWORD={secret}\n", group=COMPONENT),
+        MINIO_KEYS: File(
             template(
                 "minio-keys.sh.j2",
                 keys=inner,
@@ -88,12 +96,12 @@ def component(site: Site, member: Member, found: State) -> Component:
         *(site, member, found, COMPONENT),
         files=files,
         directories={
-            topology.MINIO_DIR: Directory("750", managed=True),
+            MINIO_DIR: Directory("750", managed=True),
             inner: Directory("700", group="root", managed=True),
             # It would make them itself, and ends where it cannot.
-            topology.MINIO_CERTS: Directory("750", managed=True),
-            f"{topology.MINIO_CERTS}/CAs": Directory("750"),
-            **data_directories(topology.MINIO_DATA),
+            MINIO_CERTS: Directory("750", managed=True),
+            f"{MINIO_CERTS}/CAs": Directory("750"),
+            **data_directories(MINIO_DATA),
         },
     )
 

@@ -15,12 +15,12 @@ from prometheus_ha.deploys.lib.common import promql, starter, thanos_alerts, ver
 from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.thanos import ENDPOINTS_FILE, THANOS_DIR
 from prometheus_ha.deploys.lib.engine import documents, flags, service
 from prometheus_ha.deploys.lib.engine.ask import at_once, script
 from prometheus_ha.deploys.lib.engine.component import Component, Directory
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, alike
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.findings import Daemon, Finding
 from prometheus_ha.deploys.lib.ground.results import some
 from prometheus_ha.deploys.lib.roles.prometheus import PROMETHEUS
@@ -35,12 +35,12 @@ from prometheus_ha.facts.reports.look import State
 def component(site: Site, member: Member, found: State) -> Component:
     files = {}
     if derived.endpoints_file(member):  # older releases get their stores as flags
-        files[topology.ENDPOINTS_FILE] = documents.file(endpoints_yml(site, member))
+        files[ENDPOINTS_FILE] = documents.file(endpoints_yml(site, member))
     return service.component(
         "querier",
         *(site, member, found, daemons.QUERIER),
         files=files,
-        directories={topology.THANOS_DIR: Directory("750", managed=True)},
+        directories={THANOS_DIR: Directory("750", managed=True)},
     )
 
 

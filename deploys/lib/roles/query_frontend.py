@@ -12,12 +12,12 @@ from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import verify_view
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons.declare import Value
+from prometheus_ha.deploys.lib.daemons.thanos import FRONTEND_CACHE, FRONTEND_CLIENT
 from prometheus_ha.deploys.lib.engine import documents, gates, service
 from prometheus_ha.deploys.lib.engine.component import Component
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, alike
 from prometheus_ha.deploys.lib.engine.service import thanos_directories
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.findings import Finding
 from prometheus_ha.deploys.lib.roles.querier import QUERIER
 from prometheus_ha.deploys.lib.site import derived, web
@@ -29,9 +29,9 @@ from prometheus_ha.facts.reports.look import State
 
 def component(site: Site, member: Member, found: State) -> Component:
     client = frontend_client_yml(site, member)
-    files = {topology.FRONTEND_CLIENT: documents.file(client, "web_client")}
+    files = {FRONTEND_CLIENT: documents.file(client, "web_client")}
     if cache := member.settings.frontend_cache:
-        files[topology.FRONTEND_CACHE] = documents.file(cache, "frontend_cache")
+        files[FRONTEND_CACHE] = documents.file(cache, "frontend_cache")
     return service.component(
         "query-frontend",
         *(site, member, found, daemons.FRONTEND),
@@ -53,7 +53,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
 
 
 def cache(site: Site, member: Member, found: State) -> Value:
-    return topology.FRONTEND_CACHE if member.settings.frontend_cache else None
+    return FRONTEND_CACHE if member.settings.frontend_cache else None
 
 
 def forwarded(site: Site, member: Member, found: State) -> Value:

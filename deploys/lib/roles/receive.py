@@ -18,12 +18,12 @@ from prometheus_ha.deploys.lib.common import starter, verify_view
 from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons.declare import Value
+from prometheus_ha.deploys.lib.daemons.thanos import RECEIVE_HASHRINGS
 from prometheus_ha.deploys.lib.engine import gates, service
 from prometheus_ha.deploys.lib.engine.component import Component, File
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role
 from prometheus_ha.deploys.lib.engine.service import thanos_directories
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding
 from prometheus_ha.deploys.lib.roles import bucket_checks
@@ -39,7 +39,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "receive",
         *(site, member, found, daemons.RECEIVE),
-        files={topology.RECEIVE_HASHRINGS: File(hashrings_json(site))},
+        files={RECEIVE_HASHRINGS: File(hashrings_json(site))},
         directories=thanos_directories(daemons.RECEIVE),
     )
 
@@ -143,7 +143,7 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
         return
     window = starter.milliseconds(4 * seconds(member.settings.scrape_interval))
     job, members = starter.ours(site, member, info.name), site.running(info.name)
-    words = {"members": len(members), "unit": info.unit, "file": topology.RECEIVE_HASHRINGS}
+    words = {"members": len(members), "unit": info.unit, "file": RECEIVE_HASHRINGS}
     yield from REFUSES_WRITES.rules(
         member, f'rate(http_requests_total{{{job}, handler="receive", code=~"5.."}}[{window}]) > 0', **words
     )

@@ -19,12 +19,18 @@ from prometheus_ha.deploys.lib.common import starter, verify_view
 from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons.declare import Value
+from prometheus_ha.deploys.lib.daemons.thanos import (
+    RULE_ALERTMANAGERS,
+    RULE_QUERY,
+    RULE_REMOTE_WRITE,
+    RULE_RULES_DIR,
+    RULE_SECRETS_DIR,
+)
 from prometheus_ha.deploys.lib.engine import documents, gates, service
 from prometheus_ha.deploys.lib.engine.component import Component, Directory, File
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import PATIENCE, Gate, Progress, Role, alike
 from prometheus_ha.deploys.lib.engine.service import installed, thanos_directories
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding
 from prometheus_ha.deploys.lib.ground.results import some
@@ -38,16 +44,16 @@ from prometheus_ha.facts.reports.look import State
 def files(site: Site, member: Member) -> dict[str, File]:
     """What a ruler reads, with the secrets in it."""
     secrets = member.settings.rule_secret_files
-    found = documents.secret_files(topology.RULE_SECRETS_DIR, secrets, "rule_secret_files")
-    found[topology.RULE_QUERY] = documents.file(rule_query_yml(site), "web_client")
+    found = documents.secret_files(RULE_SECRETS_DIR, secrets, "rule_secret_files")
+    found[RULE_QUERY] = documents.file(rule_query_yml(site), "web_client")
     if site.running(daemons.ALERTMANAGER):
         alertmanagers = rule_alertmanagers_yml(site)
-        found[topology.RULE_ALERTMANAGERS] = documents.file(alertmanagers, "web_client")
+        found[RULE_ALERTMANAGERS] = documents.file(alertmanagers, "web_client")
     if derived.stateless(member):
         remote_write = {"remote_write": member.settings.rule_remote_write}
-        found[topology.RULE_REMOTE_WRITE] = documents.file(remote_write, "rule_remote_write")
+        found[RULE_REMOTE_WRITE] = documents.file(remote_write, "rule_remote_write")
     for name, rules in ruler_files(member).items():
-        found[f"{topology.RULE_RULES_DIR}/{name}"] = documents.file(rules)
+        found[f"{RULE_RULES_DIR}/{name}"] = documents.file(rules)
     return found
 
 
@@ -56,7 +62,7 @@ def checks(member: Member, found: State) -> tuple[str, ...]:
     if not member.settings.rule_rules:
         return ()
     thanos = f"{installed(member, found, daemons.RULE.product)}/thanos"
-    return (f"{thanos} tools rules-check --rules='{topology.RULE_RULES_DIR}/*.yml'",)
+    return (f"{thanos} tools rules-check --rules='{RULE_RULES_DIR}/*.yml'",)
 
 
 def component(site: Site, member: Member, found: State) -> Component:
@@ -66,8 +72,8 @@ def component(site: Site, member: Member, found: State) -> Component:
         files=files(site, member),
         directories={
             **thanos_directories(daemons.RULE),
-            topology.RULE_RULES_DIR: Directory("750", managed=True),
-            topology.RULE_SECRETS_DIR: Directory("750", managed=True),
+            RULE_RULES_DIR: Directory("750", managed=True),
+            RULE_SECRETS_DIR: Directory("750", managed=True),
         },
         checks=checks(member, found),
     )
@@ -116,7 +122,7 @@ def _seconds(duration: Any) -> float:
 
 
 def alertmanagers_file(site: Site, member: Member, found: State) -> Value:
-    return topology.RULE_ALERTMANAGERS if site.running(daemons.ALERTMANAGER) else None
+    return RULE_ALERTMANAGERS if site.running(daemons.ALERTMANAGER) else None
 
 
 def query_url(site: Site, member: Member, found: State) -> Value:
@@ -130,7 +136,7 @@ def bucket_file(site: Site, member: Member, found: State) -> Value:
 
 
 def remote_write_file(site: Site, member: Member, found: State) -> Value:
-    return topology.RULE_REMOTE_WRITE if derived.stateless(member) else None
+    return RULE_REMOTE_WRITE if derived.stateless(member) else None
 
 
 def ruler_files(member: Member) -> dict[str, Data]:

@@ -21,13 +21,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import bucket, starter
+from prometheus_ha.deploys.lib.daemons.objectstores import (
+    SEAWEEDFS_DATA,
+    SEAWEEDFS_DIR,
+    SEAWEEDFS_KEYS,
+    SEAWEEDFS_PEM,
+    SEAWEEDFS_SECURITY,
+)
 from prometheus_ha.deploys.lib.engine import service
 from prometheus_ha.deploys.lib.engine.ask import script
 from prometheus_ha.deploys.lib.engine.component import Component, Directory, File
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role, nobody
 from prometheus_ha.deploys.lib.engine.service import data_directories
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.secrets import lacking
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.facts import http
@@ -38,10 +44,10 @@ COMPONENT = daemons.SEAWEEDFS.name
 
 _SECURITY = f"""\
 [grpc]
-ca = "{topology.SEAWEEDFS_PEM}"
+ca = "{SEAWEEDFS_PEM}"
 [grpc.s3]
-cert = "{topology.SEAWEEDFS_PEM}"
-key = "{topology.SEAWEEDFS_PEM}"
+cert = "{SEAWEEDFS_PEM}"
+key = "{SEAWEEDFS_PEM}"
 """
 """Who would speak gRPC to the S3 gateway has to have a certificate of this authority: which signs none."""
 
@@ -95,13 +101,13 @@ def component(site: Site, member: Member, found: State) -> Component:
         COMPONENT,
         *(site, member, found, COMPONENT),
         files={
-            topology.SEAWEEDFS_KEYS: File(json.dumps(identities(member), indent=1) + "\n", group=COMPONENT),
-            topology.SEAWEEDFS_PEM: File(certificate(member), group=COMPONENT),
-            topology.SEAWEEDFS_SECURITY: File(_SECURITY),
+            SEAWEEDFS_KEYS: File(json.dumps(identities(member), indent=1) + "\n", group=COMPONENT),
+            SEAWEEDFS_PEM: File(certificate(member), group=COMPONENT),
+            SEAWEEDFS_SECURITY: File(_SECURITY),
         },
         directories={
-            topology.SEAWEEDFS_DIR: Directory("750", managed=True),
-            **data_directories(topology.SEAWEEDFS_DATA),
+            SEAWEEDFS_DIR: Directory("750", managed=True),
+            **data_directories(SEAWEEDFS_DATA),
         },
     )
 

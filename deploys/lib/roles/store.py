@@ -15,12 +15,12 @@ from prometheus_ha.deploys.lib.common import starter, verify_view
 from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons.declare import Value
+from prometheus_ha.deploys.lib.daemons.thanos import STORE_INDEX_CACHE
 from prometheus_ha.deploys.lib.engine import documents, gates, service
 from prometheus_ha.deploys.lib.engine.component import Component
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role
 from prometheus_ha.deploys.lib.engine.service import thanos_directories
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding
 from prometheus_ha.deploys.lib.roles import bucket_checks
 from prometheus_ha.deploys.lib.roles.minio import MINIO
@@ -34,7 +34,7 @@ from prometheus_ha.facts.reports.look import State
 def component(site: Site, member: Member, found: State) -> Component:
     files = {}
     if cache := member.settings.store_index_cache:
-        files[topology.STORE_INDEX_CACHE] = documents.file(cache, "store_index_cache")
+        files[STORE_INDEX_CACHE] = documents.file(cache, "store_index_cache")
     return service.component(
         "store",
         *(site, member, found, daemons.STORE),
@@ -69,7 +69,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
 
 
 def cache_file(site: Site, member: Member, found: State) -> Value:
-    return topology.STORE_INDEX_CACHE if member.settings.store_index_cache else None
+    return STORE_INDEX_CACHE if member.settings.store_index_cache else None
 
 
 def cache_size(site: Site, member: Member, found: State) -> Value:

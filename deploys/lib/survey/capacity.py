@@ -17,9 +17,9 @@ from pyinfra.api.exceptions import FactProcessError
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common.promql import query_call, read_query
 from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_DATA
 from prometheus_ha.deploys.lib.engine.ask import script
 from prometheus_ha.deploys.lib.engine.role import scrapes
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.ground.findings import Finding
 from prometheus_ha.deploys.lib.ground.results import aligned, listed_results, some
@@ -407,7 +407,7 @@ def _cluster(site: Site, members: list[Member], seen: Mapping[str, Seen]) -> lis
             "  the host has",
             "",
             (_bytes(look.disk) if look and look.disk else "-" for look in has),
-            f"the file system of {topology.PROMETHEUS_DATA}",
+            f"the file system of {PROMETHEUS_DATA}",
         ),
     ]
     return rows

@@ -18,6 +18,7 @@ from prometheus_ha.deploys.lib.common.look_script import ROOT_HELP
 from prometheus_ha.deploys.lib.common.preflight_view import View
 from prometheus_ha.deploys.lib.daemons import DAEMONS, PRODUCTS, logs, of_groups
 from prometheus_ha.deploys.lib.daemons.declare import Port
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_DATA
 from prometheus_ha.deploys.lib.engine.role import in_order
 from prometheus_ha.deploys.lib.engine.service import running_version
 from prometheus_ha.deploys.lib.ground import topology
@@ -176,7 +177,7 @@ def _machine(view: View) -> Iterator[Finding]:
             found = f"{host.memory / GIGABYTE:.1f} GB"
             advice = "fine for a small site; series cost 3 to 8 kB each"
             yield Finding(member.name, "memory", found, "16 GB or more", advice)
-        disk = host.room.get(topology.PROMETHEUS_DATA)
+        disk = host.room.get(PROMETHEUS_DATA)
         if disk and disk.kind == "rotational":
             found = f"{disk.mount} on a rotating disk, as its kernel says"
             advice = "an SSD; of a virtual disk the kernel may say so wrongly"

@@ -11,6 +11,9 @@ from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.daemons import DAEMONS, GROUPS
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_SECRETS_DIR
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_DIR, SECRETS_DIR
+from prometheus_ha.deploys.lib.daemons.thanos import RULE_SECRETS_DIR
 from prometheus_ha.deploys.lib.engine import flags
 from prometheus_ha.deploys.lib.ground import folder, topology
 from prometheus_ha.deploys.lib.ground.findings import Finding, host_finding, nearest
@@ -191,14 +194,14 @@ _NAMES_FILES = (
     (
         (daemons.PROMETHEUS.group, daemons.UPPER.group),
         "prometheus_config",
-        ("prometheus_secret_files", topology.SECRETS_DIR, topology.PROMETHEUS_DIR),
+        ("prometheus_secret_files", SECRETS_DIR, PROMETHEUS_DIR),
     ),
     (
         (daemons.ALERTMANAGER.group,),
         "alertmanager_config",
-        ("alertmanager_secret_files", topology.ALERTMANAGER_SECRETS_DIR, None),
+        ("alertmanager_secret_files", ALERTMANAGER_SECRETS_DIR, None),
     ),
-    ((daemons.RULE.group,), "rule_remote_write", ("rule_secret_files", topology.RULE_SECRETS_DIR, None)),
+    ((daemons.RULE.group,), "rule_remote_write", ("rule_secret_files", RULE_SECRETS_DIR, None)),
 )
 """Groups, their setting that names files, and the setting that brings those: with its directory, and where upstream
 takes a relative name from (Alertmanager: some from its configuration's directory, others from /; rulers: from /)."""

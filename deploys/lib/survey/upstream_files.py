@@ -18,8 +18,10 @@ from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.daemons import DAEMONS, exporters
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_CONFIG, ALERTMANAGER_SECRETS_DIR, TEMPLATES_DIR
 from prometheus_ha.deploys.lib.daemons.declare import Group
-from prometheus_ha.deploys.lib.ground import topology, yaml_text
+from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_CONFIG, RULES_DIR, SECRETS_DIR, TARGETS_DIR
+from prometheus_ha.deploys.lib.ground import yaml_text
 from prometheus_ha.deploys.lib.ground.findings import Finding, as_dict, as_list
 from prometheus_ha.deploys.lib.ground.yaml_text import YamlError
 
@@ -226,9 +228,9 @@ _TEMPLATES = _Each(
     *(lambda path: f"{path.stem}.tmpl", _template_file),
 )
 EACH = (_RULES, _TARGETS, _TEMPLATES)
-_DIRECTORIES = {_RULES.setting: topology.RULES_DIR, _TEMPLATES.setting: topology.TEMPLATES_DIR}
+_DIRECTORIES = {_RULES.setting: RULES_DIR, _TEMPLATES.setting: TEMPLATES_DIR}
 """Setting -> where its files are on a host, as they are."""
-_WHOLE = {topology.PROMETHEUS_CONFIG: "prometheus_config", topology.ALERTMANAGER_CONFIG: "alertmanager_config"}
+_WHOLE = {PROMETHEUS_CONFIG: "prometheus_config", ALERTMANAGER_CONFIG: "alertmanager_config"}
 """File on a host -> the setting that is merged into it."""
 
 
@@ -266,7 +268,7 @@ def _prometheus(files: Files) -> None:
     if (read := _mapping(files, name)) is None:
         return
     config, line = read
-    config = _secret_files(files, name, line, config, "prometheus_secret_files", PROMETHEUS, topology.SECRETS_DIR)
+    config = _secret_files(files, name, line, config, "prometheus_secret_files", PROMETHEUS, SECRETS_DIR)
     _rule_files(files, name, line, config)
     _jobs(files, name, line, config)
     _alertmanagers(files, name, line, config)
@@ -279,7 +281,7 @@ def _rule_files(files: Files, name: str, line: Callable[..., int | None], config
         at = line("rule_files", f"[{index}]")
         pattern = str(pattern)
         if pattern.startswith("/"):
-            if Path(pattern).parent != Path(topology.RULES_DIR):
+            if Path(pattern).parent != Path(RULES_DIR):
                 wanted = "a pattern below the site's directory: what is not there is not deployed"
                 files.say("fail", name, at, f"the rules {pattern}", wanted)
             continue
@@ -322,11 +324,11 @@ def _with_target_files(files: Files, name: str, at: int | None, job: dict[str, A
     for entry in as_list(job["file_sd_configs"]):
         named: list[Any] = []
         for pattern in map(str, as_list(as_dict(entry).get("files"))):
-            wanted = pattern.removeprefix(f"{topology.TARGETS_DIR}/")
+            wanted = pattern.removeprefix(f"{TARGETS_DIR}/")
             ours = wanted != pattern or not pattern.startswith("/")
             wanted = wanted.removeprefix("./").removeprefix(f"{_TARGETS.directory}/")
             matched = [job_name for job_name, path in known.items() if ours and fnmatch(path.name, wanted)]
-            named += [f"{topology.TARGETS_DIR}/{job_name}.yml" for job_name in matched]
+            named += [f"{TARGETS_DIR}/{job_name}.yml" for job_name in matched]
             if not matched and pattern.startswith("/"):
                 named.append(pattern)
             elif not matched:
@@ -364,18 +366,18 @@ def _alertmanager(files: Files) -> None:
     if (read := _mapping(files, name)) is None:
         return
     config, line = read
-    directory = topology.ALERTMANAGER_SECRETS_DIR
+    directory = ALERTMANAGER_SECRETS_DIR
     config = _secret_files(files, name, line, config, "alertmanager_secret_files", ALERTMANAGER, directory)
     for index, pattern in enumerate(_taken(config, "templates")):
         pattern, at = str(pattern), line("templates", f"[{index}]")
-        if fnmatch(pattern, f"{topology.TEMPLATES_DIR}/*"):
+        if fnmatch(pattern, f"{TEMPLATES_DIR}/*"):
             continue
         if not pattern.startswith("/"):
             _bring(files, _TEMPLATES, name, at, pattern)
             continue
         if files.settings.get(ALERTMANAGER, {}).get("alertmanager_templates"):
             what = f"the templates {pattern} are left out"
-            files.say("note", name, at, what, f"those of templates/ are in {topology.TEMPLATES_DIR}")
+            files.say("note", name, at, what, f"those of templates/ are in {TEMPLATES_DIR}")
         else:
             wanted = "files in templates/: what is not there is not deployed"
             files.say("fail", name, at, f"the templates {pattern}", wanted)

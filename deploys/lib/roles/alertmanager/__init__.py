@@ -15,6 +15,16 @@ from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter, verify_view
 from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
+from prometheus_ha.deploys.lib.daemons.alertmanager import (
+    ALERTMANAGER_CONFIG,
+    ALERTMANAGER_DATA,
+    ALERTMANAGER_DIR,
+    ALERTMANAGER_SECRETS_DIR,
+    AMTOOL_CONFIG,
+    AMTOOL_DIR,
+    AMTOOL_HTTP,
+    TEMPLATES_DIR,
+)
 from prometheus_ha.deploys.lib.daemons.declare import Value
 from prometheus_ha.deploys.lib.engine import documents, flags, gates, service
 from prometheus_ha.deploys.lib.engine.ask import at_once, script
@@ -22,7 +32,7 @@ from prometheus_ha.deploys.lib.engine.component import Component, Directory, Fil
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import Gate, Progress, Role
 from prometheus_ha.deploys.lib.engine.service import data_directories, installed
-from prometheus_ha.deploys.lib.ground import routing, topology
+from prometheus_ha.deploys.lib.ground import routing
 from prometheus_ha.deploys.lib.ground.durations import seconds, written
 from prometheus_ha.deploys.lib.ground.findings import Finding
 from prometheus_ha.deploys.lib.ground.results import some
@@ -56,14 +66,14 @@ def _header(member: Member, secrets: dict[str, File]) -> str:
 
 def component(site: Site, member: Member, found: State) -> Component:
     secrets = member.settings.alertmanager_secret_files
-    files = documents.secret_files(topology.ALERTMANAGER_SECRETS_DIR, secrets, "alertmanager_secret_files")
-    files[topology.ALERTMANAGER_CONFIG] = documents.file(
+    files = documents.secret_files(ALERTMANAGER_SECRETS_DIR, secrets, "alertmanager_secret_files")
+    files[ALERTMANAGER_CONFIG] = documents.file(
         configuration.alertmanager_yml(site, member),
         "alertmanager_config",
         header=_header(member, files),
     )
     for name, text in member.settings.alertmanager_templates.items():
-        files[f"{topology.TEMPLATES_DIR}/{name}"] = File(text)
+        files[f"{TEMPLATES_DIR}/{name}"] = File(text)
     files |= _for_amtool(site, member)
     amtool = f"{installed(member, found, daemons.ALERTMANAGER.product)}/amtool"
     return service.component(
@@ -71,14 +81,14 @@ def component(site: Site, member: Member, found: State) -> Component:
         *(site, member, found, daemons.ALERTMANAGER),
         files=files,
         directories={
-            topology.ALERTMANAGER_DIR: Directory("750", managed=True),
-            topology.TEMPLATES_DIR: Directory("750", managed=True),
-            topology.ALERTMANAGER_SECRETS_DIR: Directory("750", managed=True),
-            topology.AMTOOL_DIR: Directory("750"),
-            **data_directories(topology.ALERTMANAGER_DATA),
+            ALERTMANAGER_DIR: Directory("750", managed=True),
+            TEMPLATES_DIR: Directory("750", managed=True),
+            ALERTMANAGER_SECRETS_DIR: Directory("750", managed=True),
+            AMTOOL_DIR: Directory("750"),
+            **data_directories(ALERTMANAGER_DATA),
         },
         checks=(
-            f"{amtool} check-config {topology.ALERTMANAGER_CONFIG}",
+            f"{amtool} check-config {ALERTMANAGER_CONFIG}",
             *(routes.check(amtool, test) for test in member.settings.alert_routing_tests),
             *payloads.checks(amtool, member),
         ),
@@ -90,9 +100,9 @@ def _for_amtool(site: Site, member: Member) -> dict[str, File]:
     config = {"alertmanager.url": site.local(daemons.ALERTMANAGER, member).url, "comment_required": "true"}
     files = {}
     if how := web.http_config([member.settings]):
-        config["http.config.file"] = topology.AMTOOL_HTTP
-        files[topology.AMTOOL_HTTP] = documents.file(how, "web_client")
-    return {**files, topology.AMTOOL_CONFIG: documents.file(config)}
+        config["http.config.file"] = AMTOOL_HTTP
+        files[AMTOOL_HTTP] = documents.file(how, "web_client")
+    return {**files, AMTOOL_CONFIG: documents.file(config)}
 
 
 def reloaded(site: Site, member: Member) -> Gate:

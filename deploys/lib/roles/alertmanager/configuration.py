@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter
-from prometheus_ha.deploys.lib.daemons.alertmanager import EVENTS_SINCE
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_EVENTS, EVENTS_SINCE, TEMPLATES_DIR
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.ground import routing, topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
@@ -89,13 +89,13 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
         routes = [_watchdog_route(timing.watchdog_repeat), *routes]
         if WATCHDOG not in names:
             receivers.append(_watchdog_receiver(settings.deadman_url))
-    events = {"file_outputs": [{"name": "file", "path": topology.ALERTMANAGER_EVENTS}]}
+    events = {"file_outputs": [{"name": "file", "path": ALERTMANAGER_EVENTS}]}
     return {
         "global": {
             "resolve_timeout": timing.resolve_timeout,
             **(user.pop("global", None) or {}),
         },
-        "templates": [f"{topology.TEMPLATES_DIR}/*.tmpl", *(user.pop("templates", None) or [])],
+        "templates": [f"{TEMPLATES_DIR}/*.tmpl", *(user.pop("templates", None) or [])],
         "route": {**route, "routes": routes},
         "receivers": receivers,
         # What is critical need not be said as a warning too.

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons.alertmanager import TEMPLATES_DIR
 from prometheus_ha.deploys.lib.daemons.declare import PYTHON
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
 from prometheus_ha.deploys.lib.site import releases
 from prometheus_ha.deploys.lib.site.members import Member
@@ -54,7 +54,7 @@ def checks(amtool: str, member: Member) -> Iterator[str]:
         if not isinstance(payload, str):
             continue
         render = (
-            f"{amtool} template render --template.glob={shlex.quote(f'{topology.TEMPLATES_DIR}/*.tmpl')} "
+            f"{amtool} template render --template.glob={shlex.quote(f'{TEMPLATES_DIR}/*.tmpl')} "
             f"--template.text={shlex.quote(payload)} --template.data=/dev/stdin"
         )
         says = f"alertmanager_config: {place}: it renders no JSON for an alert with quotes, newlines and the like"

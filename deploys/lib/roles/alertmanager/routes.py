@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 import yaml
 
 from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_CONFIG
 from prometheus_ha.deploys.lib.engine.component import Change
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import in_order
-from prometheus_ha.deploys.lib.ground import routing, topology
+from prometheus_ha.deploys.lib.ground import routing
 from prometheus_ha.deploys.lib.ground.findings import as_dict
 from prometheus_ha.deploys.lib.ground.results import some
 from prometheus_ha.deploys.lib.roles.alertmanager import configuration
@@ -32,7 +33,7 @@ def check(amtool: str, test: RoutingTest) -> str:
     after it."""
     says = f"alert_routing_tests: an alert with {', '.join(_words(test.labels))}; expected: {', '.join(test.receivers)}"
     return (
-        f"{amtool} config routes test --config.file={topology.ALERTMANAGER_CONFIG} "
+        f"{amtool} config routes test --config.file={ALERTMANAGER_CONFIG} "
         f"--verify.receivers={shlex.quote(','.join(test.receivers))} {shlex.join(_words(test.labels))} "
         f"|| {{ echo {shlex.quote(says)}; exit 1; }}"
     )
@@ -64,7 +65,7 @@ def known(site: Site) -> list[Labels]:
 
 def moved(site: Site, member: Member, found: State, change: Change) -> Iterator[str]:
     """The alerts that other receivers get from now on, by the routes that are on the host's disk."""
-    if topology.ALERTMANAGER_CONFIG not in change.files or not found.extra.get("routes"):
+    if ALERTMANAGER_CONFIG not in change.files or not found.extra.get("routes"):
         return
     try:
         before = as_dict(yaml.safe_load("\n".join(found.extra["routes"]))["route"])

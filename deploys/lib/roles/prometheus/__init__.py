@@ -16,13 +16,21 @@ import yaml
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.daemons.declare import Daemon, Value
+from prometheus_ha.deploys.lib.daemons.prometheus import (
+    PROMETHEUS_CONFIG,
+    PROMETHEUS_DATA,
+    PROMETHEUS_DIR,
+    RULES_DIR,
+    SECRETS_DIR,
+    TARGETS_DIR,
+)
+from prometheus_ha.deploys.lib.daemons.thanos import SIDECAR_CLIENT
 from prometheus_ha.deploys.lib.engine import documents, gates, service
 from prometheus_ha.deploys.lib.engine.ask import script
 from prometheus_ha.deploys.lib.engine.component import Change, Component, Directory, File
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import PATIENCE, Gate, Progress, Role, alike
 from prometheus_ha.deploys.lib.engine.service import data_directories, installed
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles import uploads
 from prometheus_ha.deploys.lib.roles.prometheus import alerts, configuration, findings, verdicts
@@ -38,13 +46,13 @@ DIRECTORIES = {
     **{
         path: Directory("750", managed=True)
         for path in (
-            topology.PROMETHEUS_DIR,
-            topology.RULES_DIR,
-            topology.TARGETS_DIR,
-            topology.SECRETS_DIR,
+            PROMETHEUS_DIR,
+            RULES_DIR,
+            TARGETS_DIR,
+            SECRETS_DIR,
         )
     },
-    **data_directories(topology.PROMETHEUS_DATA),
+    **data_directories(PROMETHEUS_DATA),
 }
 
 
@@ -58,18 +66,18 @@ def files(
     """What a Prometheus reads, with the secrets in it."""
     settings = member.settings
     prometheus_yml = configuration.with_retention(prometheus_yml, member, found)
-    tree = {topology.PROMETHEUS_CONFIG: documents.file(prometheus_yml, "prometheus_config")}
+    tree = {PROMETHEUS_CONFIG: documents.file(prometheus_yml, "prometheus_config")}
     for name, groups in rules.items():
-        tree[f"{topology.RULES_DIR}/{name}"] = File(groups) if isinstance(groups, str) else documents.file(groups)
+        tree[f"{RULES_DIR}/{name}"] = File(groups) if isinstance(groups, str) else documents.file(groups)
     tree |= configuration.target_files(targets)
     secrets = settings.prometheus_secret_files
-    return tree | documents.secret_files(topology.SECRETS_DIR, secrets, "prometheus_secret_files")
+    return tree | documents.secret_files(SECRETS_DIR, secrets, "prometheus_secret_files")
 
 
 def checks(member: Member, found: State) -> tuple[str, ...]:
     """The new version's own judgement of all that."""
     promtool = f"{installed(member, found, daemons.PROMETHEUS.product)}/promtool"
-    return (f"{promtool} check config {topology.PROMETHEUS_CONFIG}",)
+    return (f"{promtool} check config {PROMETHEUS_CONFIG}",)
 
 
 def component(site: Site, member: Member, found: State) -> Component:
@@ -79,7 +87,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         configuration.targets(site, member),
     )
     if client := configuration.sidecar_client_yml(site, member):
-        tree[topology.SIDECAR_CLIENT] = documents.file(client, "web_client")
+        tree[SIDECAR_CLIENT] = documents.file(client, "web_client")
     return service.component(
         "prometheus",
         *(site, member, found, daemons.PROMETHEUS, daemons.SIDECAR),
@@ -198,7 +206,7 @@ def block_duration(site: Site, member: Member, found: State) -> Value:
 def delay_file(site: Site, member: Member, found: State) -> Value:
     # Prometheus takes a missing file for "everything is uploaded" and warns at every compaction.
     waits = derived.delayed_compaction(member)
-    return f"{topology.PROMETHEUS_DATA}/{derived.SHIPPER_META}" if waits else None
+    return f"{PROMETHEUS_DATA}/{derived.SHIPPER_META}" if waits else None
 
 
 def retention_size(site: Site, member: Member, found: State) -> Value:
@@ -206,7 +214,7 @@ def retention_size(site: Site, member: Member, found: State) -> Value:
 
 
 def sidecar_client(site: Site, member: Member, found: State) -> Value:
-    return topology.SIDECAR_CLIENT if web.http_config([member.settings]) else None
+    return SIDECAR_CLIENT if web.http_config([member.settings]) else None
 
 
 PROMETHEUS = Role(

@@ -11,11 +11,11 @@ from fnmatch import fnmatch
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.daemons import DAEMONS, Ref, of
+from prometheus_ha.deploys.lib.daemons.prometheus import RULES_DIR, TARGETS_DIR
 from prometheus_ha.deploys.lib.engine import ask, documents
 from prometheus_ha.deploys.lib.engine.component import File
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import scrapes
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.findings import as_dict, as_list
 from prometheus_ha.deploys.lib.site import derived, relations, web
 from prometheus_ha.deploys.lib.site.members import Member, Site
@@ -69,7 +69,7 @@ def jobs_of_targets(settings: Settings) -> list[str]:
 
 
 def _targets_file(job: str) -> str:
-    return f"{topology.TARGETS_DIR}/{job}.yml"
+    return f"{TARGETS_DIR}/{job}.yml"
 
 
 def _file_sd(job: str, *more: str) -> Data:
@@ -94,7 +94,7 @@ def merged(site: Site, member: Member, jobs: list[Data], labels: Data) -> Data:
             "external_labels": labels,
         },
         "alerting": _alerting(site, user.pop("alerting", None) or {}),
-        "rule_files": [f"{topology.RULES_DIR}/*.yml", *(user.pop("rule_files", None) or [])],
+        "rule_files": [f"{RULES_DIR}/*.yml", *(user.pop("rule_files", None) or [])],
         "scrape_configs": _scrape_configs(member, jobs, user.pop("scrape_configs", None) or []),
     }
     return config | user

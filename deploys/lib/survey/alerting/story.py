@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prometheus_ha.deploys.lib.daemons.alertmanager import EVENTS_SINCE
-from prometheus_ha.deploys.lib.ground import topology
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_EVENTS, EVENTS_SINCE
 from prometheus_ha.deploys.lib.ground.findings import printable
 from prometheus_ha.deploys.lib.ground.results import aligned, some
 from prometheus_ha.deploys.lib.ground.routing import Labels, Matcher
@@ -202,7 +201,7 @@ def story(seen: Mapping[str, Seen], conditions: Sequence[Matcher], how: Clock) -
     empty = [name for name, one in alive.items() if one.records and one.events_since is None]
     if empty:
         lines.append(
-            f"warn  no records on {', '.join(empty)}; expected: {topology.ALERTMANAGER_EVENTS}. Run "
+            f"warn  no records on {', '.join(empty)}; expected: {ALERTMANAGER_EVENTS}. Run "
             "deploys/alertmanager.py; an event_recorder of your own in alertmanager.yml takes its place"
         )
     since = {name: one.events_since for name, one in alive.items() if one.events_since is not None}
