@@ -56,7 +56,6 @@ from prometheus_ha.facts.probe import probe
 from prometheus_ha.facts.reports import alertmanager
 from prometheus_ha.facts.reports.look import sections
 
-UNIT = daemons.PROMETHEUS.unit
 SAFETY_NET = "monitoring-drill"
 SAFETY_MINUTES = 15
 """After this the host starts Prometheus by itself, if the run that stopped it is no more."""
@@ -362,19 +361,19 @@ class Queries:
 
     patience = rollout.PATIENCE
 
-    def __init__(self, site: Site, interval: float):
+    def __init__(self, site: Site, me: Member):
         self.queriers = {m.name: m for m in site.running(daemons.QUERIER)}
         self.queries = promql.queries(site)
         self.script = checks.sectioned(
             {
-                "unit": f"systemctl is-active {UNIT} || true",
+                "unit": f"systemctl is-active {me.own(daemons.PROMETHEUS).unit} || true",
                 **{
                     name: script(site, querier, daemons.QUERIER, self.queries)
                     for name, querier in self.queriers.items()
                 },
             }
         )
-        self.needed = INTERVALS * interval
+        self.needed = INTERVALS * seconds(me.settings.scrape_interval)
         self.whole: dict[tuple[str, str], object] = {}
         self.asked = 0
         self.failures: list[str] = []
@@ -438,7 +437,7 @@ def _values(answer: promql.Query) -> object:
 
 def _outage(state, host, site: Site, me: Member) -> bool:
     """Stop Prometheus here, go on querying, and start it again."""
-    queries = Queries(site, seconds(me.settings.scrape_interval))
+    queries = Queries(site, me)
     if not queries.queriers:
         host.log("no querier in the inventory: Prometheus is not stopped")
         return True
@@ -446,15 +445,16 @@ def _outage(state, host, site: Site, me: Member) -> bool:
     if wrong:
         return _fail(host, f"answers are not whole to begin with ({'; '.join(wrong)}); not stopped")
     _go_on()
-    if probe(host, _armed()) != ["armed"]:
+    unit = me.own(daemons.PROMETHEUS).service
+    if probe(host, _armed(unit)) != ["armed"]:
         return _fail(host, f"the timer {SAFETY_NET} could not be set; Prometheus was not stopped")
     host.log(f"Prometheus is stopped on {host.name}; a timer starts it in {SAFETY_MINUTES} minutes")
     try:
-        probe(host, f"systemctl stop --no-block {UNIT}.service; true")
+        probe(host, f"systemctl stop --no-block {unit}; true")
         watched = rollout.wait(state, host, queries, purpose="queries without this replica")
     finally:
         again = prometheus_role.gate(site, me, me)
-        back = _start(state, host) and rollout.wait(state, host, again, purpose="Prometheus does its job again")
+        back = _start(state, host, unit) and rollout.wait(state, host, again, purpose="Prometheus does its job again")
     whole = back and rollout.wait(state, host, Gate(queries.script, queries.judge_whole), purpose="answers")
     if queries.failures:
         count = f"{len(queries.failures)} of {queries.asked} queries"
@@ -468,23 +468,23 @@ def _outage(state, host, site: Site, me: Member) -> bool:
     return bool(ok)
 
 
-def _armed() -> str:
+def _armed(unit: str) -> str:
     """Have the host start Prometheus by itself, in case that nobody else will."""
     return (
         f"systemctl stop {SAFETY_NET}.timer 2>/dev/null; "
         f"systemctl reset-failed {SAFETY_NET}.service 2>/dev/null; "
         f"systemd-run --quiet --unit={SAFETY_NET} --on-active={SAFETY_MINUTES}min "
-        f"systemctl start {UNIT}.service >&2 && echo armed; true"
+        f"systemctl start {unit} >&2 && echo armed; true"
     )
 
 
-def _start(state, host) -> bool:
+def _start(state, host, unit: str) -> bool:
     """Start Prometheus, again where that fails, and take the timer away once it runs."""
 
     def judge(lines: list[str]) -> Progress:
         return Progress(lines == ["active"], ", ".join(lines) or "the host does not answer")
 
-    script = f"systemctl start {UNIT}.service; systemctl is-active {UNIT}.service || true"
+    script = f"systemctl start {unit}; systemctl is-active {unit} || true"
     if not rollout.wait(state, host, Gate(script, judge), purpose="Prometheus started"):
         host.log_styled(f"the timer {SAFETY_NET} on {host.name} will try again", fg="red")
         return False

@@ -5,7 +5,7 @@ rsyslog is not ours, but gets the same stamp from a drop-in, so that a run kille
 """
 
 from prometheus_ha.deploys import preflight
-from prometheus_ha.deploys.lib.daemons import ALERTMANAGER, UNITS, logs, of_groups
+from prometheus_ha.deploys.lib.daemons import ALERTMANAGER, DAEMONS, logs
 from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_EVENTS
 from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST
 from prometheus_ha.deploys.lib.engine.component import Component, File, Service
@@ -19,11 +19,12 @@ from prometheus_ha.facts.reports.look import State
 
 def component(site: Site, member: Member, found: State) -> Component:
     log_dir, rotation = logs(member.components)
-    daemons = list(UNITS)
+    daemons = [member.own(info) for info in DAEMONS.values()]
     if log_dir != topology.LOG_DIR:
         # The lines of somebody else's daemon by a name of ours are not ours.
-        daemons = [info.unit for info in of_groups(member.groups)]
-    events = ALERTMANAGER_EVENTS if ALERTMANAGER.name in member.components else ""
+        daemons = member.daemons
+    units = dict.fromkeys(info.unit for info in daemons)
+    events = member.own(ALERTMANAGER).at(ALERTMANAGER_EVENTS) if ALERTMANAGER.name in member.components else ""
     reads = (topology.RSYSLOG_FILE, topology.RSYSLOG_DROP_IN)
 
     def file(text: str) -> File:
@@ -35,7 +36,7 @@ def component(site: Site, member: Member, found: State) -> Component:
             rotation: file(
                 template("logrotate.j2", log_dir=log_dir, events=events, user=topology.USER, group=topology.GROUP)
             ),
-            topology.RSYSLOG_FILE: file(template("rsyslog.j2", log_dir=log_dir, daemons=daemons)),
+            topology.RSYSLOG_FILE: file(template("rsyslog.j2", log_dir=log_dir, daemons=units)),
             topology.RSYSLOG_DROP_IN: file(
                 template("stamped.conf.j2", stamp=topology.STAMP, unit="rsyslog", paths=reads)
             ),

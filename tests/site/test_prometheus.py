@@ -93,7 +93,7 @@ def test_targets_are_those_of_the_inventory_and_up(member, patience):
     ours = {(job, target) for job, targets in jobs(member).items() for _, target in targets}
     users = {
         (job, target)
-        for job in configuration.jobs_of_targets(member.settings)
+        for job in configuration.jobs_of_targets(member)
         for group in member.settings.prometheus_targets[job]
         for target in group["targets"]
     }

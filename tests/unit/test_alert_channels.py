@@ -233,7 +233,8 @@ def test_a_test_that_fails_says_of_which_alert(tmp_path):
     amtool.write_text(AMTOOL)
     amtool.chmod(0o755)
     test = RoutingTest(labels={"team": 'it\'s "db" $x', "severity": "critical"}, receivers=["dba", "ops"])
-    found = subprocess.run(["sh", "-c", routes.check(str(amtool), test)], capture_output=True, text=True)
+    script = routes.check(str(amtool), site().hosts["am-1"], test)
+    found = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
     assert found.returncode == 1
     words = ", ".join(labels := ['team="it\'s \\"db\\" $x"', 'severity="critical"'])
     assert found.stdout.endswith(f"\nalert_routing_tests: an alert with {words}; expected: dba, ops\n")

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from prometheus_ha import deploys
-from prometheus_ha.deploys.lib.daemons import directories
+from prometheus_ha.deploys.lib.daemons import MINIO, SEAWEEDFS, directories
 from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_DIR
 from prometheus_ha.deploys.lib.daemons.objectstores import MINIO_DATA, MINIO_KEYS_DIR, SEAWEEDFS_DIR
 from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_DATA
@@ -241,8 +241,8 @@ def test_every_directory_that_a_role_makes_is_looked_at(monkeypatch):
             made.setdefault(member.name, set()).update(component.directories)
     assert len(made) == len(site.hosts)
     for name, given in made.items():
-        assert given <= set(directories(site.hosts[name].components)), name
-    ours = directories(["seaweedfs", "minio"])
+        assert given <= set(directories(site.hosts[name].daemons)), name
+    ours = directories([SEAWEEDFS, MINIO])
     assert {SEAWEEDFS_DIR, MINIO_KEYS_DIR, MINIO_DATA} <= set(ours)
 
 

@@ -113,8 +113,8 @@ def trial(member: Member, component: str) -> str:
         return _filesystem(path, component, *account_of(DAEMONS[component], member.settings))
     inner = config["config"]
     if kind(member) != "S3" or not _signs(inner):
-        thanos, file = DAEMONS[component], DAEMONS[component].bucket
-        return f"{thanos.path} tools bucket ls --objstore.config-file={file} >/dev/null"
+        thanos = member.own(component)
+        return f"{thanos.path} tools bucket ls --objstore.config-file={thanos.bucket} >/dev/null"
     admin = resolve(member.settings.bucket_keys.get(ADMIN, {}), f"bucket_keys.{ADMIN}")
     make = Signer({**config, "config": {**inner, **admin}}) if _signs(admin) else None
     return _s3(Signer(config), make, component, member.name)

@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.ground.findings import Daemon, Finding
 from prometheus_ha.deploys.lib.ground.results import some
-from prometheus_ha.deploys.lib.site.members import Site
+from prometheus_ha.deploys.lib.site.members import Member, Site
 
 
 def addresses(site: Site) -> dict[str, Daemon]:
@@ -33,7 +33,7 @@ def broken(site: Site, seen: Mapping[str, Any], dead: Collection[str]) -> dict[D
         if name in dead:
             found.update({(name, one): (name, "") for one in ("", *member.components)})
         elif name in seen:
-            down = {c for c in member.components if not _works(seen[name], c)}
+            down = {c for c in member.components if not _works(member, seen[name], c)}
             for one in member.components:
                 stands_on = DAEMONS[one].stands_on
                 below = stands_on.name if stands_on else None
@@ -44,9 +44,9 @@ def broken(site: Site, seen: Mapping[str, Any], dead: Collection[str]) -> dict[D
     return found
 
 
-def _works(seen: Any, component: str) -> bool:
+def _works(member: Member, seen: Any, component: str) -> bool:
     report = seen.daemons.get(component)
-    unit = seen.look.units.get(DAEMONS[component].unit, {}) if seen.look else None
+    unit = seen.look.units.get(member.own(component).unit, {}) if seen.look else None
     running = unit is None or unit.get("ActiveState") == "active"
     return running and report is not None and report.ready
 

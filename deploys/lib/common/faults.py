@@ -31,7 +31,7 @@ def of_unit(member: Member, unit: str) -> list[Fault]:
     return [
         fault
         for name in member.components
-        if DAEMONS[name].unit == unit
+        if member.own(name).unit == unit
         for fault in of(name, member.settings.version(name))
     ]
 

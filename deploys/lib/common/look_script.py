@@ -36,7 +36,7 @@ def default_script(sysctls=None, extra=None) -> str:
     data = {str(place) for info in components if info.data_dir for place in (info.data_dir, *_parent(info.data_dir))}
     logs = (topology.LOG_DIR, topology.ATTACHED_LOG_DIR)
     leaves = {*data, topology.SOFTWARE_DIR, *logs, topology.STATE}
-    ours = {*directories(DAEMONS), *logs}
+    ours = {*directories(components), *logs}
     return look.script(
         roots=sorted(outermost({topology.WEB_DIR, *configured} - {""})),
         paths=[

@@ -142,7 +142,7 @@ def unanswered(member: Member, check: str, daemon: Ref, call: str, report: Any) 
         check,
         f"{of(daemon).name} did not answer for its {call}: {report.errors[call]}",
         "an answer",
-        journal(of(daemon).unit),
+        journal(member.own(daemon).unit),
     )
 
 

@@ -88,20 +88,20 @@ def logs(components: Collection[str]) -> tuple[str, str]:
     return topology.LOG_DIR, topology.LOGROTATE_FILE
 
 
-def directories(components: Collection[str]) -> tuple[str, ...]:
+def directories(components: Collection[Daemon]) -> tuple[str, ...]:
     """Every directory that is ours on a host with these components: we give it its owner and its mode."""
     found = {
         topology.STATE,
         topology.SOFTWARE_DIR,
         topology.WEB_DIR,
         topology.TOOLS_DIR,
-        logs(components)[0],
+        logs([info.name for info in components])[0],
     }
-    for name in components:
-        info = DAEMONS[name]
+    for info in components:
         if info.config_dir:
             found.add(info.config_dir)
-            found |= {THANOS_DIR} if info.config_dir.startswith(f"{THANOS_DIR}/") else set()
+            shared = info.at(THANOS_DIR)
+            found |= {shared} if info.config_dir.startswith(f"{shared}/") else set()
             found |= set(info.inner_dirs)
         found |= {*info.shared_dirs, *([info.tools_dir] if info.tools_dir else [])}
         if info.data_dir:

@@ -7,13 +7,15 @@ has it (`lib/roles/`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum, auto
+from functools import cache
 from typing import Any
 
 from prometheus_ha.deploys.lib.ground.durations import go_seconds, seconds
-from prometheus_ha.deploys.lib.ground.topology import BIN_DIR
+from prometheus_ha.deploys.lib.ground.topology import BIN_DIR, TOOLS_DIR
 from prometheus_ha.facts.http import Call
 
 # --- What is released -----------------------------------------------------------------------------
@@ -242,6 +244,8 @@ class Daemon:
     """A program with a unit: where it belongs, where it listens, what it is told, and how it is asked."""
 
     name: str
+    instance: str = ""
+    """Which of several on one host it is (`instance`); empty where it is the only one, as all are declared."""
     group: Group
     """Group of the inventory whose hosts run it."""
     beside: tuple[Daemon, tuple[str, ...]] | None = None
@@ -275,7 +279,9 @@ class Daemon:
     watches: bool = False
     """Whether it asks every HTTP port that the Prometheus of its cluster scrapes."""
     stands_on: Daemon | None = None
-    """The one on the same host without which it does not do its job."""
+    """The one on the same host without which it does not do its job, and after which it is started. Only the order: it
+    outlives a restart of that one and waits for it by itself, and its own restart must not start one that somebody
+    stopped, as Wants would."""
     faults: tuple[Fault, ...] = ()
     """Crashes of releases that upstream knows of."""
 
@@ -314,7 +320,6 @@ class Daemon:
     documentation: str
     account: str | None = None
     """Setting with the account that it runs as, where that is not ours."""
-    after: tuple[str, ...] = ()
     stop_seconds: int
     """How long it may take to stop."""
     reload_paths: tuple[str, ...] = ()
@@ -381,3 +386,40 @@ class Daemon:
     def command(self) -> tuple[str, ...]:
         """What its command line begins with."""
         return (*(PYTHON if isinstance(self.product, Own) else ()), self.path)
+
+    def at(self, path: str) -> str:
+        """Where a file or directory of the declaration lies for this instance."""
+        return _moved(path, self.instance)
+
+
+# --- One of several on a host ---------------------------------------------------------------------
+
+_OWN_DIR = re.compile(rf"(?<!\w)(?:/etc|/var/lib|{TOOLS_DIR})/[^/\s]+")
+"""What a daemon has for itself, or shares with those it belongs to: the first name below these, in a path or in an
+argument that names one."""
+
+
+def _moved(value: Any, name: str) -> Any:
+    """What the declaration says, with the places of the instance `name`."""
+    if not name:
+        return value
+    if type(value) is str:  # and no group, which is one by its name
+        return _OWN_DIR.sub(rf"\g<0>-{name}", value)
+    if isinstance(value, Flag):
+        return replace(value, value=_moved(value.value, name))
+    if type(value) is dict:
+        return {key: _moved(one, name) for key, one in value.items()}
+    if type(value) is tuple:
+        return tuple(_moved(one, name) for one in value)
+    return value
+
+
+@cache
+def instance(daemon: Daemon, name: str) -> Daemon:
+    """The daemon as the instance `name` of it: with a unit of its own, and its files and directories in places of their
+    own, wherever the declaration names them. `/etc/thanos/store` becomes `/etc/thanos-NAME/store`: what daemons share,
+    those of one instance share. What every host has, it has once."""
+    if daemon.instance == name or daemon.group is EVERY_HOST:
+        return daemon
+    moved = {one.name: _moved(getattr(daemon, one.name), name) for one in fields(daemon)}
+    return replace(daemon, **moved | {"instance": name, "unit": f"{daemon.unit}-{name}"})

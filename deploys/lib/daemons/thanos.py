@@ -171,9 +171,6 @@ SIDECAR = Daemon(
     unit="thanos-sidecar",
     description="Thanos sidecar of Prometheus",
     documentation="https://thanos.io/tip/components/sidecar.md/",
-    # Only the order. It outlives restarts of Prometheus and waits for it by itself; and its own
-    # restart must not start a Prometheus that somebody stopped, as Wants would.
-    after=(PROMETHEUS.service,),
     stop_seconds=_STOP,
     restart_paths=(SIDECAR_CLIENT,),
     subcommand=("sidecar",),

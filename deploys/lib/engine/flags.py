@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from prometheus_ha.deploys.lib.daemons import DAEMONS, Ref, of
+from prometheus_ha.deploys.lib.daemons import DAEMONS, Ref
 from prometheus_ha.deploys.lib.daemons.declare import (
     GO_DURATION,
     Common,
@@ -49,7 +49,8 @@ class FlagError(ValueError):
 Here = Callable[[Site, Member, State], Value]
 """The value of a flag that needs a site: where its member is, who its peers are, what its host has."""
 
-_HERE: dict[Daemon, Mapping[str, Here]] = {}
+_HERE: dict[str, Mapping[str, Here]] = {}
+"""Those of each daemon, by its name: the same for all instances."""
 
 
 def give(daemon: Daemon, values: Mapping[str, Here]) -> None:
@@ -58,7 +59,7 @@ def give(daemon: Daemon, values: Mapping[str, Here]) -> None:
     wanted = {flag.name for flag in daemon.flags if flag.value is Common.HERE}
     if wrong := sorted(wanted ^ set(values)):
         raise ValueError(f"{daemon.name}: its role and its declaration differ in {', '.join(wrong)}")
-    _HERE[daemon] = values
+    _HERE[daemon.name] = values
 
 
 def applies(flag: Flag, version: str) -> bool:
@@ -97,9 +98,9 @@ def _value(flag: Flag, daemon: Daemon, site: Site, member: Member, found: State)
         case Common.BUCKET:
             return daemon.bucket if derived.uploads(member) else None
         case Common.HERE:
-            if daemon not in _HERE:
+            if daemon.name not in _HERE:
                 raise LookupError(f"no role of {daemon.name} was imported (prometheus_ha.deploys.lib.roles)")
-            return _HERE[daemon][flag.name](site, member, found)
+            return _HERE[daemon.name][flag.name](site, member, found)
     return flag.value
 
 
@@ -179,7 +180,7 @@ def argv(ref: Ref, site: Site, member: Member, found: State) -> list[str]:
     Flags of the table that belong to the host's version, then the user's extra ones. Raises
     FlagError where an extra flag would replace one that the site stands on.
     """
-    daemon = of(ref)
+    daemon = member.own(ref)
     refused = problems(daemon.name, member.settings)
     if refused:
         raise FlagError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from prometheus_ha.deploys.lib.daemons import Ref, of
+from prometheus_ha.deploys.lib.daemons import Ref
 from prometheus_ha.deploys.lib.daemons.prometheus import FLUSH_DEADLINE
 from prometheus_ha.deploys.lib.engine.ask import script
 from prometheus_ha.deploys.lib.engine.role import Gate, Progress
@@ -51,7 +51,7 @@ def thanos_gate(
 
 def loaded(site: Site, member: Member, daemon: Ref, prefix: str) -> Gate:
     """The daemon's last successful reload is younger than the stamp that its unit wrote just before the signal."""
-    stamp = f"{topology.STAMPS}/{of(daemon).unit}.loaded"
+    stamp = f"{topology.STAMPS}/{member.own(daemon).unit}.loaded"
     success = f"{prefix}_config_last_reload_successful"
     timestamp = f"{prefix}_config_last_reload_success_timestamp_seconds"
     questions = f'echo "$(date -r {stamp} +%s.%N)"\n' + script(

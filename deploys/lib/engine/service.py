@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from prometheus_ha.deploys.lib.common import bucket
-from prometheus_ha.deploys.lib.daemons import REPLACED, Ref, of
+from prometheus_ha.deploys.lib.daemons import REPLACED, Ref
 from prometheus_ha.deploys.lib.daemons.declare import Daemon, Own, Product
 from prometheus_ha.deploys.lib.engine import documents
 from prometheus_ha.deploys.lib.engine.component import Component, Directory, File, Service
@@ -47,7 +47,7 @@ def component(
     are checked as well."""
     files, links, services, verified = dict(files or {}), {}, [], []
     trials: dict[str, Callable[[], str]] = {}
-    for info in map(of, daemons):
+    for info in map(member.own, daemons):
         rendered = unit(info.name, site, member, found)
         if info.bucket in rendered.restart_paths:
             wanted = bucket.config_of(member, info.name)

@@ -137,7 +137,7 @@ def unit(component: str, site: Site, member: Member, found: State) -> Unit:
     systemd_version = found.systemd
     if systemd_version < OLDEST_SYSTEMD:
         raise ValueError(f"{member.name}: found systemd {systemd_version}; expected: {OLDEST_SYSTEMD} and newer")
-    daemon = DAEMONS[component]
+    daemon = member.own(component)
     argv = flags.argv(component, site, member, found)
     given = {word.partition("=")[2] for word in argv} | set(daemon.environment.values())
     starts = (*daemon.restart_paths, *([daemon.bucket] if daemon.bucket else []))
@@ -150,6 +150,7 @@ def unit(component: str, site: Site, member: Member, found: State) -> Unit:
     stamps = [started, loaded] if daemon.reload_paths else [started]
     user, group = account_of(daemon, member.settings)
     writable = _writable(member, daemon)
+    above = [member.own(daemon.stands_on)] if daemon.stands_on else []
     # The first owns what all daemons of ours read; in the second it is alone, so that no other can read its key.
     groups = [topology.GROUP] if daemon.account else []
     groups += [component] if {daemon.bucket, daemon.keys} & given else []
@@ -163,7 +164,7 @@ def unit(component: str, site: Site, member: Member, found: State) -> Unit:
         documentation=daemon.documentation,
         web=web.read_at_start(member.settings) if daemon.web else "",
         # A clock that jumps after the start makes samples that are refused or in the future.
-        after=["network-online.target", "time-sync.target", *daemon.after],
+        after=["network-online.target", "time-sync.target", *(one.service for one in above)],
         user=user,
         group=group,
         groups=groups,

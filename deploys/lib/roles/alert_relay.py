@@ -99,13 +99,14 @@ def _serve(member: Member) -> Data:
 
 
 def component(site: Site, member: Member, found: State) -> Component:
+    at = member.own(DAEMON).at
     text = json.dumps(relay_json(site, member), indent=1, ensure_ascii=False) + "\n"
     return service.component(
         DAEMON.name,
         *(site, member, found, DAEMON),
-        files={RELAY_CONFIG: File(text, group=DAEMON.name)},
-        directories={RELAY_DIR: Directory("750", managed=True)},
-        checks=(f"{' '.join(PYTHON)} {{staged}}{DAEMON.path} --config.check --config.file={RELAY_CONFIG}",),
+        files={at(RELAY_CONFIG): File(text, group=DAEMON.name)},
+        directories={at(RELAY_DIR): Directory("750", managed=True)},
+        checks=(f"{' '.join(PYTHON)} {{staged}}{DAEMON.path} --config.check --config.file={at(RELAY_CONFIG)}",),
     )
 
 

@@ -83,16 +83,17 @@ def _platform_module(daemon: Daemon, member: Member) -> str:
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    files = documents.secret_files(BLACKBOX_SECRETS, member.settings.blackbox_secret_files, "blackbox_secret_files")
+    at = member.own(DAEMON).at
+    files = documents.secret_files(at(BLACKBOX_SECRETS), member.settings.blackbox_secret_files, "blackbox_secret_files")
     wanted = {"modules": dict(sorted(modules(site, member).items()))}
-    files[BLACKBOX_CONFIG] = documents.file(wanted, "blackbox_modules")
+    files[at(BLACKBOX_CONFIG)] = documents.file(wanted, "blackbox_modules")
     binary = f"{service.installed(member, found, DAEMON.product)}/{DAEMON.binary}"
     return service.component(
         DAEMON.name,
         *(site, member, found, DAEMON),
         files=files,
-        directories={path: Directory("750", managed=True) for path in (BLACKBOX_DIR, BLACKBOX_SECRETS)},
-        checks=(f"{binary} --config.file={BLACKBOX_CONFIG} --config.check",),
+        directories={at(path): Directory("750", managed=True) for path in (BLACKBOX_DIR, BLACKBOX_SECRETS)},
+        checks=(f"{binary} --config.file={at(BLACKBOX_CONFIG)} --config.check",),
     )
 
 

@@ -21,7 +21,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "bucket-web",
         *(site, member, found, daemons.BUCKET_WEB),
-        directories=thanos_directories(daemons.BUCKET_WEB),
+        directories=thanos_directories(member.own(daemons.BUCKET_WEB)),
     )
 
 

@@ -32,7 +32,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "compactor",
         *(site, member, found, daemons.COMPACTOR),
-        directories=thanos_directories(daemons.COMPACTOR),
+        directories=thanos_directories(member.own(daemons.COMPACTOR)),
     )
 
 
@@ -135,7 +135,7 @@ def _check_compactor(view: View) -> Iterator[Finding]:
                 "thanos-compactor has halted, and does nothing any more",
                 f"{thanos.HALTED} 0",
                 f"its journal names the blocks; docs/storage.md has the way out. "
-                f"{verify_view.journal(daemons.COMPACTOR.unit)}",
+                f"{verify_view.journal(member.own(daemons.COMPACTOR).unit)}",
             )
 
 

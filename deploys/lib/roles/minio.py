@@ -63,14 +63,15 @@ def _client(url: str, access: str, secret: str) -> str:
 
 
 def component(site: Site, member: Member, found: State) -> Component:
+    at = member.own(daemons.MINIO).at
     users = keys(member)
     access, secret = users.pop(bucket.ADMIN)
     url = f"http://{topology.join('127.0.0.1', member.settings.minio_port)}"
-    inner = MINIO_KEYS_DIR
+    inner = at(MINIO_KEYS_DIR)
     policies = bucket.policies(member)
     files = {
-        MINIO_ENV: File(f"MINIO_ROOT_USER={access}\nMINIO_ROOT_PASSWORD={secret}\n", group=COMPONENT),
-        MINIO_KEYS: File(
+        at(MINIO_ENV): File(f"MINIO_ROOT_USER={access}\nMINIO_ROOT_PASSWORD={secret}\n", group=COMPONENT),
+        at(MINIO_KEYS): File(
             template(
                 "minio-keys.sh.j2",
                 keys=inner,
@@ -96,12 +97,12 @@ def component(site: Site, member: Member, found: State) -> Component:
         *(site, member, found, COMPONENT),
         files=files,
         directories={
-            MINIO_DIR: Directory("750", managed=True),
+            at(MINIO_DIR): Directory("750", managed=True),
             inner: Directory("700", group="root", managed=True),
             # It would make them itself, and ends where it cannot.
-            MINIO_CERTS: Directory("750", managed=True),
-            f"{MINIO_CERTS}/CAs": Directory("750"),
-            **data_directories(MINIO_DATA),
+            at(MINIO_CERTS): Directory("750", managed=True),
+            at(f"{MINIO_CERTS}/CAs"): Directory("750"),
+            **data_directories(at(MINIO_DATA)),
         },
     )
 

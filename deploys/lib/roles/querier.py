@@ -14,7 +14,6 @@ from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import promql, starter, thanos_alerts, verify_view
 from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
-from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.daemons.thanos import ENDPOINTS_FILE, THANOS_DIR
 from prometheus_ha.deploys.lib.engine import documents, flags, service
 from prometheus_ha.deploys.lib.engine.ask import at_once, script
@@ -33,14 +32,14 @@ from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    files = {}
+    own, files = member.own(daemons.QUERIER), {}
     if derived.endpoints_file(member):  # older releases get their stores as flags
-        files[ENDPOINTS_FILE] = documents.file(endpoints_yml(site, member))
+        files[own.at(ENDPOINTS_FILE)] = documents.file(endpoints_yml(site, member))
     return service.component(
         "querier",
         *(site, member, found, daemons.QUERIER),
         files=files,
-        directories={THANOS_DIR: Directory("750", managed=True)},
+        directories={own.at(THANOS_DIR): Directory("750", managed=True)},
     )
 
 
@@ -52,7 +51,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
         for name, other in site.stores()
         # One that is still to move to where it is asked for (a ruler, whose turn comes later) is not there yet.
         if other.name not in site.live.away
-        and site.live.port(name, other.name, "grpc") in (None, site.endpoint(name, other, "grpc").port)
+        and site.live.port(other.own(name), other.name, "grpc") in (None, site.endpoint(name, other, "grpc").port)
     ]
     questions = at_once(
         [
@@ -204,7 +203,7 @@ def _check_stores(view: View) -> Iterator[Finding]:
             store = stores.pop(target, None)
             labels = derived.store_labels(component, other)
             what = f"{component} of {other.name} ({target})"
-            advice = f"on {other.name}: {verify_view.journal(DAEMONS[component].unit)}; "
+            advice = f"on {other.name}: {verify_view.journal(other.own(component).unit)}; "
             advice += "is the port open from here?"
             if store is None:
                 found, wanted_of_it = f"{what} is not listed", "listed"

@@ -28,15 +28,15 @@ from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    client = frontend_client_yml(site, member)
-    files = {FRONTEND_CLIENT: documents.file(client, "web_client")}
+    own, client = member.own(daemons.FRONTEND), frontend_client_yml(site, member)
+    files = {own.at(FRONTEND_CLIENT): documents.file(client, "web_client")}
     if cache := member.settings.frontend_cache:
-        files[FRONTEND_CACHE] = documents.file(cache, "frontend_cache")
+        files[own.at(FRONTEND_CACHE)] = documents.file(cache, "frontend_cache")
     return service.component(
         "query-frontend",
         *(site, member, found, daemons.FRONTEND),
         files=files,
-        directories=thanos_directories(daemons.FRONTEND),
+        directories=thanos_directories(own),
     )
 
 
@@ -53,7 +53,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
 
 
 def cache(site: Site, member: Member, found: State) -> Value:
-    return FRONTEND_CACHE if member.settings.frontend_cache else None
+    return member.own(daemons.FRONTEND).at(FRONTEND_CACHE) if member.settings.frontend_cache else None
 
 
 def forwarded(site: Site, member: Member, found: State) -> Value:
@@ -82,7 +82,7 @@ def _check_frontends(view: View) -> Iterator[Finding]:
                 "frontend",
                 f"a query through thanos-query-frontend is not answered: {answer.problem}",
                 "an answer",
-                f"does the querier behind it run? {verify_view.journal(daemons.FRONTEND.unit)}",
+                f"does the querier behind it run? {verify_view.journal(member.own(daemons.FRONTEND).unit)}",
                 about=view.querier_behind(member),
             )
 

@@ -36,11 +36,12 @@ from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
+    own = member.own(daemons.RECEIVE)
     return service.component(
         "receive",
         *(site, member, found, daemons.RECEIVE),
-        files={RECEIVE_HASHRINGS: File(hashrings_json(site))},
-        directories=thanos_directories(daemons.RECEIVE),
+        files={own.at(RECEIVE_HASHRINGS): File(hashrings_json(site))},
+        directories=thanos_directories(own),
     )
 
 
@@ -196,7 +197,7 @@ def _check_hashring(view: View) -> Iterator[Finding]:
             continue
         seen, advice = (
             report.values,
-            f"it reads a new file by itself: {verify_view.journal(daemons.RECEIVE.unit)}",
+            f"it reads a new file by itself: {verify_view.journal(member.own(daemons.RECEIVE).unit)}",
         )
         nodes, loaded = seen.get(thanos.RING_NODES, 0), seen.get(thanos.RING_HASH)
         if nodes != size or seen.get(thanos.RING_LOADED) == 0:

@@ -43,17 +43,18 @@ from prometheus_ha.facts.reports.look import State
 
 def files(site: Site, member: Member) -> dict[str, File]:
     """What a ruler reads, with the secrets in it."""
+    at = member.own(daemons.RULE).at
     secrets = member.settings.rule_secret_files
-    found = documents.secret_files(RULE_SECRETS_DIR, secrets, "rule_secret_files")
-    found[RULE_QUERY] = documents.file(rule_query_yml(site), "web_client")
+    found = documents.secret_files(at(RULE_SECRETS_DIR), secrets, "rule_secret_files")
+    found[at(RULE_QUERY)] = documents.file(rule_query_yml(site), "web_client")
     if site.running(daemons.ALERTMANAGER):
         alertmanagers = rule_alertmanagers_yml(site)
-        found[RULE_ALERTMANAGERS] = documents.file(alertmanagers, "web_client")
+        found[at(RULE_ALERTMANAGERS)] = documents.file(alertmanagers, "web_client")
     if derived.stateless(member):
         remote_write = {"remote_write": member.settings.rule_remote_write}
-        found[RULE_REMOTE_WRITE] = documents.file(remote_write, "rule_remote_write")
+        found[at(RULE_REMOTE_WRITE)] = documents.file(remote_write, "rule_remote_write")
     for name, rules in ruler_files(member).items():
-        found[f"{RULE_RULES_DIR}/{name}"] = documents.file(rules)
+        found[at(f"{RULE_RULES_DIR}/{name}")] = documents.file(rules)
     return found
 
 
@@ -62,18 +63,20 @@ def checks(member: Member, found: State) -> tuple[str, ...]:
     if not member.settings.rule_rules:
         return ()
     thanos = f"{installed(member, found, daemons.RULE.product)}/thanos"
-    return (f"{thanos} tools rules-check --rules='{RULE_RULES_DIR}/*.yml'",)
+    rules = member.own(daemons.RULE).at(f"{RULE_RULES_DIR}/*.yml")
+    return (f"{thanos} tools rules-check --rules='{rules}'",)
 
 
 def component(site: Site, member: Member, found: State) -> Component:
+    own = member.own(daemons.RULE)
     return service.component(
         "rule",
         *(site, member, found, daemons.RULE),
         files=files(site, member),
         directories={
-            **thanos_directories(daemons.RULE),
-            RULE_RULES_DIR: Directory("750", managed=True),
-            RULE_SECRETS_DIR: Directory("750", managed=True),
+            **thanos_directories(own),
+            own.at(RULE_RULES_DIR): Directory("750", managed=True),
+            own.at(RULE_SECRETS_DIR): Directory("750", managed=True),
         },
         checks=checks(member, found),
     )
@@ -122,7 +125,7 @@ def _seconds(duration: Any) -> float:
 
 
 def alertmanagers_file(site: Site, member: Member, found: State) -> Value:
-    return RULE_ALERTMANAGERS if site.running(daemons.ALERTMANAGER) else None
+    return member.own(daemons.RULE).at(RULE_ALERTMANAGERS) if site.running(daemons.ALERTMANAGER) else None
 
 
 def query_url(site: Site, member: Member, found: State) -> Value:
@@ -132,11 +135,11 @@ def query_url(site: Site, member: Member, found: State) -> Value:
 
 def bucket_file(site: Site, member: Member, found: State) -> Value:
     stores = derived.uploads(member) and not derived.stateless(member)
-    return daemons.RULE.bucket if stores else None
+    return member.own(daemons.RULE).bucket if stores else None
 
 
 def remote_write_file(site: Site, member: Member, found: State) -> Value:
-    return RULE_REMOTE_WRITE if derived.stateless(member) else None
+    return member.own(daemons.RULE).at(RULE_REMOTE_WRITE) if derived.stateless(member) else None
 
 
 def ruler_files(member: Member) -> dict[str, Data]:
@@ -273,10 +276,10 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
 
 def _check_rulers(view: View) -> Iterator[Finding]:
     """The rulers loaded what is on their disks, can evaluate it, and have lost no alert."""
-    unit = daemons.RULE.unit
     for member, report in view.reports(daemons.RULE):
         if not report.ready:
             continue
+        unit = member.own(daemons.RULE).unit
         rules = thanos.rules(report)
         if isinstance(rules, str):
             found = f"thanos-rule did not answer for its rules: {rules}"

@@ -42,12 +42,12 @@ from prometheus_ha.facts.reports.look import State
 
 COMPONENT = daemons.SEAWEEDFS.name
 
-_SECURITY = f"""\
+_SECURITY = """\
 [grpc]
-ca = "{SEAWEEDFS_PEM}"
+ca = "{pem}"
 [grpc.s3]
-cert = "{SEAWEEDFS_PEM}"
-key = "{SEAWEEDFS_PEM}"
+cert = "{pem}"
+key = "{pem}"
 """
 """Who would speak gRPC to the S3 gateway has to have a certificate of this authority: which signs none."""
 
@@ -97,17 +97,18 @@ def certificate(member: Member) -> str:
 
 
 def component(site: Site, member: Member, found: State) -> Component:
+    at = member.own(daemons.SEAWEEDFS).at
     return service.component(
         COMPONENT,
         *(site, member, found, COMPONENT),
         files={
-            SEAWEEDFS_KEYS: File(json.dumps(identities(member), indent=1) + "\n", group=COMPONENT),
-            SEAWEEDFS_PEM: File(certificate(member), group=COMPONENT),
-            SEAWEEDFS_SECURITY: File(_SECURITY),
+            at(SEAWEEDFS_KEYS): File(json.dumps(identities(member), indent=1) + "\n", group=COMPONENT),
+            at(SEAWEEDFS_PEM): File(certificate(member), group=COMPONENT),
+            at(SEAWEEDFS_SECURITY): File(_SECURITY.format(pem=at(SEAWEEDFS_PEM))),
         },
         directories={
-            SEAWEEDFS_DIR: Directory("750", managed=True),
-            **data_directories(SEAWEEDFS_DATA),
+            at(SEAWEEDFS_DIR): Directory("750", managed=True),
+            **data_directories(at(SEAWEEDFS_DATA)),
         },
     )
 

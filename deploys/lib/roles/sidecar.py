@@ -26,7 +26,7 @@ def component(site: Site, member: Member, found: State) -> Component:
     return service.component(
         "sidecar",
         *(site, member, found, daemons.ATTACHED),
-        directories=thanos_directories(daemons.ATTACHED),
+        directories=thanos_directories(member.own(daemons.ATTACHED)),
     )
 
 

@@ -32,14 +32,14 @@ from prometheus_ha.facts.reports.look import State
 
 
 def component(site: Site, member: Member, found: State) -> Component:
-    files = {}
+    own, files = member.own(daemons.STORE), {}
     if cache := member.settings.store_index_cache:
-        files[STORE_INDEX_CACHE] = documents.file(cache, "store_index_cache")
+        files[own.at(STORE_INDEX_CACHE)] = documents.file(cache, "store_index_cache")
     return service.component(
         "store",
         *(site, member, found, daemons.STORE),
         files=files,
-        directories=thanos_directories(daemons.STORE),
+        directories=thanos_directories(own),
     )
 
 
@@ -69,7 +69,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
 
 
 def cache_file(site: Site, member: Member, found: State) -> Value:
-    return STORE_INDEX_CACHE if member.settings.store_index_cache else None
+    return member.own(daemons.STORE).at(STORE_INDEX_CACHE) if member.settings.store_index_cache else None
 
 
 def cache_size(site: Site, member: Member, found: State) -> Value:
@@ -102,12 +102,13 @@ def _check_store_gateways(view: View) -> Iterator[Finding]:
     """Store gateways read every block that they have found."""
     for member, report in view.reports(daemons.STORE):
         if report.ready and (failed := report.values.get(thanos.BLOCKS_FAILED)):
+            journal = verify_view.journal(member.own(daemons.STORE).unit)
             yield Finding(
                 member.name,
                 "blocks",
                 f"thanos-store could not load {failed:.0f} blocks",
                 "0",
-                f"{verify_view.journal(daemons.STORE.unit)}; thanos tools bucket verify says which are broken",
+                f"{journal}; thanos tools bucket verify says which are broken",
                 "warn",
             )
 

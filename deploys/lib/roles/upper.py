@@ -33,7 +33,7 @@ def component(site: Site, member: Member, found: State) -> Component:
         files=prometheus.files(
             member, found, upper_yml(site, member), rules(site, member), member.settings.prometheus_targets
         ),
-        directories=prometheus.DIRECTORIES,
+        directories=prometheus.directories(member),
         checks=prometheus.checks(member, found),
     )
 

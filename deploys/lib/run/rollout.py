@@ -25,7 +25,6 @@ from pyinfra.api.exceptions import FactProcessError, PyinfraError
 from pyinfra.context import ctx_state
 
 from prometheus_ha.deploys.lib.common import faults
-from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST
 from prometheus_ha.deploys.lib.engine.ask import AT_ONCE, at_once, script, side_by_side
 from prometheus_ha.deploys.lib.engine.component import (
@@ -622,12 +621,12 @@ def _ports_that_move(component: Component) -> Iterator[str]:
     """What is dialled at a port that is another one after this turn finds nobody there, until it was told itself."""
     me, units = member(), {service.name for service in component.services}
     for name in me.components:
-        info = DAEMONS[name]
+        info = me.own(name)
         if info.unit not in units:
             continue
         for kind in info.ports:
             before, after = (
-                site().live.port(name, me.name, kind),
+                site().live.port(info, me.name, kind),
                 site().endpoint(name, me, kind).port,
             )
             if before is None or before == after:

@@ -27,7 +27,6 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import BaseStateCallback
 
 from prometheus_ha.deploys.lib.common import faults
-from prometheus_ha.deploys.lib.daemons import of_groups
 from prometheus_ha.deploys.lib.daemons.declare import Own
 from prometheus_ha.deploys.lib.engine.service import running_version
 from prometheus_ha.deploys.lib.ground import folder, lock, topology
@@ -336,7 +335,7 @@ class Run(BaseStateCallback):
             self.failed_before.add(host)
         member = self.site.hosts[host]
         releases = {}
-        for info in of_groups(member.groups):
+        for info in member.daemons:
             if isinstance(info.product, Own):
                 continue
             wanted = member.settings.version(info.archive)

@@ -55,7 +55,7 @@ def _living_label(site: Site) -> str | None:
     """The label under which the living Alertmanagers gossip: that of most of them, empty for none at all; None where
     none is known to run."""
     live = site.live
-    lines = [live.argv(ALERTMANAGER.name, host) or live.heard.get(host) for host in site.hosts]
+    lines = [live.argv(m.own(ALERTMANAGER), m.name) or live.heard.get(m.name) for m in site.hosts.values()]
     labels = Counter(flag_value(line, "cluster.label") or "" for line in lines if line)
     return max(labels, key=labels.__getitem__, default=None)
 

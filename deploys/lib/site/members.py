@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.daemons import DAEMONS, GROUPS, Ref, of, of_groups
-from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST, Daemon
+from prometheus_ha.deploys.lib.daemons.declare import EVERY_HOST, Daemon, instance
 from prometheus_ha.deploys.lib.daemons.exporters import WATCHED
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.findings import Finding
@@ -45,6 +45,8 @@ class Member:
     """Setting -> file that holds it."""
     management: str = ""
     """Where SSH reaches it."""
+    instance: str = ""
+    """Which of several instances of the same daemons on one host this is; empty where it is the only one."""
 
     @property
     def sources_of_dials(self) -> tuple[str, ...]:
@@ -52,10 +54,19 @@ class Member:
         found = [topology.ip(address) for address in (self.address, self.management)]
         return tuple(dict.fromkeys(str(address) for address in found if address))
 
+    def own(self, daemon: Ref) -> Daemon:
+        """The daemon as it is on this member: its unit, its directories and its files."""
+        return instance(of(daemon), self.instance)
+
     @cached_property
     def components(self) -> tuple[str, ...]:
         """Names of the components it runs, in the order of `DAEMONS`."""
         return tuple(c.name for c in of_groups(self.groups))
+
+    @cached_property
+    def daemons(self) -> list[Daemon]:
+        """The same, as they are on this member."""
+        return [self.own(name) for name in self.components]
 
 
 @dataclass(frozen=True)
@@ -182,7 +193,7 @@ class Site:
                 info = DAEMONS[endpoint.component]
                 ports = {getattr(member.settings, p.setting): kind for kind, p in info.ports.items()}
                 kind = ports[endpoint.port]
-                numbers = {endpoint.port, self.live.port(info, member.name, kind) or endpoint.port}
+                numbers = {endpoint.port, self.live.port(member.own(info), member.name, kind) or endpoint.port}
                 for protocol in info.ports[kind].transports:
                     for number in sorted(numbers):
                         found.setdefault((protocol, number), []).append(other)
@@ -212,12 +223,12 @@ class Site:
 
     def ports(self, daemon: Ref, member: Member, kind: str = "http") -> list[int]:
         """Where to ask `daemon` on `member`, in this order, while its turn may still have to come."""
-        known = self.live.port(daemon, member.name, kind)
+        known = self.live.port(member.own(daemon), member.name, kind)
         if known is not None:
             return [known]
         wanted = self.endpoint(daemon, member, kind).port
         # Not looked at (`--limit`): most likely it still listens where those do that were.
-        before = (self.live.port(daemon, other.name, kind) for other in self.running(daemon))
+        before = (self.live.port(other.own(daemon), other.name, kind) for other in self.running(daemon))
         return list(dict.fromkeys([wanted, *(port for port in before if port)]))
 
     def _endpoint(self, info: Daemon, member: Member, port: str, address: str) -> Endpoint:

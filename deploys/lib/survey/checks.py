@@ -61,7 +61,7 @@ def questions(site: Site, member: Member) -> str:
     }
     for role in roles:
         scripts |= role.journals
-    units = dict.fromkeys(DAEMONS[name].unit for name in member.components)
+    units = dict.fromkeys(info.unit for info in member.daemons)
     scripts[_CRASHES] = faults.script(member, units)
     return sectioned(scripts)
 
@@ -128,7 +128,7 @@ def _crashed(host: str, crashes: Mapping[str, faults.Crashes]) -> Iterator[Findi
 
 
 def _check_unit(member: Member, found: look.State, component: str, report: Any) -> Iterator[Finding]:
-    info = DAEMONS[component]
+    info = member.own(component)
     unit = found.units.get(info.unit, {})
 
     def result(found: str, wanted: str, advice: str) -> Finding:
@@ -136,7 +136,7 @@ def _check_unit(member: Member, found: look.State, component: str, report: Any) 
         return Finding(member.name, "unit", f"{info.unit}: {found}", wanted, advice, about=about)
 
     converge = "run the deploy again: it mends this"
-    yield from paths.drop_ins(member.name, "unit", component, found)
+    yield from paths.drop_ins(member, "unit", component, found)
     if unit.get("UnitFileState") != "enabled":
         state = unit.get("UnitFileState") or "no unit"
         yield result(state, "enabled, so that a reboot starts it", converge)
@@ -167,7 +167,7 @@ def _activity(unit: Mapping[str, str]) -> str:
 
 def _check_reloads(view: View) -> Iterator[Finding]:
     """What is on disk was accepted when it was last loaded."""
-    for name, daemon in DAEMONS.items():
+    for name in DAEMONS:
         for member, report in view.reports(name):
             if report.ready and getattr(report, "reload_success", None) is False:
                 yield Finding(
@@ -175,7 +175,7 @@ def _check_reloads(view: View) -> Iterator[Finding]:
                     "reload",
                     f"{name} refused its files when it last loaded them",
                     "the last reload successful",
-                    f"{verify_view.journal(daemon.unit)}; then deploy again",
+                    f"{verify_view.journal(member.own(name).unit)}; then deploy again",
                 )
 
 
@@ -291,7 +291,7 @@ def _state(view: View, name: str, component: str) -> tuple[str, str]:
         return "-", "unreachable"
     seen = view.seen[name]
     report = seen.daemons.get(component)
-    unit = seen.look.units.get(DAEMONS[component].unit, {}) if seen.look else {}
+    unit = seen.look.units.get(view.site.hosts[name].own(component).unit, {}) if seen.look else {}
     version = (report.version if report else None) or "-"
     if seen.look is not None and unit.get("ActiveState") != "active":
         return version, _activity(unit)

@@ -49,7 +49,7 @@ def judge_links(view: View) -> Iterator[Finding]:
 
 def _unwatched(member: Member, host: Host, look: State) -> Iterator[Finding]:
     """The alert about data directories knows a file system by the names of the directories above."""
-    for path in dict.fromkeys(DAEMONS[name].data_dir for name in member.components):
+    for path in dict.fromkeys(info.data_dir for info in member.daemons):
         room = host.room.get(path or "")
         if path in look.links and room and not _inside(path, room.mount or "/"):
             found = f"{path} leads to {look.links[path]}, on {room.mount}"
@@ -59,7 +59,7 @@ def _unwatched(member: Member, host: Host, look: State) -> Iterator[Finding]:
 
 
 def _directories(member: Member, look: State) -> list[str]:
-    own = [*directories(member.components), *topology.SHARED_DIRECTORIES]
+    own = [*directories(member.daemons), *topology.SHARED_DIRECTORIES]
     if look.arch in releases.ARCHITECTURES:
         names = (name for one in member.components for name in DAEMONS[one].archives)
         own += [installed(member, look, PRODUCTS[name]) for name in dict.fromkeys(names)]
@@ -84,14 +84,14 @@ def _unsound(member: Member, name: str, look: State) -> tuple[str, str]:
     for place in FLEETING:
         if _inside(real, place):
             return f"{link}: what is in {place} is gone after a restart of the host", move
-    own = directories(member.components)
+    own = directories(member.daemons)
     for other in own:
         there = look.links.get(other, other)
         if real == "/" or (name in own and name != other and real == there):
             return f"{link}, which {'is all of the host' if real == '/' else f'is {other}'}", move
         if name in own and _inside(real, there) and not _inside(name, other):
             return f"{link}, which is inside {other}", move
-    data = {path for component in member.components if (path := DAEMONS[component].data_dir)}
+    data = {info.data_dir for info in member.daemons if info.data_dir}
     data |= {str(PurePosixPath(path).parent) for path in data}
     for above in (PurePosixPath(real), *PurePosixPath(real).parents):
         way = look.ways.get(str(above))
@@ -137,10 +137,10 @@ def foreign(settings: Iterable[str]) -> list[str]:
     )
 
 
-def drop_ins(host: str, check: str, component: str, look: State) -> Iterator[Finding]:
+def drop_ins(member: Member, check: str, component: str, look: State) -> Iterator[Finding]:
     """The drop-ins for a unit of ours: harmless, or not. One for all services is the system's and named only where it
     does harm."""
-    unit = DAEMONS[component].unit
+    host, unit = member.name, member.own(component).unit
     for path, settings in look.drop_ins.get(unit, {}).items():
         if bad := foreign(settings):
             yield Finding(
@@ -166,4 +166,4 @@ def judge_drop_ins(view: View) -> Iterator[Finding]:
     for member, _ in view.members():
         if look := view.looks.get(member.name):
             for component in member.components:
-                yield from drop_ins(member.name, "drop-ins", component, look)
+                yield from drop_ins(member, "drop-ins", component, look)

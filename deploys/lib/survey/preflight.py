@@ -16,8 +16,8 @@ from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import kernel
 from prometheus_ha.deploys.lib.common.look_script import ROOT_HELP
 from prometheus_ha.deploys.lib.common.preflight_view import View
-from prometheus_ha.deploys.lib.daemons import DAEMONS, PRODUCTS, logs, of_groups
-from prometheus_ha.deploys.lib.daemons.declare import Port
+from prometheus_ha.deploys.lib.daemons import DAEMONS, PRODUCTS, logs
+from prometheus_ha.deploys.lib.daemons.declare import Daemon, Port
 from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS_DATA
 from prometheus_ha.deploys.lib.engine.role import in_order
 from prometheus_ha.deploys.lib.engine.service import running_version
@@ -71,21 +71,21 @@ def _address_script(address: str) -> str:
     )
 
 
-def _places(components: Collection[str]) -> list[str]:
-    data = [info.data_dir for name in components if (info := DAEMONS[name]).data_dir]
-    log_dir, _ = logs(components)
+def _places(components: Collection[Daemon]) -> list[str]:
+    data = [info.data_dir for info in components if info.data_dir]
+    log_dir, _ = logs([info.name for info in components])
     return list(dict.fromkeys([topology.INSTALL_DIR, *SPARE, log_dir, *data]))
 
 
 def _questions(
-    components: Collection[str],
+    components: Collection[Daemon],
     ports: Iterable[int],
     peers: Iterable = (),
     asked: Mapping[str, str] | None = None,
 ) -> str:
-    units = [DAEMONS[name].unit for name in components]
-    packaged = [unit for name in components if (unit := DAEMONS[name].distribution)]
-    data = [d for name in components if (d := DAEMONS[name].data_dir)]
+    units = [info.unit for info in components]
+    packaged = [info.distribution for info in components if info.distribution]
+    data = [info.data_dir for info in components if info.data_dir]
     return survey.script(
         ports=ports,
         peers=peers,
@@ -102,14 +102,14 @@ def questions(site: Site, member: Member) -> str:
     asked = dict(sorted((name, ask) for role in in_order() for name, ask in role.surveys(site, member).items()))
     asked["source"] = source.questions(member)
     asked["address"] = _address_script(member.address)
-    return _questions(member.components, _ports(member), peers, asked)
+    return _questions(member.daemons, _ports(member), peers, asked)
 
 
 def default_script() -> str:
     """The survey of a host, whatever its part, with the ports as they are by default."""
     defaults = Settings()
     ports = [getattr(defaults, port.setting) for info in DAEMONS.values() for port in info.ports.values()]
-    return _questions(list(DAEMONS), ports)
+    return _questions(DAEMONS.values(), ports)
 
 
 def _ports(member: Member) -> dict[int, tuple[str, Port]]:
@@ -134,7 +134,7 @@ def _root(view: View) -> Iterator[Finding]:
 def _releases(view: View) -> Iterator[Finding]:
     for name, look in view.looks.items():
         member = view.site.hosts[name]
-        for info in of_groups(member.groups):
+        for info in member.daemons:
             running, wanted = running_version(info, look), member.settings.version(info.archive)
             problems = releases.check_change(info.archive, running, wanted) if running else ()
             for problem in problems:
@@ -177,7 +177,7 @@ def _machine(view: View) -> Iterator[Finding]:
             found = f"{host.memory / GIGABYTE:.1f} GB"
             advice = "fine for a small site; series cost 3 to 8 kB each"
             yield Finding(member.name, "memory", found, "16 GB or more", advice)
-        disk = host.room.get(PROMETHEUS_DATA)
+        disk = host.room.get(member.own(daemons.PROMETHEUS).at(PROMETHEUS_DATA))
         if disk and disk.kind == "rotational":
             found = f"{disk.mount} on a rotating disk, as its kernel says"
             advice = "an SSD; of a virtual disk the kernel may say so wrongly"
@@ -258,8 +258,7 @@ def _space(member: Member, host: Host, look: State | None) -> Iterator[Finding]:
 def _data_of(member: Member) -> dict[str, set[str]]:
     """Data directory -> the services that use it."""
     found: dict[str, set[str]] = {}
-    for name in member.components:
-        info = DAEMONS[name]
+    for info in member.daemons:
         if info.data_dir:
             found.setdefault(info.data_dir, set()).add(info.service)
     return found
@@ -284,7 +283,7 @@ def _holders(view: View) -> Iterator[Finding]:
             yield Finding(member.name, "ports", found, "ss", advice, "warn")
         for holder in host.holders:
             component, port = ports[holder.port]
-            info = DAEMONS[component]
+            info = member.own(component)
             if holder.proto not in port.transports or holder.ours:
                 continue
             who = holder.process or "a process that cannot be seen"
@@ -317,7 +316,7 @@ def _take(member: Member, check: str, found: str, wanted: str, advice: str, take
 def _units(view: View) -> Iterator[Finding]:
     for member, host in view.members():
         ours = {unit.name for unit in host.units if unit.ours}
-        names = {DAEMONS[name].unit for name in member.components}
+        names = {info.unit for info in member.daemons}
         for unit in host.units:
             idle = not unit.active and unit.state not in ("enabled", "enabled-runtime")
             # Ours lies over it already; or it is another name's, and sleeps.
@@ -533,7 +532,11 @@ HEADINGS = ("", "host", "check", "found", "expected", "what to do")
 def gossip(view: View) -> list[str]:
     """What cannot be tried before an Alertmanager runs, in one line; empty where each of several runs already."""
     members = view.site.running(daemons.ALERTMANAGER)
-    new = [m for m in members if (look := view.looks.get(m.name)) and daemons.ALERTMANAGER.unit not in look.processes]
+    new = [
+        m
+        for m in members
+        if (look := view.looks.get(m.name)) and m.own(daemons.ALERTMANAGER).unit not in look.processes
+    ]
     if len(members) < 2 or not new:
         return []
     ports = ", ".join(sorted({str(member.settings.alertmanager_cluster_port) for member in members}))

@@ -192,18 +192,18 @@ def _check_firewall(site: Site, member: Member) -> Iterator[Finding]:
 
 _NAMES_FILES = (
     (
-        (daemons.PROMETHEUS.group, daemons.UPPER.group),
+        (daemons.PROMETHEUS, daemons.UPPER),
         "prometheus_config",
         ("prometheus_secret_files", SECRETS_DIR, PROMETHEUS_DIR),
     ),
     (
-        (daemons.ALERTMANAGER.group,),
+        (daemons.ALERTMANAGER,),
         "alertmanager_config",
         ("alertmanager_secret_files", ALERTMANAGER_SECRETS_DIR, None),
     ),
-    ((daemons.RULE.group,), "rule_remote_write", ("rule_secret_files", RULE_SECRETS_DIR, None)),
+    ((daemons.RULE,), "rule_remote_write", ("rule_secret_files", RULE_SECRETS_DIR, None)),
 )
-"""Groups, their setting that names files, and the setting that brings those: with its directory, and where upstream
+"""Daemons, their setting that names files, and the setting that brings those: with its directory, and where upstream
 takes a relative name from (Alertmanager: some from its configuration's directory, others from /; rulers: from /)."""
 
 _KEYS_OF_THE_USER = {
@@ -217,9 +217,11 @@ def _check_secret_files(site: Site, member: Member) -> Iterator[Finding]:
     """A file that the configuration names in a directory of ours is one that we bring: others are not there, or are
     purged, and whoever needs one finds out when a notification or a request fails. Elsewhere it is the operator's."""
     settings = member.settings
-    for groups, names, (setting, directory, relative) in _NAMES_FILES:
-        if not set(groups) & set(member.groups):
+    for infos, names, (setting, directory, relative) in _NAMES_FILES:
+        if not {info.group for info in infos} & set(member.groups):
             continue
+        at = member.own(infos[0]).at
+        directory, relative = at(directory), relative and at(relative)
         brought = {directory: setting, topology.WEB_DIR: "web_files"}
         for path, value in leaves(getattr(settings, names), (names,)):
             last = path[-1]

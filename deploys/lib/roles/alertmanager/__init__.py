@@ -65,15 +65,16 @@ def _header(member: Member, secrets: dict[str, File]) -> str:
 
 
 def component(site: Site, member: Member, found: State) -> Component:
+    at = member.own(daemons.ALERTMANAGER).at
     secrets = member.settings.alertmanager_secret_files
-    files = documents.secret_files(ALERTMANAGER_SECRETS_DIR, secrets, "alertmanager_secret_files")
-    files[ALERTMANAGER_CONFIG] = documents.file(
+    files = documents.secret_files(at(ALERTMANAGER_SECRETS_DIR), secrets, "alertmanager_secret_files")
+    files[at(ALERTMANAGER_CONFIG)] = documents.file(
         configuration.alertmanager_yml(site, member),
         "alertmanager_config",
         header=_header(member, files),
     )
     for name, text in member.settings.alertmanager_templates.items():
-        files[f"{TEMPLATES_DIR}/{name}"] = File(text)
+        files[at(f"{TEMPLATES_DIR}/{name}")] = File(text)
     files |= _for_amtool(site, member)
     amtool = f"{installed(member, found, daemons.ALERTMANAGER.product)}/amtool"
     return service.component(
@@ -81,15 +82,15 @@ def component(site: Site, member: Member, found: State) -> Component:
         *(site, member, found, daemons.ALERTMANAGER),
         files=files,
         directories={
-            ALERTMANAGER_DIR: Directory("750", managed=True),
-            TEMPLATES_DIR: Directory("750", managed=True),
-            ALERTMANAGER_SECRETS_DIR: Directory("750", managed=True),
-            AMTOOL_DIR: Directory("750"),
-            **data_directories(ALERTMANAGER_DATA),
+            at(ALERTMANAGER_DIR): Directory("750", managed=True),
+            at(TEMPLATES_DIR): Directory("750", managed=True),
+            at(ALERTMANAGER_SECRETS_DIR): Directory("750", managed=True),
+            at(AMTOOL_DIR): Directory("750"),
+            **data_directories(at(ALERTMANAGER_DATA)),
         },
         checks=(
-            f"{amtool} check-config {ALERTMANAGER_CONFIG}",
-            *(routes.check(amtool, test) for test in member.settings.alert_routing_tests),
+            f"{amtool} check-config {at(ALERTMANAGER_CONFIG)}",
+            *(routes.check(amtool, member, test) for test in member.settings.alert_routing_tests),
             *payloads.checks(amtool, member),
         ),
     )
@@ -97,12 +98,13 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 def _for_amtool(site: Site, member: Member) -> dict[str, File]:
     """What `amtool alert` and its other commands need on this host: where, and with what, they ask."""
+    at = member.own(daemons.ALERTMANAGER).at
     config = {"alertmanager.url": site.local(daemons.ALERTMANAGER, member).url, "comment_required": "true"}
     files = {}
     if how := web.http_config([member.settings]):
-        config["http.config.file"] = AMTOOL_HTTP
-        files[AMTOOL_HTTP] = documents.file(how, "web_client")
-    return {**files, AMTOOL_CONFIG: documents.file(config)}
+        config["http.config.file"] = at(AMTOOL_HTTP)
+        files[at(AMTOOL_HTTP)] = documents.file(how, "web_client")
+    return {**files, at(AMTOOL_CONFIG): documents.file(config)}
 
 
 def reloaded(site: Site, member: Member) -> Gate:
@@ -111,13 +113,13 @@ def reloaded(site: Site, member: Member) -> Gate:
 
 def together(site: Site, member: Member, found: State) -> str:
     """Members with another gossip label or port do not hear each other: in turns, the first would be alone."""
-    running = site.live.argv(daemons.ALERTMANAGER, member.name)
+    running = site.live.argv(member.own(daemons.ALERTMANAGER), member.name)
     if running is None or not derived.clustered(site):
         return ""
     wanted = flags.argv(daemons.ALERTMANAGER, site, member, found)
     labels = [flag_value(argv, "cluster.label") or "none" for argv in (running, wanted)]
     ports = [
-        site.live.port(daemons.ALERTMANAGER, member.name, "cluster"),
+        site.live.port(member.own(daemons.ALERTMANAGER), member.name, "cluster"),
         site.endpoint(daemons.ALERTMANAGER, member, "cluster").port,
     ]
     moves = [f"gossip label {labels[0]} becomes {labels[1]}"] if labels[0] != labels[1] else []
@@ -342,7 +344,7 @@ def _check_gossip(view: View) -> Iterator[Finding]:
         if failed:
             yield verify_view.unanswered(member, "gossip", daemons.ALERTMANAGER, failed, report)
             continue
-        journal = verify_view.journal(daemons.ALERTMANAGER.unit)
+        journal = verify_view.journal(member.own(daemons.ALERTMANAGER).unit)
         advice = f"is the gossip port open between them, TCP and UDP? {journal}"
         if gossip:
             peers = {peer.address for peer in report.peers}
@@ -401,7 +403,7 @@ def _check_notifications(view: View) -> Iterator[Finding]:
             found = f"{one.failed} of {one.tried} notifications to {to} failed since its start or reload"
             if said := _failure(view.seen[member.name].journals.get(FAILED, ()), one):
                 found += f"; last: {said}"
-            journal = verify_view.journal(daemons.ALERTMANAGER.unit)
+            journal = verify_view.journal(member.own(daemons.ALERTMANAGER).unit)
             advice = f"is the receiver's address right, and can it be reached? {journal}"
             yield Finding(member.name, "notifications", found, "0 failed", advice, "warn")
 

@@ -56,6 +56,7 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
     unless one of those is for the Watchdog.
     """
     settings, timing = member.settings, member.settings.timing
+    at = member.own(daemons.ALERTMANAGER).at
     user = dict(settings.alertmanager_config)
     receivers = list(user.pop("receivers", None) or [])
     receivers += [
@@ -89,13 +90,13 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
         routes = [_watchdog_route(timing.watchdog_repeat), *routes]
         if WATCHDOG not in names:
             receivers.append(_watchdog_receiver(settings.deadman_url))
-    events = {"file_outputs": [{"name": "file", "path": ALERTMANAGER_EVENTS}]}
+    events = {"file_outputs": [{"name": "file", "path": at(ALERTMANAGER_EVENTS)}]}
     return {
         "global": {
             "resolve_timeout": timing.resolve_timeout,
             **(user.pop("global", None) or {}),
         },
-        "templates": [f"{TEMPLATES_DIR}/*.tmpl", *(user.pop("templates", None) or [])],
+        "templates": [at(f"{TEMPLATES_DIR}/*.tmpl"), *(user.pop("templates", None) or [])],
         "route": {**route, "routes": routes},
         "receivers": receivers,
         # What is critical need not be said as a warning too.

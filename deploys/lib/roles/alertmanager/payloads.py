@@ -50,11 +50,12 @@ def of(member: Member) -> Iterator[tuple[str, Any]]:
 
 def checks(amtool: str, member: Member) -> Iterator[str]:
     """The commands that render each, and see that it is JSON."""
+    templates = member.own(daemons.ALERTMANAGER).at(f"{TEMPLATES_DIR}/*.tmpl")
     for place, payload in of(member):
         if not isinstance(payload, str):
             continue
         render = (
-            f"{amtool} template render --template.glob={shlex.quote(f'{TEMPLATES_DIR}/*.tmpl')} "
+            f"{amtool} template render --template.glob={shlex.quote(templates)} "
             f"--template.text={shlex.quote(payload)} --template.data=/dev/stdin"
         )
         says = f"alertmanager_config: {place}: it renders no JSON for an alert with quotes, newlines and the like"

@@ -28,12 +28,13 @@ def _words(labels: routing.Labels) -> list[str]:
     return [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in labels.items()]
 
 
-def check(amtool: str, test: RoutingTest) -> str:
+def check(amtool: str, member: Member, test: RoutingTest) -> str:
     """The command by which the new version's amtool judges a test. It names the receivers alone: the labels are said
     after it."""
     says = f"alert_routing_tests: an alert with {', '.join(_words(test.labels))}; expected: {', '.join(test.receivers)}"
+    config = member.own(daemons.ALERTMANAGER).at(ALERTMANAGER_CONFIG)
     return (
-        f"{amtool} config routes test --config.file={ALERTMANAGER_CONFIG} "
+        f"{amtool} config routes test --config.file={config} "
         f"--verify.receivers={shlex.quote(','.join(test.receivers))} {shlex.join(_words(test.labels))} "
         f"|| {{ echo {shlex.quote(says)}; exit 1; }}"
     )
@@ -65,7 +66,7 @@ def known(site: Site) -> list[Labels]:
 
 def moved(site: Site, member: Member, found: State, change: Change) -> Iterator[str]:
     """The alerts that other receivers get from now on, by the routes that are on the host's disk."""
-    if ALERTMANAGER_CONFIG not in change.files or not found.extra.get("routes"):
+    if member.own(daemons.ALERTMANAGER).at(ALERTMANAGER_CONFIG) not in change.files or not found.extra.get("routes"):
         return
     try:
         before = as_dict(yaml.safe_load("\n".join(found.extra["routes"]))["route"])

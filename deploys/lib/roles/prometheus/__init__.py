@@ -42,18 +42,14 @@ from prometheus_ha.facts.reports import thanos
 from prometheus_ha.facts.reports.look import State
 from prometheus_ha.facts.reports.prometheus import read_wal_replay
 
-DIRECTORIES = {
-    **{
-        path: Directory("750", managed=True)
-        for path in (
-            PROMETHEUS_DIR,
-            RULES_DIR,
-            TARGETS_DIR,
-            SECRETS_DIR,
-        )
-    },
-    **data_directories(PROMETHEUS_DATA),
-}
+
+def directories(member: Member) -> dict[str, Directory]:
+    """Where a Prometheus reads and writes."""
+    at = member.own(daemons.PROMETHEUS).at
+    return {
+        **{at(path): Directory("750", managed=True) for path in (PROMETHEUS_DIR, RULES_DIR, TARGETS_DIR, SECRETS_DIR)},
+        **data_directories(at(PROMETHEUS_DATA)),
+    }
 
 
 def files(
@@ -64,20 +60,20 @@ def files(
     targets: Mapping[str, list[Data]],
 ) -> dict[str, File]:
     """What a Prometheus reads, with the secrets in it."""
-    settings = member.settings
+    settings, at = member.settings, member.own(daemons.PROMETHEUS).at
     prometheus_yml = configuration.with_retention(prometheus_yml, member, found)
-    tree = {PROMETHEUS_CONFIG: documents.file(prometheus_yml, "prometheus_config")}
+    tree = {at(PROMETHEUS_CONFIG): documents.file(prometheus_yml, "prometheus_config")}
     for name, groups in rules.items():
-        tree[f"{RULES_DIR}/{name}"] = File(groups) if isinstance(groups, str) else documents.file(groups)
-    tree |= configuration.target_files(targets)
+        tree[at(f"{RULES_DIR}/{name}")] = File(groups) if isinstance(groups, str) else documents.file(groups)
+    tree |= configuration.target_files(member, targets)
     secrets = settings.prometheus_secret_files
-    return tree | documents.secret_files(SECRETS_DIR, secrets, "prometheus_secret_files")
+    return tree | documents.secret_files(at(SECRETS_DIR), secrets, "prometheus_secret_files")
 
 
 def checks(member: Member, found: State) -> tuple[str, ...]:
     """The new version's own judgement of all that."""
     promtool = f"{installed(member, found, daemons.PROMETHEUS.product)}/promtool"
-    return (f"{promtool} check config {PROMETHEUS_CONFIG}",)
+    return (f"{promtool} check config {member.own(daemons.PROMETHEUS).at(PROMETHEUS_CONFIG)}",)
 
 
 def component(site: Site, member: Member, found: State) -> Component:
@@ -87,12 +83,12 @@ def component(site: Site, member: Member, found: State) -> Component:
         configuration.targets(site, member),
     )
     if client := configuration.sidecar_client_yml(site, member):
-        tree[SIDECAR_CLIENT] = documents.file(client, "web_client")
+        tree[member.own(daemons.SIDECAR).at(SIDECAR_CLIENT)] = documents.file(client, "web_client")
     return service.component(
         "prometheus",
         *(site, member, found, daemons.PROMETHEUS, daemons.SIDECAR),
         files=tree,
-        directories=DIRECTORIES,
+        directories=directories(member),
         checks=checks(member, found),
     )
 
@@ -119,7 +115,7 @@ _INTERVALS = "prometheus_target_interval_length_seconds_count"
 _TARGETS = "prometheus_target_scrape_pool_targets"
 
 
-_READ = """p=$(systemctl show -p MainPID prometheus | cut -d= -f2)
+_READ = """p=$(systemctl show -p MainPID {unit} | cut -d= -f2)
 echo "rchar $(sed -n 's/^rchar: //p' /proc/$p/io 2>/dev/null)\"
 """
 
@@ -146,7 +142,7 @@ def scraping(
     questions = "\n".join(
         [
             # Segments are large, and a checkpoint is not even counted: what was read from disk moves all the time.
-            *([_READ] if member.name == asked_by.name else []),
+            *([_READ.format(unit=member.own(daemon).unit)] if member.name == asked_by.name else []),
             script(
                 *(site, member, daemon),
                 [
@@ -206,7 +202,7 @@ def block_duration(site: Site, member: Member, found: State) -> Value:
 def delay_file(site: Site, member: Member, found: State) -> Value:
     # Prometheus takes a missing file for "everything is uploaded" and warns at every compaction.
     waits = derived.delayed_compaction(member)
-    return f"{PROMETHEUS_DATA}/{derived.SHIPPER_META}" if waits else None
+    return member.own(daemons.PROMETHEUS).at(f"{PROMETHEUS_DATA}/{derived.SHIPPER_META}") if waits else None
 
 
 def retention_size(site: Site, member: Member, found: State) -> Value:
@@ -214,7 +210,7 @@ def retention_size(site: Site, member: Member, found: State) -> Value:
 
 
 def sidecar_client(site: Site, member: Member, found: State) -> Value:
-    return SIDECAR_CLIENT if web.http_config([member.settings]) else None
+    return member.own(daemons.SIDECAR).at(SIDECAR_CLIENT) if web.http_config([member.settings]) else None
 
 
 PROMETHEUS = Role(

@@ -19,7 +19,7 @@ from prometheus_ha.deploys.lib.engine.role import scrapes
 from prometheus_ha.deploys.lib.ground.findings import as_dict, as_list
 from prometheus_ha.deploys.lib.site import derived, relations, web
 from prometheus_ha.deploys.lib.site.members import Member, Site
-from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL, Settings
+from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from prometheus_ha.facts.reports.look import State
 
 
@@ -38,7 +38,8 @@ def prometheus_yml(site: Site, member: Member) -> Data:
     ]
     ours += _watched_jobs(site, member)
     ours += [
-        scrape.job | {"file_sd_configs": [_file_sd(scrape.name, *scrape.files)]} for scrape in scrapes(site, member)
+        scrape.job | {"file_sd_configs": [_file_sd(member, scrape.name, *scrape.files)]}
+        for scrape in scrapes(site, member)
     ]
     labels = {CLUSTER_LABEL: member.settings.cluster, REPLICA_LABEL: member.settings.replica}
     return merged(site, member, ours, labels)
@@ -49,37 +50,38 @@ def targets(site: Site, member: Member) -> dict[str, list[Data]]:
     return {scrape.name: scrape.targets for scrape in scrapes(site, member)} | member.settings.prometheus_targets
 
 
-def target_files(targets: Mapping[str, list[Data]]) -> dict[str, File]:
-    return {_targets_file(job): documents.file(groups) for job, groups in targets.items()}
+def target_files(member: Member, targets: Mapping[str, list[Data]]) -> dict[str, File]:
+    return {_targets_file(member, job): documents.file(groups) for job, groups in targets.items()}
 
 
-def jobs_of_targets(settings: Settings) -> list[str]:
+def jobs_of_targets(member: Member) -> list[str]:
     """The names in `prometheus_targets` that are jobs: but for those whose file a job of the user's names."""
     patterns = {
         str(pattern)
-        for job in as_list(settings.prometheus_config.get("scrape_configs"))
+        for job in as_list(member.settings.prometheus_config.get("scrape_configs"))
         for entry in as_list(as_dict(job).get("file_sd_configs"))
         for pattern in as_list(as_dict(entry).get("files"))
     }
     return [
         name
-        for name in settings.prometheus_targets
-        if not any(fnmatch(_targets_file(name), pattern) for pattern in patterns)
+        for name in member.settings.prometheus_targets
+        if not any(fnmatch(_targets_file(member, name), pattern) for pattern in patterns)
     ]
 
 
-def _targets_file(job: str) -> str:
-    return f"{TARGETS_DIR}/{job}.yml"
+def _targets_file(member: Member, job: str) -> str:
+    return member.own(daemons.PROMETHEUS).at(f"{TARGETS_DIR}/{job}.yml")
 
 
-def _file_sd(job: str, *more: str) -> Data:
+def _file_sd(member: Member, job: str, *more: str) -> Data:
     """Prometheus watches the directory, and sees a change at once. Where the directory itself was away, the watch is
     gone: then it looks by itself, after upstream's five minutes if nothing else is said."""
-    return {"files": [_targets_file(job), *more], "refresh_interval": "30s"}
+    return {"files": [_targets_file(member, job), *more], "refresh_interval": "30s"}
 
 
 def merged(site: Site, member: Member, jobs: list[Data], labels: Data) -> Data:
     settings = member.settings
+    rule_files = member.own(daemons.PROMETHEUS).at(f"{RULES_DIR}/*.yml")
     user = dict(settings.prometheus_config)
     given = dict(user.pop("global", None) or {})
     labels = {
@@ -94,7 +96,7 @@ def merged(site: Site, member: Member, jobs: list[Data], labels: Data) -> Data:
             "external_labels": labels,
         },
         "alerting": _alerting(site, user.pop("alerting", None) or {}),
-        "rule_files": [f"{RULES_DIR}/*.yml", *(user.pop("rule_files", None) or [])],
+        "rule_files": [rule_files, *(user.pop("rule_files", None) or [])],
         "scrape_configs": _scrape_configs(member, jobs, user.pop("scrape_configs", None) or []),
     }
     return config | user
@@ -144,7 +146,7 @@ def _alerting(site: Site, user: Data) -> Data:
 
 
 def _scrape_configs(member: Member, ours: list[Data], user: list[Data]) -> list[Data]:
-    watched = [{"job_name": name, "file_sd_configs": [_file_sd(name)]} for name in jobs_of_targets(member.settings)]
+    watched = [{"job_name": name, "file_sd_configs": [_file_sd(member, name)]} for name in jobs_of_targets(member)]
     names = [job.get("job_name") for job in [*ours, *watched, *user]]
     for name in names:
         if names.count(name) > 1:

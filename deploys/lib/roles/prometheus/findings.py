@@ -57,7 +57,7 @@ def _check_prometheus(site: Site, member: Member) -> Iterator[Finding]:
             allowed = "rules without it: alerts lose it, or every alert would be sent twice"
             yield finding(key, f"a rule with the label {REPLICA_LABEL}", allowed)
     federated = [str(job["job_name"]) for job in configuration.federation_jobs(site, member)] if upper else []
-    yield from _check_jobs(finding, settings, federated)
+    yield from _check_jobs(finding, member, federated)
     yield from _check_said_twice(finding, settings)
     if replica:
         yield from _check_chunks(finding, settings)
@@ -101,11 +101,12 @@ def _alert_relabelling(config: dict) -> Iterator[tuple[str, Any]]:
         yield f"prometheus_config.alerting.alertmanagers[{index}].{part}", as_dict(entry).get(part)
 
 
-def _check_jobs(finding: Callable[..., Finding], settings: Settings, more: list[str]) -> Iterator[Finding]:
+def _check_jobs(finding: Callable[..., Finding], member: Member, more: list[str]) -> Iterator[Finding]:
+    settings = member.settings
     own = {*more, relations.WATCHED_JOB, *(info.job_name for info in DAEMONS.values())}
     seen: set[str] = set()
     jobs: list[tuple[str, Any, Mapping]] = [
-        ("prometheus_targets", name, {}) for name in configuration.jobs_of_targets(settings)
+        ("prometheus_targets", name, {}) for name in configuration.jobs_of_targets(member)
     ]
     jobs += [
         (f"prometheus_config.scrape_configs[{index}]", str(job["job_name"]), job)

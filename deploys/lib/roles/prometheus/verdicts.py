@@ -262,7 +262,8 @@ def _check_remote_write(view: View) -> Iterator[Finding]:
             found = f"remote write to {queue.url}: {says}, {queue.pending:.0f} samples wait"
             found += f", {queue.failed:.0f} were refused" if queue.failed else ""
             wanted = f"at most {alerts.BEHIND_AT_MOST:.0f} s behind"
-            advice = f"its error is in {verify_view.journal(daemons.PROMETHEUS.unit)}: receiver, port, CA or password?"
+            journal = verify_view.journal(member.own(daemons.PROMETHEUS).unit)
+            advice = f"its error is in {journal}: receiver, port, CA or password?"
             about = view.addresses.get(urlsplit(queue.url).netloc)
             yield Finding(member.name, "remote write", found, wanted, advice, about=about)
 
@@ -299,7 +300,7 @@ def _check_sidecars(view: View) -> Iterator[Finding]:
                 "stores",
                 "thanos-sidecar does not reach its Prometheus",
                 "thanos_sidecar_prometheus_up 1",
-                verify_view.journal(daemons.SIDECAR.unit),
+                verify_view.journal(member.own(daemons.SIDECAR).unit),
                 about=(member.name, daemons.PROMETHEUS.name),
             )
 
@@ -310,12 +311,13 @@ def _check_uploads(view: View) -> Iterator[Finding]:
         if not report.ready or not derived.uploads(member):
             continue
         if report.failed and not report.last_upload:
+            journal = verify_view.journal(member.own(daemons.SIDECAR).unit)
             yield Finding(
                 member.name,
                 "uploads",
                 f"thanos-sidecar: {report.failed} operations on the bucket failed, and nothing was uploaded yet",
                 "none failed, or an upload since",
-                f"does the object store answer, and may its key write? {verify_view.journal(daemons.SIDECAR.unit)}",
+                f"does the object store answer, and may its key write? {journal}",
                 # They may have failed hours ago, and a block takes two to be there.
                 "warn",
             )

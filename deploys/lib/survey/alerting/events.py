@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_EVENTS
 from prometheus_ha.deploys.lib.ground.routing import Matcher
 from prometheus_ha.facts.reports.prometheus import unix_time
 
@@ -45,7 +44,7 @@ _WITHOUT_ALERTS = "; ".join(
 _BY = r""""inhibitingFingerprints":\[[^]]*\]"""
 
 
-def events_script(conditions: Iterable[Matcher], path: str = ALERTMANAGER_EVENTS) -> str:
+def events_script(conditions: Iterable[Matcher], path: str) -> str:
     """The script that prints what a member wrote down of alerts with these labels. The files may have tens of
     megabytes, so they are searched there, by the text of the exact labels; which lines are meant is seen when they are
     read.

@@ -13,7 +13,7 @@ from typing import Any
 from pyinfra.api.exceptions import FactProcessError
 
 from prometheus_ha.deploys.lib import daemons
-from prometheus_ha.deploys.lib.daemons.alertmanager import EVENTS_SINCE
+from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_EVENTS, EVENTS_SINCE
 from prometheus_ha.deploys.lib.engine.ask import script
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.findings import printable
@@ -41,11 +41,11 @@ CALLS = (
 )
 
 
-def _failures_script(lines: int) -> str:
-    """What the last lines of its journal have of notifications that failed. None is cut: pyinfra takes no half of a
+def _failures_script(unit: str, lines: int) -> str:
+    """What the last lines of a unit's journal have of failed notifications. None is cut: pyinfra takes no half of a
     character."""
     return (
-        f"journalctl -u {daemons.ALERTMANAGER.unit} -n {lines} -o short-iso --no-pager "
+        f"journalctl -u {unit} -n {lines} -o short-iso --no-pager "
         "2>/dev/null | grep -aE 'Notify (for alerts |attempt )?failed' | tail -n 60"
     )
 
@@ -155,16 +155,17 @@ class Seen:
 
 def questions(site: Site, member: Member, why: Sequence[Matcher] = ()) -> str:
     """The script that asks the Alertmanager of a host, its relay, its journal; and what became of the alert `why`."""
+    own = member.own(daemons.ALERTMANAGER)
     scripts = {"clock": _NOW, "answers": script(site, member, daemons.ALERTMANAGER, CALLS)}
     if member.settings.alert_channels:
         # Where it takes notifications, it answers its own host alone, without a password.
         url = f"http://{topology.join('127.0.0.1', member.settings.alert_relay_webhook_port)}"
         scripts["relay"] = http.script(url, [Call("relay", "/status")])
     if member.settings.send:
-        scripts["journal"] = _failures_script(1000)
+        scripts["journal"] = _failures_script(own.unit, 1000)
     if why:
-        scripts["journal"] = _failures_script(20000)
-        scripts["events"] = events_script(why)
+        scripts["journal"] = _failures_script(own.unit, 20000)
+        scripts["events"] = events_script(why, own.at(ALERTMANAGER_EVENTS))
     return sectioned(scripts)
 
 
