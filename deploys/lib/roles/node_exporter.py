@@ -36,7 +36,7 @@ def component(site: Site, member: Member, found: State) -> Component:
 
 def units(site: Site, member: Member, found: State) -> Value:
     """The units whose state it tells: those of the host's daemons."""
-    return f"({'|'.join(DAEMONS[name].unit for name in member.components)})[.]service"
+    return f"({'|'.join(info.unit for info in member.daemons)})[.]service"
 
 
 _ON_BUS = "bus"

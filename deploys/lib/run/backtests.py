@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.daemons.prometheus import RULES_DIR
 from prometheus_ha.deploys.lib.engine.ask import script
 from prometheus_ha.deploys.lib.engine.component import Change, Component
-from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.run import differences
 from prometheus_ha.deploys.lib.run.hosts import at_once
 from prometheus_ha.deploys.lib.run.memory import kept
@@ -33,8 +33,9 @@ class Wanted:
 
 def want(member: Member, component: Component, change: Change, found: State) -> None:
     """Have the rules of this looked at before the plan is shown, where there is a Prometheus to be asked."""
-    if daemons.PROMETHEUS.name in member.components and daemons.PROMETHEUS.unit in found.processes:
-        files = [name for name in change.files if name.startswith(f"{topology.RULES_DIR}/")]
+    own = member.own(daemons.PROMETHEUS)
+    if own.name in member.components and own.unit in found.processes:
+        files = [name for name in change.files if name.startswith(f"{own.at(RULES_DIR)}/")]
         if files:
             kept(Wanted).texts[member.name] = {name: component.files[name].content for name in files}
 

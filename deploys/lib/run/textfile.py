@@ -15,7 +15,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 from cryptography import x509
 
-from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.daemons.exporters import (
     CERTIFICATE_END,
     DEPLOY_FILE,
@@ -62,7 +61,7 @@ def script(member: Member, success: bool) -> str:
     links = "\n".join(
         f'[ ! -L {info.path} ] || printf \'{DEPLOYED}{{daemon="{info.job_name}",version="%s"}} 1\\n\' '
         f'"$(readlink {info.path} | sed {_VERSION})"'
-        for info in map(DAEMONS.__getitem__, member.components)
+        for info in member.daemons
         if info.told_apart
     )
     # A first look had no directory yet.
