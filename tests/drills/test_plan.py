@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from prometheus_ha.deploys.lib.site.members import Site
-from tests.drills.site import live_files, moved, plan_site, rules, run_site, shell, units
+from prometheus_ha.deploys.lib.roles.prometheus import alerts as prometheus_alerts
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from prometheus_ha.deploys.lib.site.settings import STARTER_RULES
+from tests.drills.site import get, interval, live_files, moved, plan_site, rules, run_site, shell, units
 
 pytestmark = pytest.mark.usefixtures("restored")
 
@@ -93,6 +98,40 @@ def test_a_rule_and_a_flag(site: Site) -> None:
     # And back: a rule that leaves is a reload as well, and what is planned is done again.
     lines, text = held_against({})
     assert "remove /etc/prometheus/rules/drill.yml" in text
+
+
+def test_what_an_alert_rule_would_have_done(site: Site) -> None:
+    """As often as one that really ran; and what is doubtful in a rule is said, and stops nothing."""
+    member = site.running("prometheus")[0]
+    name = "TargetDown"
+    groups = prometheus_alerts.rules(site, member)[STARTER_RULES]["groups"]
+    (ran,) = (rule for group in groups for rule in group["rules"] if rule.get("alert") == name)
+    again = {**ran, "alert": "Again"}
+    wrong = {"alert": "Wrong", "expr": "rate(nobody_has_this_total[6s]) < 0"}
+    dry = plan_site(data={"prometheus_rules": rules("drill", again, wrong)})
+    assert dry.status == 0, str(dry)
+    for said in (
+        "doubtful: Wrong: is never true: rate is not below 0",
+        "doubtful: Wrong: the window [6s] of nobody_has_this_total holds fewer than two samples",
+        "doubtful: Wrong: no series matches nobody_has_this_total, and none did in the last 24 hours",
+        "would not have fired: Wrong",
+    ):
+        assert said in dry.log, str(dry)
+    found = re.search(r"Again \(warning\): would have fired (\d+) times? on (\d+) label sets?", dry.log)
+    assert found, str(dry)
+    assert _fired(site, member, name) == (int(found[1]), int(found[2])), dry.log
+
+
+def _fired(site: Site, member: Member, name: str) -> tuple[int, int]:
+    """How often an alert really fired, and with how many label sets, by what Prometheus recorded of it."""
+    step = int(interval(site))
+    now = int(time.time())
+    promql = f'ALERTS{{alertname="{name}",alertstate="firing"}}'
+    asked = f"query={quote(promql)}&start={now - 10_000 * step}&end={now}&step={step}"
+    answer = get(f"{site.endpoint('prometheus', member).url}/api/v1/query_range?{asked}")
+    series = [[float(when) for when, _ in one["values"]] for one in answer["data"]["result"]]
+    times = sum(1 + sum(later - earlier > 1.5 * step for earlier, later in pairwise(one)) for one in series)
+    return times, len(series)
 
 
 def test_a_drifted_host(site: Site) -> None:

@@ -9,6 +9,7 @@ import pytest
 from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.probe import Probe, until
 from tests.drills.site import (
+    alerts,
     get,
     healthy,
     interval,
@@ -59,6 +60,9 @@ def test_a_stopped_replica(site: Site) -> None:
             one = site.endpoint("thanos-sidecar", site.hosts["prom-1"], "grpc").target
             assert one in " ".join(partial["warnings"]), f"the warning does not say who: {partial['warnings']}"
             time.sleep(6 * interval(site))  # longer than the gap that would be too long
+            member = site.running("alertmanager")[0]
+            (alert,) = wait_for("the alert", lambda: alerts(site, member, "PrometheusReplicaDown"), 60)
+            assert alert["labels"]["host"] == "prom-1"
         wait_for("everything to be back", lambda: healthy(site), 60)
         wait_for("every Prometheus to be counted", lambda: _all_counted(site))
     assert until(probe, lambda round_: bool(round_.warnings)), "no query was answered with a warning"
@@ -75,6 +79,8 @@ def test_a_stopped_alertmanager(site: Site) -> None:
                 f"{member.name} to see it gone",
                 lambda url=url: len(get(url)["cluster"]["peers"]) == len(others),
             )
+        missing = wait_for("the alert", lambda: alerts(site, others[0], "AlertmanagerPeersMissing"), 60)
+        assert {alert["labels"]["host"] for alert in missing} <= {member.name for member in others}
     wait_for("all to be back", lambda: healthy(site), 60)
 
 

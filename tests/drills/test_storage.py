@@ -14,6 +14,7 @@ from tests.drills import blocks
 from tests.drills.blocks import DAY, HOUR, STEP, Seeded, ranged
 from tests.drills.probe import Probe
 from tests.drills.site import (
+    alerts,
     converge,
     metric,
     on_all,
@@ -471,6 +472,8 @@ def test_blocks_that_overlap_halt_the_compactor_and_marking_one_heals_it(site: S
     assert blocks.overlaps(site)
     verify = run_site(deploy="deploys/verify.py")
     assert verify.status == 1 and "thanos-compactor has halted" in verify.log, str(verify)
+    member = site.running("alertmanager")[0]
+    wait_for("the alert", lambda: alerts(site, member, "ThanosCompactHalted"), 60)
     # The way out of docs/storage.md.
     spare = min(blocks.listed(site))
     blocks.tool(site, f"mark --id={spare} --marker=deletion-mark.json --details='twice'")

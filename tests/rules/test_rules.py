@@ -25,10 +25,9 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import subprocess
-import tarfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ from prometheus_ha.deploys.lib.roles.prometheus.alerts import starter_rules
 from prometheus_ha.deploys.lib.site import relations, releases
 from prometheus_ha.deploys.lib.site.members import Site
 from prometheus_ha.deploys.lib.survey.load import site_from_dicts
-from tests.lab import archives
+from tests.rules.conftest import Program
 from tests.unit.example_site import example_site
 
 Data = dict[str, Any]
@@ -263,22 +262,9 @@ def promtool_tests(alert: str, release: str) -> dict[str, list[Data]]:
 
 
 @pytest.fixture(scope="session")
-def promtool(tmp_path_factory):
+def promtool(program: Program) -> Callable[[str], Path]:
     """Release -> path of its promtool."""
-
-    @cache
-    def of(release: str) -> Path:
-        version = releases.RELEASES[release]["prometheus"]
-        archive = releases.archive("prometheus", version, platform.machine())
-        path = archives.cache_dir() / "mirror" / archive.path
-        if not path.exists():
-            pytest.fail(f"no promtool {version}: {path} is not there; make archives RELEASE={release} makes it")
-        place = tmp_path_factory.mktemp(f"promtool-{version}")
-        with tarfile.open(path) as tar:
-            tar.extract(f"{archive.directory}/promtool", place, filter="data")
-        return place / archive.directory / "promtool"
-
-    return of
+    return lambda release: program(release, "promtool")
 
 
 def run(*command: object) -> tuple[int, str]:

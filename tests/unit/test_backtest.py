@@ -64,7 +64,7 @@ def test_what_is_new_or_another_one():
         ("Down (warning)", 300, 15),
         ("Down (critical)", 600, 60),
     ]
-    assert len(changed([], [before], "15s")) == 1
+    assert [one.alert for one in changed([], [before], "15s")] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,9 @@ def test_a_question_stays_below_what_upstream_takes():
         one = Rule("a", "", 'up{job=~"a|b"} == 0', 0, 0, interval)
         asked = {key: value[0] for key, value in parse_qs(urlsplit(one.path(1e9)).query).items()}
         points = (float(asked["end"]) - float(asked["start"])) / float(asked["step"])
-        assert points <= POINTS + 1 and float(asked["end"]) - float(asked["start"]) == 86400
-        assert asked["query"] == one.expr and float(asked["step"]) >= interval
+        assert points <= POINTS and float(asked["step"]) == interval
+        assert asked["query"] == one.expr
+        assert one.window == min(86400, POINTS * interval)
 
 
 def test_what_is_said():

@@ -63,7 +63,7 @@ def test_nothing_is_left_out():
     )
 
 
-@pytest.mark.parametrize("path", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda path: path.name)
 def test_links_lead_to_files(path: Path):
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text())
     assert not [link for link in links if not (path.parent / link).exists()]

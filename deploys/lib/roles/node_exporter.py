@@ -301,7 +301,9 @@ def _disks(site: Site, member: Member, ours: str) -> Iterator[Data]:
     unless = f"\nunless (\n{data}\n)" if data else ""
     yield from DISK_FULL.rules(member, f"{free} < <threshold>\n{written}{unless}")
     pace = f"predict_linear(node_filesystem_avail_bytes{{{where}}}[6h], <threshold> * 3600)"
-    yield from FILLING.rules(member, f"{pace} < 0\nand {free} < 0.5\n{written}")
+    # Of a new host nothing is foretold: what the deploy brought to it would go on and on.
+    known = f"and node_filesystem_avail_bytes{{{where}}} offset 6h"
+    yield from FILLING.rules(member, f"{pace} < 0\nand {free} < 0.5\n{written}\n{known}")
     # A file system that has no inodes to count has 0 of 0.
     files = f"node_filesystem_files_free{{{where}}} / node_filesystem_files{{{where}}}"
     yield from INODES.rules(member, f"{files} < <threshold>\n{written}")

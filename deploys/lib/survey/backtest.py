@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -26,12 +26,12 @@ POINTS = 10_000
 SERIES = 100
 """Series of an answer, where Prometheus can be told: of more than that, nobody needs the number."""
 RULES = 20
-"""Rules that are asked about at a time: each is a query over a day."""
+"""Alert rules that are asked about at a time: each is a query over a day."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """An alert rule, as far as it decides when the alert fires."""
+    """A rule, as far as it decides what is recorded, or when the alert fires."""
 
     name: str
     severity: str
@@ -42,19 +42,26 @@ class Rule:
     """Seconds that it goes on firing without its cause."""
     interval: float
     """Seconds between two evaluations."""
+    alert: bool = True
+    texts: tuple[str, ...] = field(default=(), compare=False)
+    """Its annotations and labels, which are templates."""
+    labels: tuple[str, ...] = field(default=(), compare=False)
+    """Names of the labels that it gives."""
 
     @property
     def title(self) -> str:
         return f"{self.name} ({self.severity})" if self.severity else self.name
 
+    @property
+    def window(self) -> float:
+        """Seconds that are looked at: as many evaluations as one question takes."""
+        return min(HOURS * 3600, POINTS * self.interval)
+
     def path(self, now: float) -> str:
         """The question to a Prometheus."""
-        step = max(self.interval, HOURS * 3600 / POINTS)
-        # At whole steps, so that a question put twice is answered alike.
-        end = now // step * step
         return (
-            f"/api/v1/query_range?query={quote(self.expr, safe='')}&start={end - HOURS * 3600:.3f}"
-            f"&end={end:.3f}&step={step:.3f}&limit={SERIES}"
+            f"/api/v1/query_range?query={quote(self.expr, safe='')}&start={now - self.window:.3f}"
+            f"&end={now:.3f}&step={self.interval:.3f}&limit={SERIES}"
         )
 
 
@@ -72,36 +79,38 @@ class Fired:
 
 
 def rules(text: str, interval: str) -> Iterator[Rule]:
-    """The alert rules of a file, whose groups are evaluated every `interval` where they do not say otherwise. What is
-    no such file has none: promtool says so."""
+    """The rules of a file, whose groups are evaluated every `interval` where they do not say otherwise. What is no such
+    file has none: promtool says so."""
     try:
         groups = as_list(as_dict(yaml.safe_load(text)).get("groups"))
         for group in map(as_dict, groups):
             for rule in map(as_dict, as_list(group.get("rules"))):
-                if "alert" in rule:
-                    yield Rule(
-                        str(rule["alert"]),
-                        str(as_dict(rule.get("labels")).get("severity", "")),
-                        str(rule["expr"]),
-                        seconds(rule.get("for") or "0s"),
-                        seconds(rule.get("keep_firing_for") or "0s"),
-                        seconds(group.get("interval") or interval),
-                    )
+                labels, annotations = as_dict(rule.get("labels")), as_dict(rule.get("annotations"))
+                yield Rule(
+                    str(rule["alert"] if "alert" in rule else rule["record"]),
+                    str(labels.get("severity", "")),
+                    str(rule["expr"]),
+                    seconds(rule.get("for") or "0s"),
+                    seconds(rule.get("keep_firing_for") or "0s"),
+                    seconds(group.get("interval") or interval),
+                    "alert" in rule,
+                    tuple(map(str, [*annotations.values(), *labels.values()])),
+                    tuple(labels),
+                )
     except (yaml.YAMLError, KeyError, ValueError):
         return
 
 
 def changed(before: Iterable[str], after: Iterable[str], interval: str) -> list[Rule]:
-    """The alert rules of some files that are in none of those of before."""
+    """The rules of some files that are in none of those of before."""
     known = {rule for text in before for rule in rules(text, interval)}
     return [rule for rule in dict.fromkeys(r for text in after for r in rules(text, interval)) if rule not in known]
 
 
 def fired(matrix: Iterable[Any], rule: Rule, end: float) -> Fired:
     """What came of the answer to `Rule.path`: runs of evaluations, without a gap, that are as long as `for`."""
-    step = max(rule.interval, HOURS * 3600 / POINTS)
-    times = now = 0
-    hit = 0
+    step = rule.interval
+    times = now = hit = 0
     for series in matrix:
         began = last = None
         firing = once = False
@@ -138,7 +147,8 @@ def lines(said: Iterable[tuple[Rule, Fired | str]], left: Iterable[Rule]) -> lis
         if isinstance(what, str):
             found.append(f"{rule.title}: not known: {what}")
         elif what.times:
-            found.append(f"{rule.title}: would have fired {what}")
+            hours = "" if rule.window == HOURS * 3600 else f" (in {rule.window / 3600:.1f} hours)"
+            found.append(f"{rule.title}: would have fired {what}{hours}")
         else:
             never.append(rule.title)
     if never:
