@@ -119,7 +119,7 @@ def _lasts(member: Member, patience: int) -> str:
 
 def window(member: Member, *steps: Any, count: int = 4) -> str:
     """A range for the rate of what is counted once in each of `steps`, and is scraped: some of the longest."""
-    return milliseconds(count * max(map(_seconds, (member.settings.scrape_interval, *steps))))
+    return milliseconds(count * max(map(lasting, (member.settings.scrape_interval, *steps))))
 
 
 def intervals(rules: Mapping[str, Data], settings: Settings) -> Iterator[Any]:
@@ -133,10 +133,10 @@ def values(maps: Iterable[Mapping[str, Any]], key: str) -> Iterator[Any]:
     return (one[key] for one in maps if one.get(key))
 
 
-def _seconds(duration: Any) -> float:
+def lasting(duration: Any) -> float:
     """Seconds; 0 for what is no duration, which is upstream's to refuse."""
     try:
-        return seconds(duration)
+        return seconds(str(duration))
     except ValueError:
         return 0.0
 

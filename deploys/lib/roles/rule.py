@@ -113,15 +113,7 @@ def gate(site: Site, member: Member, asked_by: Member) -> Gate:
         if "interval" in group
     ]
     gate = gates.thanos_gate(site, member, asked_by, daemons.RULE, thanos.RULE_CALLS, judged)
-    return replace(gate, patience=PATIENCE + max(map(_seconds, intervals)))
-
-
-def _seconds(duration: Any) -> float:
-    """A duration of the user's, which upstream's checker judges and not we."""
-    try:
-        return seconds(str(duration))
-    except ValueError:
-        return 0.0
+    return replace(gate, patience=PATIENCE + max(map(starter.lasting, intervals)))
 
 
 def alertmanagers_file(site: Site, member: Member, found: State) -> Value:
