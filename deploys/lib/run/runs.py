@@ -359,7 +359,8 @@ class Run(BaseStateCallback):
         text = summary(self.record, host.name, now(), result) if changed else ""
         script = lock.release_script(self.holder, topology.LAST_RUN, text)
         member, started = self.site.hosts[host.name], sorted(self.started.get(host.name, ()))
-        if changed or host.name in self.failed_before or host.name in self.record["failed"]:
+        # A run that was refused leaves nothing: not even that.
+        if changed or success and host.name in self.failed_before:
             script += f"\n{textfile.script(member, success)}"
         if started:
             script += f"\n{faults.script(member, started)}"
