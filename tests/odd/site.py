@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from prometheus_ha.deploys.lib.daemons.exporters import LOOK_FILE, TEXTFILE_DIR
 from tests.drills.site import SITE, Run, lab, run_site, shell
 
 Groups = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -57,7 +58,7 @@ def refused(groups: Groups, *words: str, hosts: tuple[str, ...] = ("odd-1",), **
 _SNAPSHOT = r"""
 find /etc /opt /usr /root /home /var/lib /var/log/prometheus -xdev \
     -path /var/lib/systemd -prune -o -path /var/lib/chrony -prune -o -path /var/lib/prometheus/metrics2 -prune -o \
-    -path /var/lib/prometheus/node-exporter -prune -o \
+    -path /var/lib/prometheus/node-exporter -prune -o -path TEXTFILES -prune -o \
     -printf '%p %y %m %u %g %l %s %C@\n' 2>/dev/null | sort
 nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//'
 systemctl show -p Id,MainPID,UnitFileState,ActiveState '*.service' |
@@ -67,7 +68,9 @@ systemctl show -p Id,MainPID,UnitFileState,ActiveState '*.service' |
 
 def snapshot(host: str) -> str:
     """All that a deploy could change on a host: files with the time of their last change, packet filter, services."""
-    return shell(host, _SNAPSHOT)
+    # That somebody looked is left there by whoever does: no change, but for the time of the directory. The rest of it is.
+    files = shell(host, f"cat $(ls -d {TEXTFILE_DIR}/* 2>/dev/null | grep -vx {LOOK_FILE}) </dev/null")
+    return files + shell(host, _SNAPSHOT.replace("TEXTFILES", TEXTFILE_DIR))
 
 
 def _difference(before: str, host: str) -> list[str]:
