@@ -68,7 +68,7 @@ systemctl show -p Id,MainPID,UnitFileState,ActiveState '*.service' |
 
 def snapshot(host: str) -> str:
     """All that a deploy could change on a host: files with the time of their last change, packet filter, services."""
-    # That somebody looked is left there by whoever does: no change, but for the time of the directory. The rest of it is.
+    # That somebody looked is left there by whoever does, and is no change; what else is there is.
     files = shell(host, f"cat $(ls -d {TEXTFILE_DIR}/* 2>/dev/null | grep -vx {LOOK_FILE}) </dev/null")
     return files + shell(host, _SNAPSHOT.replace("TEXTFILES", TEXTFILE_DIR))
 
