@@ -17,6 +17,9 @@ from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.deploys.lib.site.settings import STARTER_RULES
 from prometheus_ha.facts.reports import thanos
 
+PATIENT = 6
+"""The `patience` from which on an alert is evaluated once in four intervals."""
+
 RECORDED = {
     "job:up:sum": "sum by (job) (up)",
     "job:up:count": "count by (job) (up)",
@@ -48,7 +51,14 @@ def starter_rules(site: Site, member: Member) -> list[Data]:
     """
     alerts = [rule for role in in_order() for rule in role.alerts(site, member)]
     recorded = [{"record": name, "expr": expr} for name, expr in RECORDED.items()]
-    return [{"name": "starter-recording", "rules": recorded}, {"name": "starter-alerts", "rules": alerts}]
+    # What waits for half an hour and more can wait for its evaluation, too: some of these read hours of samples.
+    patient = [rule for rule in alerts if starter.ALERTS[rule["alert"]].patience >= PATIENT]
+    seldom = starter.milliseconds(4 * starter.lasting(member.settings.evaluation_interval))
+    return [
+        {"name": "starter-recording", "rules": recorded},
+        {"name": "starter-alerts", "rules": [rule for rule in alerts if rule not in patient]},
+        {"name": "starter-patient-alerts", "interval": seldom, "rules": patient},
+    ]
 
 
 WATCHDOG = Alert(
