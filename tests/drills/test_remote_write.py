@@ -221,5 +221,5 @@ def test_a_receiver_that_was_away_lacks_nothing(site: Site, receiver: Member) ->
         wait_for("a while to pass", lambda: time.time() - gone > AWAY, AWAY + 10, pause=1)
     until = time.time() + interval(site)
     wait_for("two scrapes after it", lambda: time.time() > until + 2 * interval(site), 60)
-    wait_for("the backlog", lambda: _whole(site, receiver, began - interval(site), until), 90, pause=1)
+    wait_for("the backlog", lambda: _whole(site, receiver, began - interval(site), until), 180, pause=1)
     assert _sent(site, "samples_failed_total") == failed
