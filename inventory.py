@@ -39,7 +39,7 @@ prometheus = (
                         # Not all there is: it would cost this small machine as much again as scraping does.
                         {
                             "source_labels": ["__name__"],
-                            "regex": "(go|node)_.*|up|job:.*|ALERTS|prometheus_build_info",
+                            "regex": "go_.*|node_(load|time_).*|up|job:.*|ALERTS|prometheus_build_info",
                             "action": "keep",
                         },
                     ],

@@ -273,6 +273,8 @@ def host(name: str, lab: Lab | None = None, **data: Any) -> tuple[str, dict[str,
         reach["service_address"] = lab.address(name)
     if entry.ipv6:
         reach["base_url"] = lab.mirror_url6
+    if name in HOSTS and name not in ASK_SYSTEMD:
+        reach["node_exporter_flags"] = {**COLLECTORS, **dict.fromkeys(_OF_SYSTEMD, False)}
     return name, {**reach, **data}
 
 
@@ -311,28 +313,41 @@ def bots(sign: str) -> dict[str, dict[str, Any]]:
     return {"feishu/lab": {"sign": sign}, "dingtalk/lab": {"sign": sign, "keywords": [KEYWORD]}, "wecom/lab": {}}
 
 
+COLLECTORS: dict[str, Any] = {
+    "collector.disable-defaults": True,
+    **{
+        f"collector.{name}": True
+        for name in (
+            *("cpu", "diskstats", "filefd", "filesystem", "loadavg", "meminfo", "netdev", "stat", "textfile"),
+            *("time", "timex", "uname", "vmstat"),
+        )
+    },
+}
+"""Two dozen hosts of the lab share two cores, and four Prometheus have each of their series: only what rules and tests
+look at."""
+
+ASK_SYSTEMD = ("prom-1", "am-3", "store-1", "ring-3")
+"""Where node_exporter tells of units, with one of each Debian release: on all hosts, what it has systemd and D-Bus do
+for that took a tenth of the machine."""
+
+_OF_SYSTEMD = ("collector.systemd", "collector.systemd.enable-restarts-metrics", "collector.systemd.unit-include")
+
 RELEASE = os.environ.get("RELEASE") or "current"
 SETTINGS: dict[str, Any] = {
     "release": RELEASE,
     "profile": os.environ.get("PROFILE") or "production",
     # The lab's hosts have no way out, and get the archives from a mirror on this machine.
     "base_url": MIRROR_URL,
-    # Two dozen hosts of the lab share two cores, and four Prometheus have each of their series: only what rules and
-    # tests look at.
-    "node_exporter_flags": {
-        "collector.disable-defaults": True,
-        **{
-            f"collector.{name}": True
-            for name in (
-                *("cpu", "diskstats", "filefd", "filesystem", "loadavg", "meminfo", "netdev", "stat", "textfile"),
-                *("time", "timex", "uname", "vmstat"),
-            )
-        },
-    },
+    "node_exporter_flags": COLLECTORS,
     # spec/000 names Thanos 0.32.0, which cannot be built as a Go module: 0.32.2 stands in for it.
     **({"versions": {"thanos": "0.32.2"}} if RELEASE == "reference" else {}),
-    # A container's clock is the machine's, which nobody may keep.
-    "starter_alerts": {"NodeClockNotSynchronising": False, "NodeClockSkewDetected": False},
+    "starter_alerts": {
+        # A container's clock is the machine's, which nobody may keep.
+        "NodeClockNotSynchronising": False,
+        "NodeClockSkewDetected": False,
+        # Drill after drill restarts each daemon, and the half hour in which it counts is ten minutes here.
+        "DaemonCrashlooping": {"threshold": 50},
+    },
 }
 """What every site of the lab is told."""
 

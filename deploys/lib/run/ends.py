@@ -19,7 +19,7 @@ from pyinfra.context import ctx_state
 from pyinfra_cli.prints import build_plan_json, build_results_json, print_json
 
 from prometheus_ha.deploys.lib.ground import topology
-from prometheus_ha.deploys.lib.run import backtests, differences, guests, plan, quiet, runs, trials
+from prometheus_ha.deploys.lib.run import backtests, checkers, differences, guests, plan, quiet, runs, trials
 from prometheus_ha.deploys.lib.survey import upstream_files
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -149,6 +149,7 @@ def print_json_with(print_pyinfras: Callable) -> Callable:
                 "refused": [*plan.refusals(state), *_refused_by_checkers(state, tried)],
                 "not_checked": trials.not_checked(tried),
                 "alert_rules": backtests.lines(state, run.site),
+                "doubtful": checkers.lines(state),
             }
         print_json(payload)
 
@@ -175,6 +176,8 @@ def print_with(pyinfras_table: Callable) -> Callable:
             logger.info(format_text(line, fg="yellow"))
         for line in backtests.lines(state, run.site) if run else []:
             logger.info(line)
+        for line in checkers.lines(state):
+            logger.info(format_text(line, fg="yellow"))
         for line in plan.refusals(state):
             logger.info(format_text(f"{plan.REFUSED}{line}", fg="red", bold=True))
         for line in lines:

@@ -39,7 +39,7 @@ from prometheus_ha.deploys.lib.engine.component import (
 from prometheus_ha.deploys.lib.engine.role import PATIENCE, ROLES, Followed, Gate, Progress, Role
 from prometheus_ha.deploys.lib.ground import alive, topology
 from prometheus_ha.deploys.lib.ground.findings import printable
-from prometheus_ha.deploys.lib.run import backtests, differences, plan, quiet, runs, trials
+from prometheus_ha.deploys.lib.run import backtests, checkers, differences, plan, quiet, runs, trials
 from prometheus_ha.deploys.lib.run.look import forget, look_at_host, looks, parts
 from prometheus_ha.deploys.lib.run.memory import kept
 from prometheus_ha.deploys.lib.site import live, relations
@@ -482,6 +482,7 @@ def _converge(role: Role, found: State) -> Iterator:
         trials.want(host.name, component, change)
         differences.want(host.name, component, change)
         backtests.want(member(), component, change, found)
+        checkers.want(component, change)
     foresee(component, change, found)
 
 
@@ -502,6 +503,7 @@ def _stage(role: Role, found: State) -> Iterator:
         trials.want(host.name, component, change)
         differences.want(host.name, component, change)
         backtests.want(member(), component, change, found)
+        checkers.want(component, change)
     foresee_directories(component, change, found)
     for line in (*role.means(site(), member(), found, change), *_ports_that_move(component)):
         say(f"{role.name}: {line}")

@@ -6,10 +6,16 @@ from collections.abc import Iterator
 from functools import partial
 
 from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.ground import routing
 from prometheus_ha.deploys.lib.ground.durations import go_seconds, seconds, written
 from prometheus_ha.deploys.lib.ground.findings import Finding, as_dict, as_list, host_finding
 from prometheus_ha.deploys.lib.roles.alertmanager import payloads
-from prometheus_ha.deploys.lib.roles.alertmanager.configuration import CANARY, WATCHDOG, is_for_watchdog
+from prometheus_ha.deploys.lib.roles.alertmanager.configuration import (
+    CANARY,
+    WATCHDOG,
+    WATCHDOG_LABELS,
+    is_for_watchdog,
+)
 from prometheus_ha.deploys.lib.site import releases
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.deploys.lib.site.settings import secret_names
@@ -48,6 +54,7 @@ def _check_alertmanagers(site: Site) -> Iterator[Finding]:
         yield from _check_names(member)
         yield from payloads.findings(member)
     yield from _check_inhibition(first)
+    yield from _check_reach(first)
     yield from _check_watchdog(site, first)
 
 
@@ -81,6 +88,20 @@ def _check_inhibition(member: Member) -> Iterator[Finding]:
     if inhibits and not releases.at_least(version, INHIBITS_SINCE):
         allowed = f"{INHIBITS_SINCE} or newer: before it, an alert that is inhibited may be told all the same"
         yield Finding("", f"versions.{daemons.ALERTMANAGER.name}", version, allowed, severity="warn")
+
+
+def _check_reach(member: Member) -> Iterator[Finding]:
+    """What upstream takes, and what cannot be meant: routes that take nothing, inhibitions that mute all."""
+    config, finding = member.settings.alertmanager_config, partial(host_finding, member, severity="warn")
+    try:
+        for place, why in routing.never_taken(config.get("route")):
+            allowed = "other matchers, another place, or none: no alert comes to this route"
+            yield finding(f"alertmanager_config.route.{place}", why, allowed)
+        for index, rule in enumerate(as_list(config.get("inhibit_rules"))):
+            for why, allowed in routing.mutes(as_dict(rule), WATCHDOG_LABELS):
+                yield finding(f"alertmanager_config.inhibit_rules[{index}]", why, allowed)
+    except ValueError:
+        return  # amtool names it
 
 
 def _check_names(member: Member) -> Iterator[Finding]:

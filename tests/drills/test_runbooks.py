@@ -1,0 +1,312 @@
+"""The commands of the runbooks, on the hosts: all of them are what the releases know, and show what is broken."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from textwrap import dedent
+
+import pytest
+
+from prometheus_ha.deploys.lib.common.starter import ALERTS
+from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.site.members import Member, Site
+from tests.drills.site import alerts, get, on_all, shell, wait_for
+from tests.lab import plan
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line of a fenced block."""
+
+    chapter: str
+    section: str
+    line: str
+
+    @property
+    def kind(self) -> str:
+        """`pyinfra` for who runs the deploy, `shell` on a host, `query` for a Prometheus."""
+        first = re.split(r"[ ;(={<]", self.line, maxsplit=1)[0]
+        return "pyinfra" if first == "pyinfra" else "shell" if first in PROGRAMS else "query"
+
+
+PROGRAMS = (
+    *("amtool", "ask", "blackbox_exporter", "cat", "chronyc", "curl", "date", "df", "du", "echo", "ethtool", "for"),
+    *("getent", "grep", "ip", "journalctl", "ls", "lsof", "openssl", "pid", "promtool", "ps", "python3", "readlink"),
+    *("ss", "systemctl", "tail", "thanos", "timedatectl"),
+)
+
+NOT_THERE = ("ethtool", "lsof", "timedatectl")
+"""What the small hosts of the lab lack, or what says nothing in a container."""
+
+FOR_WHO_SITS_THERE = {
+    "pyinfra -y inventory.py prometheus_ha.verify",
+    "pyinfra -y inventory.py prometheus_ha.alert",
+    'pyinfra -y inventory.py prometheus_ha.alert --data why="alertname=NAME"',
+    'pyinfra -y inventory.py prometheus_ha.alert --data why="alertname=Watchdog"',
+    "pyinfra -y inventory.py prometheus_ha.alert --data send=RECEIVER",
+    "pyinfra --dry inventory.py prometheus_ha.site",
+}
+"""Commands of the control machine, each of which another drill runs: test_tools, test_channels, test_plan."""
+
+ONE_AT_ALL = "thanos tools bucket mark"
+"""What changes something: not for a healthy site."""
+
+
+def _commands() -> list[Command]:
+    found = []
+    for path in sorted((plan.ROOT / "docs" / "runbooks").glob("*.md")):
+        text = path.read_text()
+        section = ""
+        for match in re.finditer(r"^## (\w+)$|^( *)```\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+            if match[1]:
+                section = match[1]
+                continue
+            block = dedent(match[3]).replace("\\\n", " ")
+            block = re.sub(r"\n\s+/ ", " / ", block)  # a query of two lines
+            if not block.startswith("ask()"):
+                found += [Command(path.stem, section, line.strip()) for line in block.splitlines()]
+    return found
+
+
+def _asking() -> str:
+    """`ask`, as the runbooks define it for their reader."""
+    found = {
+        re.search(r"^```\n(ask\(\).*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+        for path in (plan.ROOT / "docs" / "runbooks").glob("*.md")
+    }
+    (text,) = {match[1] for match in found if match}
+    return text
+
+
+COMMANDS = _commands()
+
+
+def test_every_alert_has_commands() -> None:
+    assert {command.section for command in COMMANDS} - {""} <= set(ALERTS)
+    assert {command.line for command in COMMANDS if command.kind == "pyinfra"} == FOR_WHO_SITS_THERE
+
+
+def _daemon(site: Site, command: Command) -> tuple[Member, str]:
+    """A host on which it can be tried, with the daemon that it is about."""
+    units = sorted(DAEMONS.values(), key=lambda info: -len(info.unit))
+    for info in units:
+        named = rf"{info.unit}\b|/{info.unit.removeprefix('thanos-')}/|:{info.port}\b|\b{info.port}/"
+        if site.running(info.name) and re.search(named, command.line):
+            return site.running(info.name)[0], info.unit
+    name = {"alertmanager": "alertmanager", "probes": "blackbox_exporter", "thanos": "thanos-querier"}
+    info = DAEMONS[name.get(command.chapter, "prometheus")]
+    return site.running(info.name)[0], info.unit
+
+
+def _filled(site: Site, line: str, member: Member, unit: str) -> str:
+    """With the words in capitals that its reader puts there."""
+    target = site.endpoint("prometheus", site.running("prometheus")[0]).target
+    words = {
+        "HOST:PORT": target,
+        "HOST": member.name,
+        "UNIT": unit,
+        "MOUNTPOINT": "/",
+        "DEVICE": "lo",
+        "INSTANCE": target,
+        "JOB": "prometheus",
+        "MODULE": "http_2xx",
+        "NAME": member.name,
+        "TARGET": f"http://{target}/-/ready",
+    }
+    for word, value in words.items():
+        line = re.sub(rf"\b{word}\b", value, line)
+    return line
+
+
+def _tried(host: str, lines: list[str]) -> list[tuple[str, list[int], str]]:
+    """Lines run one after another in one shell: each with the exit statuses of its pipeline, and what it said."""
+    # Braces give one status: those of the pipeline itself are asked for within them.
+    steps = [
+        f'echo \'#line\'; {{ {line}\nstatus="${{PIPESTATUS[*]}}"; }} 2>&1; echo; echo "#status $status"'
+        for line in lines
+    ]
+    said = shell(host, f"bash -c {shlex.quote(_asking() + chr(10) + chr(10).join(steps))} </dev/null")
+    found = re.findall(r"^#line\n(.*?)^#status ([\d ]+)$", said, re.MULTILINE | re.DOTALL)
+    assert len(found) == len(lines), said
+    return [(line, [int(n) for n in status.split()], text) for line, (text, status) in zip(lines, found, strict=True)]
+
+
+_UNKNOWN = re.compile(
+    r"command not found|[Nn]o such file|unknown (flag|option|command)|[Uu]nrecognized|[Uu]sage:|unexpected"
+)
+
+
+def _problem(line: str, status: list[int], text: str) -> str:
+    """Why a line of a runbook is of no use on a healthy site; empty where it is."""
+    if any(line.startswith(name) or f"; {name}" in line for name in NOT_THERE):
+        return ""
+    if match := _UNKNOWN.search(text):
+        return f"{line}: {match[0]} in {text.strip()[:300]}"
+    # What looks for a mistake finds none, and `head` may close its input.
+    fine = {0, 141} if "| head" in line else {0}
+    first = {0, 1} if re.match(r"grep|systemctl is-active", line) else fine
+    if status[0] not in first or any(each > 1 and each not in fine for each in status[1:]):
+        return f"{line}: ended with {status}: {text.strip()[:300]}"
+    return ""
+
+
+def test_the_commands_are_what_the_hosts_know(site: Site) -> None:
+    by_host: dict[str, list[str]] = {}
+    for command in COMMANDS:
+        if command.kind == "shell" and "ULID" not in command.line and ONE_AT_ALL not in command.line:
+            member, unit = _daemon(site, command)
+            by_host.setdefault(member.name, []).append(_filled(site, command.line, member, unit))
+    tried = on_all(lambda host: _tried(host, list(dict.fromkeys(by_host[host]))), by_host)
+    found = [problem for lines in tried.values() for one in lines if (problem := _problem(*one))]
+    assert not found, "\n".join(found)
+    assert sum(map(len, tried.values())) > 100
+
+
+BORN_WITH_A_FAILURE = ("thanos_blocks_meta_synced", "alertmanager_cluster_peer_name_conflicts")
+
+
+def test_the_queries_have_an_answer(site: Site) -> None:
+    member = site.running("prometheus")[0]
+    url = f"{site.endpoint('prometheus', member).url}/api/v1/query"
+    empty = []
+    for command in COMMANDS:
+        if command.kind == "query":
+            asked = _filled(site, command.line, member, "prometheus")
+            answer = get(url, query=asked)
+            assert answer["status"] == "success", asked
+            healthy = re.search(r"[<>]=? ?\d|== 0|!=\"OK\"|code!=", asked)
+            if not answer["data"]["result"] and not healthy:
+                empty.append(f"{command.section}: {asked}")
+    assert not empty, "\n".join(empty)
+
+
+# --- What they show of a cause --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something broken on a host, and the words by which the runbook's commands there show it."""
+
+    alert: str
+    host: str
+    spoil: str
+    shown: str
+    asked_on: str = ""
+    """Where the commands are run, where it is another host."""
+
+
+_BAD_YAML = "echo 'nonsense: 1' >>{0}; systemctl kill --kill-who=main -s HUP {1}"
+# Two series of each host for one.
+_BAD_RULE = """cat >{0}/drill.yml <<'END'
+groups: [{{name: drill, rules: [{{record: "drill:x", expr: 'up * on (host) up'}}]}}]
+END
+chmod 644 {0}/drill.yml; systemctl kill --kill-who=main -s HUP {1}"""
+_NO_RESTART = """mkdir -p /etc/systemd/system/blackbox_exporter.service.d
+printf '[Service]\\nRestart=no\\n' >/etc/systemd/system/blackbox_exporter.service.d/drill.conf
+systemctl daemon-reload; systemctl kill --kill-who=main -s KILL blackbox_exporter"""
+
+CAUSES = (
+    Cause(
+        "PrometheusConfigReloadFailed",
+        "prom-1",
+        _BAD_YAML.format("/etc/prometheus/prometheus.yml", "prometheus"),
+        "field nonsense not found",
+    ),
+    Cause(
+        "PrometheusRuleFailures",
+        "prom-2",
+        _BAD_RULE.format("/etc/prometheus/rules", "prometheus"),
+        "many-to-many|multiple matches|duplicate series",
+    ),
+    Cause(
+        "AlertmanagerConfigReloadFailed",
+        "am-1",
+        _BAD_YAML.format("/etc/alertmanager/alertmanager.yml", "alertmanager"),
+        "field nonsense not found",
+    ),
+    Cause(
+        "AlertRelayConfigReloadFailed",
+        "am-2",
+        _BAD_YAML.format("/etc/alert_relay/relay.json", "alert_relay"),
+        "level=error.*relay.json",
+    ),
+    Cause(
+        "BlackboxExporterConfigReloadFailed",
+        "query-1",
+        _BAD_YAML.format("/etc/blackbox_exporter/blackbox.yml", "blackbox_exporter"),
+        "field nonsense not found",
+    ),
+    Cause(
+        "ReceiverConfigReloadFailed",
+        "ring-2",
+        "echo nonsense >/etc/thanos/receive/hashrings.json",
+        "invalid character|Expecting value",
+    ),
+    Cause(
+        "RulerConfigReloadFailed",
+        "ring-1",
+        _BAD_YAML.format("/etc/thanos/rule/rules/global.yml", "thanos-rule"),
+        "nonsense",
+    ),
+    Cause(
+        "NodeTextFileCollectorScrapeError",
+        "store-1",
+        "echo 'nonsense one two' >/var/lib/node_exporter/textfile/drill.prom",
+        "drill.prom",
+    ),
+    Cause("NodeSystemdServiceFailed", "ring-3", _NO_RESTART, "Result=signal(.|\n)*Restart=no(.|\n)*drill.conf"),
+    Cause(
+        "ThanosQueryStoresMissing",
+        "query-2",
+        "systemctl stop thanos-store",
+        '"lastError":".*(refused|Unavailable|EOF)',
+        asked_on="query-1",
+    ),
+    Cause("RemoteWriteBehind", "receiver-1", "systemctl stop prometheus", "pending", asked_on="prom-1"),
+)
+LEFT = (
+    "rm -rf /etc/prometheus/rules/drill.yml /var/lib/node_exporter/textfile/drill.prom "
+    "/etc/systemd/system/blackbox_exporter.service.d; systemctl daemon-reload; "
+    "for unit in thanos-store prometheus blackbox_exporter; do systemctl list-unit-files $unit.service >/dev/null && "
+    "{ systemctl reset-failed $unit; systemctl start $unit; }; done 2>/dev/null; true"
+)
+"""What no run of the deploy takes away: others' files, and units that somebody stopped come back by it."""
+
+
+@pytest.fixture
+def spoiled(restored: None) -> Iterator[None]:
+    """All causes at once: they are on different hosts, or of different daemons."""
+    try:
+        on_all(lambda host: [shell(host, cause.spoil) for cause in CAUSES if cause.host == host], _hosts())
+        yield
+    finally:
+        on_all(lambda host: shell(host, LEFT), _hosts())
+
+
+def _hosts() -> list[str]:
+    return list(dict.fromkeys(cause.host for cause in CAUSES))
+
+
+@pytest.mark.long
+def test_the_commands_show_the_cause(site: Site, spoiled: None) -> None:
+    """Eleven things are broken: each alert fires, and the commands of its section say why."""
+    member = site.running("alertmanager")[1]
+    for cause in CAUSES:
+        wait_for(f"the alert {cause.alert}", lambda cause=cause: alerts(site, member, cause.alert), 180)
+    silent = []
+    for cause in CAUSES:
+        host = site.hosts[cause.asked_on or cause.host]
+        unit = "blackbox_exporter"  # what of them has no unit of its own in the text
+        commands = [command for command in COMMANDS if command.section == cause.alert]
+        lines = [_filled(site, one.line, host, unit) for one in commands if one.kind == "shell"]
+        said = "\n".join(text for _, _, text in _tried(host.name, lines)) if lines else ""
+        for one in commands:
+            if one.kind == "query":
+                answer = get(f"{site.endpoint('prometheus', host).url}/api/v1/query", query=one.line)["data"]["result"]
+                said += f"\n{one.line}: " + " ".join(sample["value"][1] for sample in answer)
+        if not re.search(cause.shown, said):
+            silent.append(f"{cause.alert}: no {cause.shown} in:\n{said[-1500:]}")
+    assert not silent, "\n\n".join(silent)
