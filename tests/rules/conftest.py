@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import subprocess
 import tarfile
 from collections.abc import Callable
 from functools import cache
@@ -33,3 +35,25 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
         return place / archive.directory / name
 
     return of
+
+
+PINT = "v0.87.0"
+
+
+@pytest.fixture(scope="session")
+def pint() -> Path:
+    """pint, built from its Go module: as one that a module of ours requires, so that its sums are looked up."""
+    place = archives.cache_dir() / "tools" / f"pint-{PINT}"
+    program = place / "pint"
+    if not program.exists():
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "go.mod").write_text("module tools\n\ngo 1.26\n")
+        path = "github.com/cloudflare/pint/cmd/pint"
+        with archives.Job(f"pint {PINT}") as job:
+            go = archives.go(job)
+            job.step("compiling", announce=True)
+            for words in (["get", f"{path}@{PINT}"], ["build", "-trimpath", "-ldflags=-s -w", "-o", "pint", path]):
+                env = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOTOOLCHAIN": "auto"}
+                done = subprocess.run([go, *words], cwd=place, env=env, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, f"go {' '.join(words)}: {done.stderr[-2000:]}"
+    return program

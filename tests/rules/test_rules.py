@@ -43,6 +43,7 @@ from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles import upper
 from prometheus_ha.deploys.lib.roles.prometheus import configuration
 from prometheus_ha.deploys.lib.roles.prometheus.alerts import starter_rules
+from prometheus_ha.deploys.lib.run import checkers
 from prometheus_ha.deploys.lib.site import relations, releases
 from prometheus_ha.deploys.lib.site.members import Site
 from prometheus_ha.deploys.lib.survey.load import site_from_dicts
@@ -316,19 +317,42 @@ def test_the_site_has_every_alert(release):
     assert set(rules(release)) == set(starter.ALERTS)
 
 
+def deployed(release: str) -> dict[str, list[Data]]:
+    """The groups of the starter rules as they come to a Prometheus of each kind."""
+    site = example(release)
+    return {
+        "prometheus": starter_rules(site, site.hosts["prom-1"]),
+        "upper": upper.upper_rules(site, site.hosts["upper-1"]),
+    }
+
+
 @releases_
 def test_no_lint(release, promtool, tmp_path):
     """promtool finds nothing to complain of in the rules as they are deployed."""
-    site = example(release)
     files = []
-    for name, groups in {
-        "prometheus": starter_rules(site, site.hosts["prom-1"]),
-        "upper": upper.upper_rules(site, site.hosts["upper-1"]),
-    }.items():
+    for name, groups in deployed(release).items():
         files.append(tmp_path / f"{name}.yml")
         files[-1].write_text(json.dumps({"groups": groups}))
     ended, said = run(promtool(release), "check", "rules", "--lint=all", "--lint-fatal", *files)
     assert ended == 0 and "FAILED" not in said, said
+
+
+@pytest.mark.long
+@releases_
+def test_pint_finds_no_bug(release, pint):
+    """A checker of others, as the plan asks it. One alert always fires, and a list of targets may have one."""
+    (checker,) = (one for one in checkers.CHECKERS if one.program == "pint")
+    for name, groups in deployed(release).items():
+        found = checkers.found_in(checker, str(pint), f"{name}.yml", yaml.dump({"groups": groups}, sort_keys=False))
+        bugs = [one for one in found if not one.startswith("Watchdog: ") and not one.endswith(": redundant regexp")]
+        assert bugs == [], "\n".join(bugs)
+
+
+@pytest.mark.long
+def test_pint_finds_what_is_planted(pint):
+    (checker,) = (one for one in checkers.CHECKERS if one.program == "pint")
+    text = "groups:\n- name: a\n  rules:\n  - {alert: Right, expr: up == 0}\n  - {alert: Always, expr: up}\n"
+    assert checkers.found_in(checker, str(pint), "a.yml", text) == ["Always: alerts/comparison: always firing alert"]
 
 
 @releases_

@@ -82,6 +82,19 @@ prometheus_remote_storage_queue_highest_sent_timestamp_seconds{{{labels}}} 940
         assert [queue.behind for queue in parse(lines).remote_write] == [20.0]
 
 
+def test_remote_write_is_behind_what_was_scraped_where_its_queue_is_full():
+    """What is to be sent is taken into the queue no more, and its newest stands still."""
+    labels = 'remote_name="a1",url="https://10.0.0.9/write"'
+    page = f"""
+prometheus_remote_storage_highest_timestamp_in_seconds 4000
+prometheus_remote_storage_queue_highest_timestamp_seconds{{{labels}}} 960
+prometheus_remote_storage_queue_highest_sent_timestamp_seconds{{{labels}}} 940
+prometheus_remote_storage_samples_pending{{{labels}}} 500000
+"""
+    lines = ["==[name]== ready", "==[status]== 200", "==[name]== remote write", *page.splitlines(), "==[status]== 200"]
+    assert [queue.behind for queue in parse(lines).remote_write] == [3060.0]
+
+
 @pytest.mark.parametrize("release", ["current", "migration"])
 def test_targets(release):
     found = {target.job: target for target in report(f"ready_{release}").targets}

@@ -57,7 +57,9 @@ def _rules(node: yaml.Node | None) -> Iterator[tuple[str, range]]:
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value in ("alert", "record") and isinstance(value, yaml.ScalarNode):
-                yield value.value, range(node.start_mark.line + 1, node.end_mark.line + 1)
+                # A rule on a line of its own ends there, else where the next thing begins.
+                first, end = node.start_mark.line, max(node.end_mark.line, node.start_mark.line + 1)
+                yield value.value, range(first + 1, end + 1)
             yield from _rules(value)
 
 

@@ -46,7 +46,7 @@ SHORTEST_RETENTION = "2h"
 
 @dataclass(frozen=True)
 class Timing:
-    """Intervals that belong together. Prometheus durations, e.g. `15s`."""
+    """Intervals that belong together, and what they cost. Prometheus durations, e.g. `15s`."""
 
     scrape_interval: str
     scrape_timeout: str
@@ -94,6 +94,9 @@ class Timing:
     """How long a block that is marked for deletion stays in the bucket."""
     compact_cleanup: str
     """How often the compactor deletes what is marked and old enough."""
+    compressed: bool
+    """Whether Prometheus asks for compressed pages (from 2.49 on it can do without): a tenth of the bytes, for a third
+    more work where they are made."""
 
 
 PROFILES: dict[str, Timing] = {
@@ -126,6 +129,7 @@ PROFILES: dict[str, Timing] = {
         ignore_deletion_marks="24h",
         delete_delay="48h",
         compact_cleanup="5m",
+        compressed=True,
     ),
     # For drills: a failure and its notification within seconds. Too dear for real targets; shorter yet,
     # scraping alone keeps a small machine with a lab on it busy.
@@ -157,6 +161,7 @@ PROFILES: dict[str, Timing] = {
         ignore_deletion_marks="0s",
         delete_delay="30s",
         compact_cleanup="5s",
+        compressed=False,
     ),
 }
 

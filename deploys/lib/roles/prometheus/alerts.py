@@ -502,23 +502,21 @@ def _replicas(site: Site, member: Member) -> Iterator[Data]:
     yield from REPLICAS_DISAGREE.rules(member, "\nor ".join(differ))
 
 
-QUEUE_HIGHEST_SINCE = "3.7.0"
-"""First Prometheus that says for each queue what is to be sent; that of all of them is deprecated since then."""
-
-
 def _remote_write(site: Site, member: Member) -> Iterator[Data]:
     if not member.settings.prometheus_config.get("remote_write"):
         return
     job = starter.ours(site, member, daemons.PROMETHEUS)
     storage = "prometheus_remote_storage"
-    newest = f"{storage}_queue_highest_timestamp_seconds{{{job}}} -"
-    if not releases.at_least(member.settings.version(daemons.PROMETHEUS), QUEUE_HIGHEST_SINCE):
-        newest = f"{storage}_highest_timestamp_in_seconds{{{job}}}\n- ignoring(remote_name, url) group_right"
     # As short as a rate can be: the alert ends soon after its cause did.
     window = starter.milliseconds(4 * seconds(member.settings.scrape_interval))
     yield from REMOTE_WRITE_REFUSED.rules(member, f"rate({storage}_samples_failed_total{{{job}}}[{window}]) > 0")
+    # Not by what upstream's mixin compares it with: the newest of a queue stands still while the queue is full. One
+    # that has sent nothing says 0.
+    sent = f"{storage}_queue_highest_sent_timestamp_seconds{{{job}}}"
+    never = f"({sent} == 0) + on (instance) group_left () (time() - process_start_time_seconds{{{job}}})"
     yield from REMOTE_WRITE_BEHIND.rules(
-        member, f"({newest}\n{storage}_queue_highest_sent_timestamp_seconds{{{job}}}) > <threshold>"
+        member,
+        f"(time() - ({sent} > 0) > <threshold>\nor {never} > <threshold>)\nand {storage}_samples_pending{{{job}}} > 0",
     )
 
 

@@ -17,7 +17,7 @@ from prometheus_ha.deploys.lib.engine.component import File
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import scrapes
 from prometheus_ha.deploys.lib.ground.findings import as_dict, as_list
-from prometheus_ha.deploys.lib.site import derived, relations, web
+from prometheus_ha.deploys.lib.site import derived, relations, releases, web
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.deploys.lib.site.settings import CLUSTER_LABEL, REPLICA_LABEL
 from prometheus_ha.facts.reports.look import State
@@ -151,7 +151,17 @@ def _scrape_configs(member: Member, ours: list[Data], user: list[Data]) -> list[
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{member.name}: found the job {name} twice; expected: once")
-    return [*ours, *watched, *user]
+    return [*(job | _plain_pages(member) for job in [*ours, *watched]), *user]
+
+
+COMPRESSION_SINCE = "2.49.0"
+"""First Prometheus that can be told to ask for plain pages."""
+
+
+def _plain_pages(member: Member) -> Data:
+    version = member.settings.version(daemons.PROMETHEUS)
+    plain = not member.settings.timing.compressed and releases.at_least(version, COMPRESSION_SINCE)
+    return {"enable_compression": False} if plain else {}
 
 
 def jobs(site: Site, daemon: Ref, members: list[Member], name: str) -> list[Data]:
