@@ -31,7 +31,7 @@ WATCH = f"""
 # each look would leave the run itself no time to do what is watched.
 import os, subprocess, sys, time
 
-markers, seen, rounds = sys.stdin.buffer.read().split(), set(), 0
+markers, seen, rounds = sys.stdin.buffer.read().splitlines(), set(), 0
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 PLACES = "/tmp /var/tmp /dev/shm /run /etc /opt /var/log /var/lib /usr/local".split()
 
