@@ -273,7 +273,7 @@ CAUSES = (
         "echo 'nonsense one two' >/var/lib/node_exporter/textfile/drill.prom",
         "drill.prom",
     ),
-    Cause("NodeSystemdServiceFailed", "ring-3", _NO_RESTART, "Result=signal(.|\n)*Restart=no(.|\n)*drill.conf"),
+    Cause("NodeSystemdServiceFailed", "ring-3", _NO_RESTART, "(?s)^(?=.*Result=signal)(?=.*Restart=no).*drill[.]conf"),
     Cause(
         "ThanosQueryStoresMissing",
         "query-2",
