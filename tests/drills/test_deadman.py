@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import requests
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles import alertmanager
 from prometheus_ha.deploys.lib.site.members import Site
-from tests.drills.site import alerts, ask, run_site, stopped, wait_for
+from tests.drills.site import alerts, ask, on_all, run_site, shell, stopped, wait_for
 from tests.lab import plan
 
 pytestmark = [pytest.mark.usefixtures("restored"), pytest.mark.long]
@@ -25,7 +27,22 @@ def _signs() -> list[dict[str, Any]]:
     return [one for one in lines if one["path"] == "/deadman"]
 
 
-@pytest.mark.parametrize("daemon", ["prometheus", "alertmanager"])
+@contextmanager
+def _uplink_cut(site: Site) -> Iterator[None]:
+    """No Alertmanager reaches what is outside of the site: here, the sink."""
+    table = "inet drill_uplink"
+    chain = "add chain %s out { type filter hook output priority 0; policy accept; }"
+    drop = f"add rule %s out ip daddr {plan.LAB.gateway} tcp dport {plan.SINK_PORT} drop"
+    rules = "\n".join((f"add table {table}", chain % table, drop % table))
+    names = [member.name for member in site.running("alertmanager")]
+    on_all(lambda host: shell(host, f"printf '%s\n' {shlex.quote(rules)} | nft -f -"), names)
+    try:
+        yield
+    finally:
+        on_all(lambda host: shell(host, f"nft delete table {table}"), names)
+
+
+@pytest.mark.parametrize("daemon", ["prometheus", "alertmanager", ""], ids=["prometheus", "alertmanager", "uplink"])
 def test_a_dead_platform_is_silent_in_time_and_lives_again_by_itself(site: Site, daemon: str) -> None:
     member = site.running("alertmanager")[0]
     last, waits = alertmanager.dead_man(site, member)
@@ -34,7 +51,9 @@ def test_a_dead_platform_is_silent_in_time_and_lives_again_by_itself(site: Site,
     wait_for("a sign of life", lambda: _signs() and time.time() - _signs()[-1]["time"] < 2 * every, 60)
     died = time.time()
     with ExitStack() as stack:
-        for one in site.running(daemon):
+        if not daemon:
+            stack.enter_context(_uplink_cut(site))
+        for one in site.running(daemon) if daemon else ():
             stack.enter_context(stopped(one.name, daemon))
         wait_for("the outside to notice", lambda: time.time() - _signs()[-1]["time"] > waits, promised + 60)
         # Its last word came in time, and it was not that all is well again.

@@ -68,10 +68,10 @@ def test_the_hosts_differ_as_the_tests_need_it():
 
 
 def test_host_is_an_entry_of_an_inventory():
-    name, data = plan.host("am-1", lab=LAB, replica="a")
-    assert name == "am-1"
+    name, data = plan.host("am-3", lab=LAB, replica="a")
+    assert name == "am-3"
     assert data == {
-        "ssh_hostname": LAB.address("am-1"),
+        "ssh_hostname": LAB.address("am-3"),
         "ssh_user": "root",
         "ssh_key": "/srv/clone/.lab/ssh_key",
         "ssh_known_hosts_file": "/srv/clone/.lab/known_hosts",
@@ -80,6 +80,13 @@ def test_host_is_an_entry_of_an_inventory():
         "replica": "a",
     }
     json.dumps(data)
+
+
+def test_few_hosts_ask_systemd():
+    flags = {name: plan.host(name, lab=LAB)[1].get("node_exporter_flags", {}) for name in plan.HOSTS}
+    asking = [name for name, given in flags.items() if given.get("collector.systemd", True)]
+    assert sorted(asking) == sorted(plan.ASK_SYSTEMD)
+    assert {plan.HOSTS[name].suite for name in asking} == set(plan.DEBIAN)
 
 
 def test_host_with_sudo():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_ha.deploys.lib.daemons import Ref, of
+from prometheus_ha.deploys.lib.daemons import DAEMONS, Ref, of
 from prometheus_ha.deploys.lib.daemons.declare import Daemon
 from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.site.members import Member, Site
@@ -39,6 +39,11 @@ def ours(site: Site, member: Member, *watched: Ref) -> str:
             if (members := site.scraped(member, daemon))
         }
     )
+
+
+def watched(site: Site, member: Member) -> list[Daemon]:
+    """The daemons of which this Prometheus scrapes one at least."""
+    return [info for info in DAEMONS.values() if site.scraped(member, info)]
 
 
 ALERTS: dict[str, Alert] = {}

@@ -334,7 +334,7 @@ def _deploys(site: Site, member: Member, ours: str) -> Iterator[Data]:
     failed = f"{exporters.DEPLOY_SUCCESS}{{{ours}}} == 0"
     yield from DEPLOY_FAILED.rules(member, failed, last_run=topology.LAST_RUN)
     yield from DEPLOY_OVERDUE.rules(member, f"time() - {exporters.DEPLOY_LOOKED}{{{ours}}} > <threshold> * 86400")
-    watched = [info for info in DAEMONS.values() if info.told_apart and site.scraped(member, info)]
+    watched = [info for info in starter.watched(site, member) if info.told_apart]
     metrics = "|".join(dict.fromkeys(info.version_metric for info in watched))
     running = f'{{__name__=~"{metrics}", {starter.ours(site, member, *watched)}}}'
     runs = f'label_replace({running}, "daemon", "$1", "job", "(.*)")'

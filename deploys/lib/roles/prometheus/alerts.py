@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter, thanos_alerts
 from prometheus_ha.deploys.lib.common.starter import Alert
-from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.daemons.prometheus import PROMETHEUS, UPPER
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.engine.role import in_order, scrapes
@@ -359,9 +358,7 @@ def _targets(site: Site, member: Member) -> Iterator[Data]:
     if probes := [scrape.name for scrape in scrapes(site, member)]:
         unless += f'\nunless up{{job=~"{starter.any_of(probes)}"}}'
     yield from TARGET_DOWN.rules(member, f"up == 0 {unless}")
-    missing = [
-        f"absent(up{{{starter.ours(site, member, info)}}})" for info in DAEMONS.values() if site.scraped(member, info)
-    ]
+    missing = [f"absent(up{{{starter.ours(site, member, info)}}})" for info in starter.watched(site, member)]
     yield from JOB_MISSING.rules(member, "\nor ".join(missing))
     yield from REPLICA_DOWN.rules(member, f"up{{{ours}}} == 0", unit=prometheus.unit)
     if watched:
@@ -372,7 +369,7 @@ def _targets(site: Site, member: Member) -> Iterator[Data]:
 
 def _every_daemon(site: Site, member: Member) -> Iterator[Data]:
     """What can happen to each of them."""
-    watched = [info for info in DAEMONS.values() if site.scraped(member, info)]
+    watched = starter.watched(site, member)
     ours = starter.ours(site, member, *watched)
     half_an_hour = starter.window(member, count=120)
     yield from CRASHLOOPING.rules(
