@@ -67,8 +67,9 @@ alertmanager = (
         # A sink that records them gets the notifications, and the Watchdog.
         "alertmanager_webhook_url": "secret:file:secrets/webhook_url",
         "deadman_url": "secret:file:secrets/deadman_url",
-        # Stand-ins for group bots: the receivers feishu, dingtalk and wecom. Drills route alerts to them.
+        # Stand-ins for group bots: the receivers feishu, dingtalk and wecom.
         "alert_channels": plan.CHANNELS,
+        "alertmanager_config": {"route": {"routes": plan.CHAT_ROUTES}},
     },
 )
 

@@ -19,6 +19,7 @@ from prometheus_ha.deploys.lib.roles.alertmanager import configuration
 from prometheus_ha.deploys.lib.site.members import Site
 from tests.drills.site import (
     alerts,
+    healthy,
     live_files,
     moved,
     notifications,
@@ -32,17 +33,7 @@ from tests.drills.site import (
 )
 from tests.lab import bots, plan
 
-pytestmark = pytest.mark.usefixtures("restored", "_well")
-
-ROUTES = {
-    "route": {
-        "routes": [
-            {"matchers": ['chat="all"'], "receiver": vendor, "continue": vendor != "wecom"} for vendor in plan.BOTS
-        ]
-        + [{"matchers": [f'chat="{vendor}"'], "receiver": vendor} for vendor in plan.BOTS]
-    }
-}
-"""Alerts with the label `chat` go to all chats, or to one."""
+pytestmark = pytest.mark.usefixtures("_well")
 
 
 def _behave(**how: dict[str, Any]) -> None:
@@ -55,9 +46,11 @@ def _behave(**how: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def _well() -> Iterator[None]:
+def _well(site: Site) -> Iterator[None]:
+    """Bots and Alertmanagers are well again, whatever a drill did to them: most of these change no setting."""
     yield
     _behave()
+    wait_for("the site to be healthy again", lambda: healthy(site), 60)
 
 
 def _told(name: str) -> Counter[str]:
@@ -66,11 +59,6 @@ def _told(name: str) -> Counter[str]:
     taken = [json.loads(line) for line in text.splitlines()]
     vendors = [(one["bot"].partition("/")[0], one["body"]) for one in taken]
     return Counter(vendor for vendor, body in vendors if name in bots._text(vendor, body))
-
-
-def _route() -> None:
-    run = run_site("--limit", "alertmanager", data={"alertmanager_config": ROUTES}, deploy="deploys/alertmanager.py")
-    assert run.status == 0, str(run)
 
 
 def _name() -> str:
@@ -83,7 +71,6 @@ def test_one_message_in_each_chat(site: Site, down: str | None) -> None:
     name, first = _name(), site.running("alertmanager")[0]
     timing = first.settings.timing
     quiet = seconds(timing.group_interval) + 3 * seconds(timing.peer_timeout) + 2
-    _route()
     with stopped(first.name, down) if down else nullcontext():
         post_alert(site, name, chat="all")
         # Without its relay, the first member fails, and the next one sends.
@@ -103,7 +90,6 @@ def test_one_message_in_each_chat(site: Site, down: str | None) -> None:
 def test_what_a_bot_refuses_is_told_elsewhere_and_delivered_when_it_is_well(site: Site) -> None:
     name, failed = _name(), configuration.FAILED_TO_SEND["warning"]
     before = notifications(failed)["firing"]
-    _route()
     _behave(dingtalk={"fails": "token"})
     post_alert(site, name, chat="dingtalk")
     am = site.running("alertmanager")[0]
@@ -149,7 +135,6 @@ def test_each_error_of_a_bot_is_told_elsewhere(site: Site, errors: dict[str, tup
     names = {vendor: f"{_name()}{vendor}" for vendor in errors}
     told = {alert: notifications(alert)["firing"] for _, alert in errors.values()}
     am = site.running("alertmanager")[0]
-    _route()
     _behave(**{vendor: {"fails": fails} for vendor, (fails, _) in errors.items()})
     for vendor, name in names.items():
         post_alert(site, name, chat=vendor)
@@ -173,6 +158,7 @@ def test_each_error_of_a_bot_is_told_elsewhere(site: Site, errors: dict[str, tup
         assert _told(name)[vendor] <= len(site.running("alertmanager")) + 1
 
 
+@pytest.mark.usefixtures("restored")
 def test_a_new_channel_is_a_reload_and_a_wrong_one_nothing(site: Site) -> None:
     running, files = units(), live_files()
     more = {**plan.CHANNELS, "second": {**plan.CHANNELS["wecom"], "language": "en"}}
@@ -189,6 +175,7 @@ def test_a_new_channel_is_a_reload_and_a_wrong_one_nothing(site: Site) -> None:
     assert set(files) <= set(live_files())
 
 
+@pytest.mark.usefixtures("restored")
 def test_a_change_that_breaks_a_test_of_routes_is_refused(site: Site) -> None:
     running, files = units(), live_files()
     tests = [{"labels": {"team": "db", "severity": "critical"}, "receivers": ["dingtalk"]}]
@@ -283,6 +270,7 @@ def _rolled(site: Site, times: int) -> list[str]:
     return [name for name in sent if arrived[name] > 1]
 
 
+@pytest.mark.usefixtures("restored")
 def test_no_canary_is_lost_in_a_rolling_change(site: Site) -> None:
     # At least once: a member that is stopped between sending and telling the others is made good by the next.
     doubled = _rolled(site, 1)
@@ -290,6 +278,7 @@ def test_no_canary_is_lost_in_a_rolling_change(site: Site) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("restored")
 def test_ten_rolling_changes_in_a_row(site: Site) -> None:
     doubled = _rolled(site, 10)
     print(f"ten rolling changes: {len(doubled)} canaries twice")

@@ -305,7 +305,13 @@ CHANNELS: dict[str, dict[str, Any]] = {
 }
 CHANNELS["feishu"]["sign"] = CHANNELS["dingtalk"]["sign"] = "secret:file:secrets/bot_sign"
 CHANNELS["dingtalk"]["keyword"] = KEYWORD = "监控"
-"""The group bots of the lab's site. A route to one is a drill's own."""
+"""The group bots of the lab's site."""
+
+CHAT_ROUTES = [
+    *({"matchers": ['chat="all"'], "receiver": vendor, "continue": vendor != "wecom"} for vendor in BOTS),
+    *({"matchers": [f'chat="{vendor}"'], "receiver": vendor} for vendor in BOTS),
+]
+"""Alerts with the label `chat` go to all chats, or to one: drills send such alerts."""
 
 
 def bots(sign: str) -> dict[str, dict[str, Any]]:
