@@ -32,12 +32,12 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 def restored(site: Site) -> Iterator[None]:
     """Whatever a drill did, and however it ended, the site is as the inventory says for the next one."""
-    under_drill.untouched = False
+    under_drill.touched.clear()
     yield
-    if under_drill.untouched:
+    if not under_drill.touched:
         return
     _switched_on()
-    under_drill.converge()
+    under_drill.restore()
     under_drill.wait_for("the site to be healthy again", lambda: under_drill.healthy(site), 60)
 
 

@@ -85,8 +85,7 @@ def command(
     inventory: str = "inventory.py",
 ) -> list[str]:
     """The command line of a run; `data` becomes `--data`, above all files of settings."""
-    global untouched
-    untouched = False
+    touched.update(plan.HOSTS)
     given = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in (data or {}).items()]
     options = [option for pair in given for option in ("--data", pair)]
     return [str(PYINFRA), "-y", "--json", *arguments, *options, inventory, deploy]
@@ -101,6 +100,7 @@ def run_site(
     stdin: str = "",
 ) -> Run:
     """Run the deploy to its end, as a user without a terminal would; `stdin` is what it can read."""
+    before = set(touched)
     done = subprocess.run(
         command(*arguments, data=data, deploy=deploy, inventory=inventory),
         cwd=plan.ROOT,
@@ -113,15 +113,21 @@ def run_site(
         check=False,
     )
     try:
-        results = json.loads(done.stdout)["results"]
+        run = Run(done.returncode, done.stderr, json.loads(done.stdout)["results"]["operations"])
     except (ValueError, KeyError):  # it ended before it began
-        return Run(done.returncode, done.stdout + done.stderr)
-    return Run(done.returncode, done.stderr, results["operations"])
+        run = Run(done.returncode, done.stdout + done.stderr)
+    if "Traceback" not in run.log:
+        touched.clear()
+        touched.update(before, *run.changed.values(), *run.failed.values())
+    return run
 
 
 def plan_site(*arguments: str, data: Mapping[str, Any] | None = None) -> Run:
     """What a run would do, as an operator is told before it (the log)."""
+    before = set(touched)
     words = [word for word in command("--dry", *arguments, data=data) if word not in ("-y", "--json")]
+    touched.clear()
+    touched.update(before)  # it changes nothing
     done = subprocess.run(
         words,
         cwd=plan.ROOT,
@@ -135,15 +141,22 @@ def plan_site(*arguments: str, data: Mapping[str, Any] | None = None) -> Run:
     return Run(done.returncode, done.stdout + done.stderr)
 
 
-untouched = False
-"""Has the drill at work seen, after the last thing it did, that it changed nothing? Then nothing is to be restored."""
+touched: set[str] = set()
+"""The hosts on which the drill at work changed something, or may have: by a run, or in a shell."""
 
 
-def converge() -> Run:
+def converge(*arguments: str) -> Run:
     """Bring the site to what the inventory says, with no setting of a drill."""
-    done = run_site()
+    done = run_site(*arguments)
     assert done.status == 0, f"the site does not converge: {done}"
     return done
+
+
+def restore() -> None:
+    """`converge` for the hosts that were touched."""
+    limits = [] if touched >= set(plan.HOSTS) else [f"--limit={name}" for name in sorted(touched)]
+    if touched:
+        converge(*limits)
 
 
 _KEPT = "/root/.kept"
@@ -183,6 +196,7 @@ rm -r {_KEPT}
 
 def lab(*words: str) -> None:
     """Run `tests/lab/lab`."""
+    touched.update(plan.HOSTS)
     command = [sys.executable, LAB, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
     assert done.returncode == 0, f"lab {' '.join(words)}: {done.stdout}{done.stderr}"
@@ -205,7 +219,13 @@ def load(env: Mapping[str, str] | None = None, inventory: str = "inventory.py") 
 
 
 def shell(host: str, script: str, check: bool = True) -> str:
-    """What `script` prints on `host`, run as root."""
+    """What `script` prints on `host`, run as root, where it may change something."""
+    touched.add(host)
+    return read(host, script, check)
+
+
+def read(host: str, script: str, check: bool = True) -> str:
+    """`shell` for a script that changes nothing."""
     root = "" if plan.ALL[host].user == "root" else "sudo -n "
     done = lab_hosts.ssh(plan.LAB, host, f"{root}sh -c {shlex.quote(script)}", timeout=RUN_SECONDS)
     assert not check or done.returncode == 0, f"{host}: {script!r} ended with {done.returncode}: {done.stderr}"
@@ -257,7 +277,7 @@ def units(names: Iterable[str] = plan.HOSTS) -> dict[tuple[str, str], Unit]:
     script = f"cat /proc/sys/kernel/random/boot_id; systemctl show -p {properties} {' '.join(_UNITS)}"
 
     def look(host: str) -> dict[tuple[str, str], Unit]:
-        boot, *lines = shell(host, script).splitlines()
+        boot, *lines = read(host, script).splitlines()
         found = {}
         for block in "\n".join(lines).split("\n\n"):
             row = dict(line.split("=", 1) for line in block.splitlines())
@@ -278,15 +298,14 @@ def moved(before: Mapping[tuple[str, str], Unit]) -> set[tuple[str, str]]:
 def argv(host: str, unit: str) -> list[str]:
     """The command line with which a unit's process runs."""
     script = f"tr '\\0' '\\n' </proc/$(systemctl show -p MainPID {unit} | cut -d= -f2)/cmdline"
-    return shell(host, script).splitlines()
+    return read(host, script).splitlines()
 
 
 def assert_untouched(running: Mapping[tuple[str, str], Unit], files: Mapping[str, str]) -> None:
     """Since these were read, nothing was restarted on any host, and no file is another one."""
-    global untouched
     assert live_files() == files
     assert moved(running) == set()
-    untouched = True
+    touched.clear()
 
 
 def live_files(names: Iterable[str] = plan.HOSTS) -> dict[str, str]:
@@ -296,7 +315,7 @@ def live_files(names: Iterable[str] = plan.HOSTS) -> dict[str, str]:
         f"find {roots} -printf '%p %y %m %u %g %l\\n' 2>/dev/null | sort; "
         f"find {roots} -type f -exec sha256sum {{}} + 2>/dev/null | sort"
     )
-    return on_all(lambda host: shell(host, script), names)
+    return on_all(lambda host: read(host, script), names)
 
 
 # --- The daemons' own words -----------------------------------------------------------------------
