@@ -66,8 +66,12 @@ def test_every_group_of_a_storm_is_told(site: Site) -> None:
         f"{GROUPS * EACH} alerts in {GROUPS} groups: told in {took:.0f} s, {len(doubled)} twice, memory (MB) {memory}"
     )
     assert max(memory["alert_relay"]) < 150
-    # One question says what became of any of them, and the sums are those of the bot.
+    # One question says what became of any of them.
     begun = time.monotonic()
     run = run_site(data={"why": f"alertname={name}x7x,instance=host-3"}, deploy="deploys/alert.py")
     print(f"why: {time.monotonic() - begun:.1f} s")
     assert run.status == 0 and "dingtalk (webhook) was told that it fires" in run.log, str(run)
+    # And all of them are explained: as many were told as the bot has groups of, and of none it is not known.
+    for group in range(GROUPS):
+        run = run_site(data={"why": f"alertname={name}x{group}x,storm=yes"}, deploy="deploys/alert.py")
+        assert f"All {EACH}: {EACH} told" in run.log, f"group {group}: {run}"

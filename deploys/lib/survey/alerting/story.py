@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -52,6 +53,8 @@ _REASONS = {
     "ALL_ALERTS_RESOLVED": "all of its group is over",
     "REPEAT_INTERVAL_ELAPSED": "repeated: it still fires",
 }
+_TOLD = ("firingAlerts", "resolvedAlerts")
+"""What a notification has alerts in."""
 _SAME_MOMENT = 60.0
 """Seconds within which members get the same alert."""
 _AFTER = 900.0
@@ -72,9 +75,20 @@ def histories(seen: Mapping[str, Seen], conditions: Sequence[Matcher], how: Cloc
         fingerprint, labels = alert_of(event)
         if fingerprint and labels and all(takes(one, labels) for one in conditions):
             found.setdefault(fingerprint, History(fingerprint, labels))
+    own: dict[str, list[tuple[float, str, Event]]] = {}
+    for item in events:
+        for fingerprint in _about(item[2]):
+            own.setdefault(fingerprint, []).append(item)
     for history in found.values():
-        _fill(history, events, seen, names, how)
+        _fill(history, own[history.fingerprint], seen, names, how)
     return sorted(found.values(), key=lambda history: -history.entries[-1].last)
+
+
+def _about(event: Event) -> set[str]:
+    """The fingerprints of the alerts that a record is about."""
+    if event.kind != "notification":
+        return {alert_of(event)[0]}
+    return {fingerprint_of(one["fingerprint"]) for key in _TOLD for one in event.data.get(key) or []}
 
 
 def describe_labels(labels: Labels) -> str:
@@ -91,18 +105,16 @@ def _fill(
     names: Mapping[str, str],
     how: Clock,
 ) -> None:
+    """`events` are those about this alert."""
     told: list[tuple[float, str, str, str]] = []
     groups: set[str] = set()
     first = last = None
     for when, member, event in events:
-        mine = alert_of(event)[0] == history.fingerprint
         if event.kind == "notification":
             says = _notified(history, event, when, member)
             if says:
                 told.append((when, member, "notification", says))
                 last = when
-            continue
-        if not mine:
             continue
         info = event.data.get("groupInfo") or {}
         receiver = info.get("receiverName", "")
@@ -130,7 +142,8 @@ def _notified(history: History, event: Event, when: float, member: str) -> str:
     def has(key: str) -> bool:
         return any(fingerprint_of(one["fingerprint"]) == history.fingerprint for one in event.data.get(key) or [])
 
-    what = "fires" if has("firingAlerts") else "is over" if has("resolvedAlerts") else ""
+    fires, over = _TOLD
+    what = "fires" if has(fires) else "is over" if has(over) else ""
     if not what:
         return ""
     receiver = (event.data.get("groupInfo") or {}).get("receiverName", "")
@@ -214,8 +227,17 @@ def story(seen: Mapping[str, Seen], conditions: Sequence[Matcher], how: Clock) -
     for history in found[:MOST_ALERTS]:
         lines += ["", *_told(history, alive, how)]
     if len(found) > MOST_ALERTS:
-        lines += ["", f"and {len(found) - MOST_ALERTS} more alerts. More labels in why leave fewer"]
+        lines += ["", f"and {len(found) - MOST_ALERTS} more alerts. More labels in why leave fewer. {_sums(found)}"]
     return lines if not found else [*lines, "", f"records: {began}; times in {how.name}"]
+
+
+def _sums(found: Sequence[History]) -> str:
+    """What became of alerts, in numbers."""
+    became = Counter(
+        "told" if one.told else "not told, as it failed" if one.failed else "muted" if one.muted else "not told yet"
+        for one in found
+    )
+    return f"All {len(found)}: {', '.join(f'{number} {what}' for what, number in became.most_common())}"
 
 
 def _told(history: History, alive: Mapping[str, Seen], how: Clock) -> list[str]:
