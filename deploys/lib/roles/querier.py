@@ -157,8 +157,8 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     connected = f"{by} (thanos_store_nodes_grpc_connections{{{ours}}})\n  or 0 * {by} (up{{{ours}}} == 1)"
     # A strict endpoint counts as connected, whatever becomes of it: what answers is known by who is asked for its
     # labels, each of them equally often.
-    asked = f'grpc_client_handled_total{{{ours}, grpc_method="Info"}}'
-    answered = asked.replace("}", ', grpc_code="OK"}')
+    info_calls = f'grpc_client_handled_total{{{ours}, grpc_method="Info"'
+    asked, answered = f"{info_calls}}}", f'{info_calls}, grpc_code="OK"}}'
     some = f"{by} (rate({answered}[{over}])) or 0 * {by} (rate({asked}[{over}]))"
     answers = f"round({wanted} * ({some}) / {by} (rate({asked}[{over}])))"
     yield from STORES_MISSING.rules(member, f"(\n  {connected}\n) < {wanted}\nor {answers} < {wanted}", wanted=wanted)

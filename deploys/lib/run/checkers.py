@@ -36,7 +36,8 @@ class Checker:
     of: Callable[[str], bool]
     """Whether it knows a file, by its path on the host."""
     arguments: Callable[[Path, Path], list[str]]
-    """Those with which it reads a file, and writes a report in JSON to another one, or to its output."""
+    """Those with which it reads a file (`-` among them: its input, which leaves no secret on this machine's disk), and
+    writes a report in JSON to another one, or to its output."""
     finds: Callable[[Any, str], Iterator[str]]
     """What such a report has of a text, in lines."""
 
@@ -81,7 +82,7 @@ CHECKERS = (
         "amlint",
         lambda path: Path(path).name == Path(ALERTMANAGER_CONFIG).name,
         # A receiver that tells nobody is meant so, as ours for the Watchdog where nobody outside has it.
-        lambda file, report: ["check", "--format=json", "--exit-zero", "--ignore=empty-receiver", str(file)],
+        lambda file, report: ["check", "--format=json", "--exit-zero", "--ignore=empty-receiver", "-"],
         _of_amlint,
     ),
 )
@@ -120,14 +121,15 @@ def _here(program: str) -> str | None:
 
 def found_in(checker: Checker, program: str, name: str, text: str) -> Iterable[str]:
     """What a checker says of a file."""
-    # Its directory and what is in it are for this user alone.
     with tempfile.TemporaryDirectory() as place:
         file, report = Path(place) / name, Path(place) / "report.json"
-        file.write_text(text)
+        arguments = checker.arguments(file, report)
+        if "-" not in arguments:
+            file.write_text(text)
         try:
             done = subprocess.run(
-                [program, *checker.arguments(file, report)],
-                stdin=subprocess.DEVNULL,
+                [program, *arguments],
+                input=text if "-" in arguments else "",
                 capture_output=True,
                 text=True,
                 timeout=_SECONDS,
