@@ -292,7 +292,7 @@ DAEMONS_AWAY = (
         "AlertmanagerConfigInconsistent",
         "am-1",
         _ANOTHER_CONFIG,
-        r'(?s)"hash": "([^"]+)", "host": "am-1".*?"hash": "(?!\1")',
+        r'(?s)(?=.*"hash": "([^"]+)", "host": "am-1").*"hash": "(?!\1")[^"]+", "host": "am-2"',
         asked_on="prom-1",
     ),
     Cause(
