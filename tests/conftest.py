@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab import runner
+
 ROWS = 25
 """Modules that are listed, the dearest first."""
 
@@ -20,9 +22,9 @@ _spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0])
 
 
 def _worked() -> float:
-    """Seconds of CPU of this process and of those it started and waited for: runs and logins, not the lab's daemons."""
+    """Seconds of CPU of this process and of runs and logins that it waited for, not of the lab's daemons."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages) + sum(runner.worked)
 
 
 @pytest.hookimpl(wrapper=True)

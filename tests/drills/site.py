@@ -18,7 +18,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPSConnection
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -30,11 +29,10 @@ from prometheus_ha.deploys.lib.ground.secrets import resolve
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.deploys.lib.survey.load import site_from_dicts
 from tests.lab import hosts as lab_hosts
-from tests.lab import plan
+from tests.lab import plan, runner
 
 T = TypeVar("T")
 
-PYINFRA = Path(sys.executable).with_name("pyinfra")
 LAB = plan.ROOT / "tests" / "lab" / "lab"
 ENVIRONMENT = {**os.environ, "PROFILE": "drill", "PYINFRA_PROGRESS": "off"}
 """Drills have their own timing, whatever the site ran with before."""
@@ -88,7 +86,7 @@ def command(
     touched.update(plan.HOSTS)
     given = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in (data or {}).items()]
     options = [option for pair in given for option in ("--data", pair)]
-    return [str(PYINFRA), "-y", "--json", *arguments, *options, inventory, deploy]
+    return [str(runner.PYINFRA), "-y", "--json", *arguments, *options, inventory, deploy]
 
 
 def run_site(
@@ -101,17 +99,8 @@ def run_site(
 ) -> Run:
     """Run the deploy to its end, as a user without a terminal would; `stdin` is what it can read."""
     before = set(touched)
-    done = subprocess.run(
-        command(*arguments, data=data, deploy=deploy, inventory=inventory),
-        cwd=plan.ROOT,
-        env={**ENVIRONMENT, **(env or {})},
-        input=stdin,
-        start_new_session=True,  # pyinfra asks for passwords on the terminal it belongs to
-        capture_output=True,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
+    words = command(*arguments, data=data, deploy=deploy, inventory=inventory)
+    done = runner.run(words[1:], {**ENVIRONMENT, **(env or {})}, stdin, RUN_SECONDS)
     try:
         run = Run(done.returncode, done.stderr, json.loads(done.stdout)["results"]["operations"])
     except (ValueError, KeyError):  # it ended before it began
@@ -125,19 +114,10 @@ def run_site(
 def plan_site(*arguments: str, data: Mapping[str, Any] | None = None) -> Run:
     """What a run would do, as an operator is told before it (the log)."""
     before = set(touched)
-    words = [word for word in command("--dry", *arguments, data=data) if word not in ("-y", "--json")]
+    words = [word for word in command("--dry", *arguments, data=data)[1:] if word not in ("-y", "--json")]
     touched.clear()
     touched.update(before)  # it changes nothing
-    done = subprocess.run(
-        words,
-        cwd=plan.ROOT,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
+    done = runner.run(words, ENVIRONMENT, timeout=RUN_SECONDS)
     return Run(done.returncode, done.stdout + done.stderr)
 
 
@@ -207,14 +187,9 @@ def lab(*words: str) -> None:
 
 def load(env: Mapping[str, str] | None = None, inventory: str = "inventory.py") -> Site:
     """The site as its inventory describes it."""
-    done = subprocess.run(
-        [PYINFRA, inventory, "debug-inventory", "--json"],
-        cwd=plan.ROOT,
-        env={**ENVIRONMENT, **(env or {})},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    words = [inventory, "debug-inventory", "--json"]
+    done = runner.run(words, {**ENVIRONMENT, **(env or {})}, timeout=RUN_SECONDS)
+    assert done.returncode == 0, done.stderr
     return site_from_dicts({host["name"]: host for host in json.loads(done.stdout)})
 
 
