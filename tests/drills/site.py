@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shlex
 import ssl
 import subprocess
 import sys
@@ -201,8 +200,7 @@ def shell(host: str, script: str, check: bool = True) -> str:
 
 def read(host: str, script: str, check: bool = True) -> str:
     """`shell` for a script that changes nothing."""
-    root = "" if plan.ALL[host].user == "root" else "sudo -n "
-    done = lab_hosts.ssh(plan.LAB, host, f"{root}sh -c {shlex.quote(script)}", timeout=RUN_SECONDS)
+    done = lab_hosts.as_root(plan.LAB, host, script, RUN_SECONDS)
     assert not check or done.returncode == 0, f"{host}: {script!r} ended with {done.returncode}: {done.stderr}"
     return done.stdout
 

@@ -7,39 +7,15 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from textwrap import dedent
 
 import pytest
 
 from prometheus_ha.deploys.lib.common.starter import ALERTS
 from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.site.members import Member, Site
-from tests.drills.site import get, on_all, shell, wait_for
+from tests.drills.runbooks import COMMANDS, Command
+from tests.drills.site import get, on_all, read, shell, wait_for
 from tests.lab import plan
-
-
-@dataclass(frozen=True)
-class Command:
-    """A line of a fenced block."""
-
-    chapter: str
-    section: str
-    line: str
-
-    @property
-    def kind(self) -> str:
-        """`control` for who runs the deploy, `shell` on a host, `query` for a Prometheus."""
-        first = re.split(r"[ ;(={<]", self.line, maxsplit=1)[0]
-        if first == "pyinfra" or ".runs" in self.line:
-            return "control"
-        return "shell" if first in PROGRAMS else "query"
-
-
-PROGRAMS = (
-    *("amtool", "ask", "blackbox_exporter", "cat", "chronyc", "curl", "date", "df", "du", "echo", "ethtool", "for"),
-    *("getent", "grep", "ip", "journalctl", "ls", "lsof", "openssl", "pid", "promtool", "ps", "python3", "readlink"),
-    *("ss", "systemctl", "tail", "thanos", "timedatectl"),
-)
 
 NOT_THERE = re.compile(r"\b(ethtool|lsof|timedatectl|chronyc|chronyd|minio)\b")
 """What the small hosts of the lab lack, or what says nothing in a container."""
@@ -55,25 +31,6 @@ FOR_WHO_SITS_THERE = {
 }
 """Commands of the control machine, each of which another drill runs: test_tools, test_channels, test_plan."""
 
-ONE_AT_ALL = "thanos tools bucket mark"
-"""What changes something: not for a healthy site."""
-
-
-def _commands() -> list[Command]:
-    found = []
-    for path in sorted((plan.ROOT / "docs" / "runbooks").glob("*.md")):
-        text = path.read_text()
-        section = ""
-        for match in re.finditer(r"^## (\w+)$|^( *)```\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
-            if match[1]:
-                section = match[1]
-                continue
-            block = dedent(match[3]).replace("\\\n", " ")
-            block = re.sub(r"\n\s+/ ", " / ", block)  # a query of two lines
-            if not block.startswith("ask()"):
-                found += [Command(path.stem, section, line.strip()) for line in block.splitlines()]
-    return found
-
 
 def _asking() -> str:
     """`ask`, as the runbooks define it for their reader."""
@@ -83,9 +40,6 @@ def _asking() -> str:
     }
     (text,) = {match[1] for match in found if match}
     return text
-
-
-COMMANDS = _commands()
 
 
 def test_every_alert_has_commands() -> None:
@@ -134,7 +88,7 @@ def _tried(host: str, lines: list[str]) -> list[tuple[str, list[int], str]]:
         f'echo \'#line\'; {{ {line}\nstatus="${{PIPESTATUS[*]}}"; }} 2>&1; echo; echo "#status $status"'
         for line in lines
     ]
-    said = shell(host, f"bash -c {shlex.quote(_asking() + chr(10) + chr(10).join(steps))} </dev/null")
+    said = read(host, f"bash -c {shlex.quote(_asking() + chr(10) + chr(10).join(steps))} </dev/null")
     found = re.findall(r"^#line\n(.*?)^#status ([\d ]+)$", said, re.MULTILINE | re.DOTALL)
     assert len(found) == len(lines), said
     return [(line, [int(n) for n in status.split()], text) for line, (text, status) in zip(lines, found, strict=True)]
@@ -163,7 +117,8 @@ def _problem(line: str, status: list[int], text: str) -> str:
 def test_the_commands_are_what_the_hosts_know(site: Site) -> None:
     by_host: dict[str, list[str]] = {}
     for command in COMMANDS:
-        if command.kind == "shell" and "ULID" not in command.line and ONE_AT_ALL not in command.line:
+        # What is about one block is run where there are some: in test_storage.
+        if command.kind == "shell" and "ULID" not in command.line:
             member, unit = _daemon(site, command)
             by_host.setdefault(member.name, []).append(_filled(site, command.line, member, unit))
     tried = on_all(lambda host: _tried(host, list(dict.fromkeys(by_host[host]))), by_host)

@@ -13,6 +13,7 @@ from prometheus_ha.deploys.lib.site.members import Member, Site
 from tests.drills import blocks
 from tests.drills.blocks import DAY, HOUR, STEP, Seeded, ranged
 from tests.drills.probe import Probe
+from tests.drills.runbooks import COMMANDS
 from tests.drills.site import (
     alerts,
     converge,
@@ -474,10 +475,13 @@ def test_blocks_that_overlap_halt_the_compactor_and_marking_one_heals_it(site: S
     assert verify.status == 1 and "thanos-compactor has halted" in verify.log, str(verify)
     member = site.running("alertmanager")[0]
     wait_for("the alert", lambda: alerts(site, member, "ThanosCompactHalted"), 60)
-    # The way out of docs/storage.md.
+    # The way out of docs/storage.md, by the commands of the runbooks for one block.
     spare = min(blocks.listed(site))
-    blocks.tool(site, f"mark --id={spare} --marker=deletion-mark.json --details='twice'")
     host = site.running("thanos-compactor")[0].name
+    look, mark = (each.line.replace("ULID", spare) for each in COMMANDS if "ULID" in each.line)
+    seen = shell(host, f"{look} 2>&1")
+    assert "verify" in look and spare in seen, seen
+    shell(host, mark)
     shell(host, "systemctl restart thanos-compactor")
     passes = "thanos_compact_iterations_total"
     wait_for("a pass", lambda: metric(site, "thanos-compactor", host, passes) > 0, 60)

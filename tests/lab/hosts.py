@@ -17,6 +17,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from prometheus_ha.suites.shell import Shell, ShellLost
 from tests.lab import keys, machine, net, proc, roots
 from tests.lab.plan import ALL, Lab
 from tests.lab.proc import LabError, say, wait_for
@@ -302,6 +303,33 @@ def ssh_command(lab: Lab, host: str) -> list[str]:
 def _word(path: Path) -> str:
     """A path as a value of ssh's settings, which are split at blanks and have %-tokens."""
     return '"' + str(path).replace("%", "%%") + '"'
+
+
+_shells: dict[tuple[str, str], list[Shell]] = {}
+"""Lab and host -> shells that are open and idle."""
+
+
+def as_root(lab: Lab, host: str, script: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a shell script on a host as root, in a shell that is kept for the next one; status 255 as of `ssh`."""
+    idle = _shells.setdefault((lab.id, host), [])
+    try:
+        while True:
+            # The host may have been switched off since, or the connection ended.
+            try:
+                shell, last = idle.pop(), False
+            except IndexError:
+                shell, last = Shell(ssh_command(lab, host), ALL[host].user != "root"), True
+            if shell.answers():
+                break
+            if last:
+                return subprocess.CompletedProcess(script, 255, "", shell.close())
+        status, out, err = shell.run(script, timeout)
+    except ShellLost as error:
+        return subprocess.CompletedProcess(script, 255, "", str(error))
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(script, 255, "", f"no answer in {timeout} s")
+    idle.append(shell)
+    return subprocess.CompletedProcess(script, status, out.decode(), err.decode())
 
 
 def ssh(lab: Lab, host: str, command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import testinfra
+from testinfra.backend.base import CommandResult
+from testinfra.backend.ssh import SshBackend
 from testinfra.host import Host
 
 from prometheus_ha.deploys.lib.common import promql, starter
@@ -26,6 +27,7 @@ from prometheus_ha.deploys.lib.ground.findings import SettingsErrors
 from prometheus_ha.deploys.lib.site import relations
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.deploys.lib.survey.load import site_from_dicts
+from prometheus_ha.suites.shell import Shell, ShellLost
 
 T = TypeVar("T")
 
@@ -181,6 +183,30 @@ def ssh_command(name: str, data: Mapping[str, Any]) -> list[str]:
     return words + [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
 
 
+class _Kept(SshBackend):
+    """testinfra's backend, with one shell of root's for all commands."""
+
+    def __init__(self, hostspec: str, command: list[str], sudo: bool) -> None:
+        super().__init__(hostspec)
+        self._command, self._by_sudo = command, sudo
+        self._shell: Shell | None = None
+
+    def run_ssh(self, command: str) -> CommandResult:
+        try:
+            if self._shell is None or not self._shell.answers():
+                self._shell = Shell(self._command, self._by_sudo)
+                if not self._shell.answers():
+                    raise ShellLost(self._shell.close())
+            status, out, err = self._shell.run(command)
+        except ShellLost as error:
+            raise RuntimeError(f"no shell, or none any more: {error}") from None
+        return self.result(status, self.encode(command), out, err)
+
+    def close(self) -> None:
+        if self._shell:
+            self._shell.close()
+
+
 def _sudo(data: Mapping[str, Any]) -> bool:
     return bool(data.get("_sudo"))
 
@@ -191,12 +217,7 @@ def connect(name: str) -> Host:
         data = printed()[name]["data"]
         command = ssh_command(name, data)
         address = _address(name)
-        host = testinfra.get_host(
-            f"ssh://[{address}]" if ":" in address else f"ssh://{address}",
-            # testinfra keeps hosts by address; two of ours may differ in the port only.
-            ssh_extra_args=shlex.join(command[1:]),
-            sudo=_sudo(data),
-        )
+        host = Host(_Kept(f"[{address}]" if ":" in address else address, [*command, address], _sudo(data)))
         try:
             user = host.check_output("id -un")
             _opened[name] = host if user == "root" else f"commands run as {user}, not as root"
@@ -225,6 +246,7 @@ def disconnect() -> None:
     """End the connections that this process opened, which would outlive it for a minute."""
     for name, opened in _opened.items():
         if isinstance(opened, Host):
+            opened.backend.close()
             command = ssh_command(name, printed()[name]["data"])
             subprocess.run([*command, "-O", "exit", _address(name)], capture_output=True, check=False)
     if _control.cache_info().currsize:
