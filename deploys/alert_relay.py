@@ -9,6 +9,11 @@ def deploy() -> None:
     rollout.roll(ALERT_RELAY)
 
 
+def finish() -> None:
+    """It goes where no channel is left, once no Alertmanager has a route to it."""
+    rollout.leave_last(ALERT_RELAY)
+
+
 def run() -> None:
     """As a run of its own."""
     alone.deploy(ALERT_RELAY)

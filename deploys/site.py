@@ -49,6 +49,7 @@ def run() -> None:
     blackbox_exporter.deploy()  # asked by Prometheus, about others
     alert_relay.deploy()  # group bots, beside each Alertmanager
     alertmanager.deploy()
+    alert_relay.finish()  # where no route leads to it any more
     seaweedfs.deploy()
     minio.deploy()
     store.deploy()

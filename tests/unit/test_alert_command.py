@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from prometheus_ha.deploys.lib.common import failed_notifications
 from prometheus_ha.deploys.lib.ground.routing import Matcher
 from prometheus_ha.deploys.lib.run import rollout
 from prometheus_ha.deploys.lib.site.settings import Settings
@@ -408,10 +409,10 @@ OLD_JOURNAL = (
 
 
 def test_a_journal_is_read_without_the_paths_of_urls():
-    [one] = seen.failures(JOURNAL)
+    [one] = failed_notifications.read(JOURNAL)
     assert (one.receiver, one.integration, one.group) == ("mail", "email", '{}/{team="db"}:{alertname="HostDown"}')
     assert one.says == '550 http://x/...: "no" 不行'
-    assert [(f.receiver, f.integration, f.says) for f in seen.failures(OLD_JOURNAL)] == [
+    assert [(f.receiver, f.integration, f.says) for f in failed_notifications.read(OLD_JOURNAL)] == [
         ("mail", "email", "550 no"),
         ("mail", "email", "421 busy"),
     ]

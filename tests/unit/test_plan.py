@@ -161,6 +161,15 @@ def test_a_role_that_leaves_a_host(run, stands):
     assert not again.said[False].busy
 
 
+def test_a_relay_leaves_after_the_routes_that_lead_to_it(run, stands):
+    plan, done = planned_and_done(run, stands, data="alert_canary = False\n")
+    assert done.rc == 0 and "alert_relay leaves this host" in plan.output
+    scripts = done.commands["am-2"]
+    (left,) = (n for n, script in enumerate(scripts) if "disable --now alert_relay.service" in script)
+    (routed,) = (n for n, script in enumerate(scripts) if "reload alertmanager" in script)
+    assert routed < left
+
+
 def test_two_roles_that_share_a_link_and_a_tier_of_one(run):
     together = """
 data = {"ssh_hostname": "10.1.0.11", "replica": "a"}

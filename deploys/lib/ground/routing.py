@@ -49,6 +49,13 @@ class Matcher:
         return parts if plain else None
 
 
+def unquoted(word: str) -> str:
+    """A word without its quotes, of whichever kind."""
+    if word.startswith("'"):
+        return word[1:-1].replace("\\'", "'")
+    return _plain(word)
+
+
 def matchers(route: Mapping[str, Any], side: str = "") -> Iterator[Matcher]:
     """The conditions of a route, or of the `side` of an inhibition (`source_`, `target_`), in the three ways in which
     upstream takes them. ValueError where they are none."""
@@ -74,7 +81,7 @@ def _plain(word: str) -> str:
         return word
     try:
         return json.loads(word)
-    except ValueError:
+    except ValueError:  # a backslash of a regular expression
         return word[1:-1]
 
 

@@ -425,10 +425,21 @@ def spread(role: Role) -> None:
 def leave(*roles: Role) -> None:
     """What a host has of these roles (by default: of all that were imported), and is no member of any more, goes.
 
-    Before any of them is rolled out: two replicas of one name, or two compactors, would be worse than a gap.
+    Before any of them is rolled out: two replicas of one name, or two compactors, would be worse than a gap. What is
+    beside another daemon waits for `leave_last`.
     """
     gone = [role for role in roles or ROLES.values() if member() not in role.members(site())]
-    step("roles that left", *(partial(_leave, role) for role in gone))
+    step("roles that left", *(partial(_leave, role) for role in gone if roles or not _is_asked(role)))
+
+
+def leave_last(role: Role) -> None:
+    """The same of a role that is beside another one's daemon, after that one's turn: until then it may be asked."""
+    if _is_asked(role):
+        leave(role)
+
+
+def _is_asked(role: Role) -> bool:
+    return any(daemon.beside and daemon.beside[0].name in member().components for daemon in role.values)
 
 
 def roll(role: Role) -> None:

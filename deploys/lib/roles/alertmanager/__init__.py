@@ -8,11 +8,12 @@ time. Back up means: ready, and gossip settled with every other member that is a
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 
 from prometheus_ha.deploys.lib import daemons
-from prometheus_ha.deploys.lib.common import starter, verify_view
+from prometheus_ha.deploys.lib.common import failed_notifications, starter, verify_view
+from prometheus_ha.deploys.lib.common.failed_notifications import Failure
 from prometheus_ha.deploys.lib.common.starter import Alert
 from prometheus_ha.deploys.lib.common.verify_view import View
 from prometheus_ha.deploys.lib.daemons.alertmanager import (
@@ -386,11 +387,6 @@ def _check_gossip(view: View) -> Iterator[Finding]:
 
 FAILED = "failed notifications"
 """What its journal has of notifications that failed lately."""
-_FAILED = (
-    f"journalctl -u {daemons.ALERTMANAGER.unit} -n 2000 -o short-iso --no-pager "
-    "2>/dev/null | grep -aE 'Notify (for alerts |attempt )?failed' | tail -n 20 | cut -c 1-2000 "
-    "| iconv -c -f UTF-8 -t UTF-8"  # what was cut within a character
-)
 
 
 def _check_notifications(view: View) -> Iterator[Finding]:
@@ -401,7 +397,7 @@ def _check_notifications(view: View) -> Iterator[Finding]:
                 continue
             to = f"the receiver {one.receiver} ({one.integration})" if one.receiver else one.integration
             found = f"{one.failed} of {one.tried} notifications to {to} failed since its start or reload"
-            if said := _failure(view.seen[member.name].journals.get(FAILED, ()), one):
+            if said := _last(failed_notifications.read(view.seen[member.name].journals.get(FAILED, ())), one):
                 found += f"; last: {said}"
             journal = verify_view.journal(member.own(daemons.ALERTMANAGER).unit)
             advice = f"is the receiver's address right, and can it be reached? {journal}"
@@ -436,19 +432,11 @@ def _say_dead_man(view: View) -> Iterator[Finding]:
     yield Finding(told[0].name, "dead man", found, wanted, "see how long the service waits", "note")
 
 
-def _failure(lines: Iterable[str], sent: reports_alertmanager.Sent) -> str:
-    """When and how a receiver failed last, by the journal; without the paths of URLs, in which secrets are.
-
-    Upstream writes RECEIVER/INTEGRATION[NUMBER] before the error, or both as fields of their own.
-    """
-    place = rf"{re.escape(sent.receiver)}/" if sent.receiver else "/"
-    named = re.compile(rf"{place}{re.escape(sent.integration)}\[|integration={re.escape(sent.integration)}\[")
-    for line in reversed(list(lines)):
-        if not named.search(line) or sent.receiver not in line:
-            continue
-        error = re.search(r'err="((?:[^"\\]|\\.)*)"', line)
-        said = f"{line.split()[0]} {error[1] if error else line}".replace('\\"', '"')
-        return re.sub(r"(://[^/\s\"]+/)[^\s\":]*", r"\1...", said)[:300]
+def _last(failed: Iterable[Failure], sent: reports_alertmanager.Sent) -> str:
+    """When and how a receiver failed last."""
+    for one in reversed(list(failed)):
+        if one.integration == sent.integration and sent.receiver in ("", one.receiver):
+            return f"{datetime.fromtimestamp(one.time, UTC):%Y-%m-%dT%H:%M:%SZ} {one.says}"
     return ""
 
 
@@ -478,7 +466,7 @@ ALERTMANAGER = Role(
     needs=(ALERT_RELAY,),  # its receivers
     means=routes.moved,
     alerts=alerts,
-    journals={FAILED: _FAILED},
+    journals={FAILED: failed_notifications.script(daemons.ALERTMANAGER.unit, 2000, last=20)},
     verdicts=(_check_gossip, _check_notifications, _say_dead_man),
     site_findings=findings.SITE_FINDINGS,
 )

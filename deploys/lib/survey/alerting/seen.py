@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 from pyinfra.api.exceptions import FactProcessError
 
 from prometheus_ha.deploys.lib import daemons
+from prometheus_ha.deploys.lib.common import failed_notifications
+from prometheus_ha.deploys.lib.common.failed_notifications import Failure
 from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_EVENTS, EVENTS_SINCE
 from prometheus_ha.deploys.lib.engine.ask import script
 from prometheus_ha.deploys.lib.ground import topology
@@ -21,7 +23,6 @@ from prometheus_ha.deploys.lib.ground.routing import Matcher
 from prometheus_ha.deploys.lib.site import releases
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.deploys.lib.survey.alerting.events import Event, events_script, read_events
-from prometheus_ha.deploys.lib.survey.alerting.wanted import unquoted
 from prometheus_ha.deploys.lib.survey.checks import sectioned
 from prometheus_ha.facts import guarded, http
 from prometheus_ha.facts.http import NO_ANSWER, Answer, Call, metrics, only_metrics, split
@@ -39,15 +40,6 @@ CALLS = (
     # Each try, once its answer is there. Notifications themselves are counted when they begin.
     Call("requests", "/metrics", only_metrics(_TRIED, _FAILED)),
 )
-
-
-def _failures_script(unit: str, lines: int) -> str:
-    """What the last lines of a unit's journal have of failed notifications. None is cut: pyinfra takes no half of a
-    character."""
-    return (
-        f"journalctl -u {unit} -n {lines} -o short-iso --no-pager "
-        "2>/dev/null | grep -aE 'Notify (for alerts |attempt )?failed' | tail -n 60"
-    )
 
 
 @dataclass(frozen=True)
@@ -105,18 +97,6 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A line of a journal: a notification that failed."""
-
-    time: float
-    receiver: str
-    integration: str
-    group: str
-    """The key of its group; empty below 0.35, which does not say."""
-    says: str
-
-
-@dataclass(frozen=True)
 class Seen:
     """What a member answered. Where it has a `problem`, nothing else is known of it."""
 
@@ -162,9 +142,9 @@ def questions(site: Site, member: Member, why: Sequence[Matcher] = ()) -> str:
         url = f"http://{topology.join('127.0.0.1', member.settings.alert_relay_webhook_port)}"
         scripts["relay"] = http.script(url, [Call("relay", "/status")])
     if member.settings.send:
-        scripts["journal"] = _failures_script(own.unit, 1000)
+        scripts["journal"] = failed_notifications.script(own.unit, 1000)
     if why:
-        scripts["journal"] = _failures_script(own.unit, 20000)
+        scripts["journal"] = failed_notifications.script(own.unit, 20000)
         scripts["events"] = events_script(why, own.at(ALERTMANAGER_EVENTS))
     return sectioned(scripts)
 
@@ -199,7 +179,7 @@ def _read(lines: list[str]) -> Seen:
         requests=_requests(answers.get("requests", NO_ANSWER)),
         relay=relay,
         relay_problem=relay_problem,
-        failures=tuple(failures(parts.get("journal", []))),
+        failures=tuple(failed_notifications.read(parts.get("journal", []))),
         events=events,
         events_since=since,
     )
@@ -278,40 +258,6 @@ def _said(code: Any, says: Any) -> str:
     """A code of the vendor's is a number. What the relay says itself has a word for it."""
     parts = [str(part) for part in (code, says) if part not in (None, "", 0)]
     return (": " if isinstance(code, str) else " ").join(parts)
-
-
-_FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)')
-_PLACE = re.compile(
-    r"(.*?)/([\w-]+)\[\d+\]: (?:notify retry canceled (?:due to unrecoverable error )?after \d+ attempts: )?"
-)
-"""RECEIVER/INTEGRATION[NUMBER] before an error."""
-
-
-def failures(lines: Iterable[str]) -> Iterator[Failure]:
-    """The failed notifications of a journal; without the paths of URLs, in which secrets are. What the notifier says
-    and, below it, the dispatcher again, is one failure."""
-    last: Failure | None = None
-    for line in lines:
-        fields = {key: unquoted(value) for key, value in _FIELD.findall(line)}
-        said = fields.get("err", "")
-        place = _PLACE.match(said)
-        receiver = place[1] if place else fields.get("receiver", "")
-        try:
-            when = unix_time(fields.get("time") or fields.get("ts") or line.split()[0])
-        except (ValueError, IndexError):
-            continue
-        if when is None or not said:
-            continue
-        one = Failure(
-            when,
-            receiver,
-            place[2] if place else fields.get("integration", "").partition("[")[0],
-            fields.get("aggrGroup", ""),
-            printable(re.sub(r"(://[^/\s\"]+/)[^\s\":]*", r"\1...", said[place.end() if place else 0 :]))[:300],
-        )
-        if last is None or one.time - last.time > 1 or (one.receiver, one.says) != (last.receiver, last.says):
-            yield one
-        last = one
 
 
 def down(seen: Mapping[str, Seen]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
-from prometheus_ha.deploys.lib.ground.routing import Labels, Matcher
+from prometheus_ha.deploys.lib.ground.routing import Labels, Matcher, unquoted
 from prometheus_ha.deploys.lib.site.settings import Settings
 
 
@@ -58,17 +58,6 @@ def matchers(text: str, setting: str) -> list[Matcher]:
     if not found:
         raise Refused(f"{setting}: found nothing; expected: labels as alertname=HostDown,instance=~'web.*'")
     return found
-
-
-def unquoted(word: str) -> str:
-    if word.startswith("'"):
-        return word[1:-1].replace("\\'", "'")
-    if word.startswith('"'):
-        try:
-            return json.loads(word)
-        except ValueError:  # a backslash of a regular expression
-            return word[1:-1]
-    return word
 
 
 def as_text(conditions: Iterable[Matcher]) -> str:
