@@ -16,13 +16,18 @@ END = "=====[monitoring: end]====="
 SHELL = "sh -s"
 
 
-def piped(script: str) -> str:
+def piped(script: str, at_once: bool = False) -> str:
     """What goes to the stdin of `SHELL`: one text, as pyinfra sends each line of a list as a packet of its own.
 
     All of it is read before any of it is done: a connection that breaks meanwhile leaves nothing half done, and what
-    the script starts cannot read on in it.
+    the script starts cannot read on in it. With `at_once`, what it prints comes as one text too, at its end: each line
+    of a shell's is a packet, and a look has hundreds.
     """
     marked = f"(\necho '{BEGIN}'\n{script}\n) </dev/null\nstatus=$?\necho '{END}'\nexit $status"
+    if at_once:
+        marked = (
+            f"said=$({{\n{script}\n}} </dev/null)\nstatus=$?\nprintf '%s\\n' '{BEGIN}' \"$said\" '{END}'\nexit $status"
+        )
     return f"{{\n{marked}\n}}\n"
 
 
@@ -57,4 +62,4 @@ class Probe(FactBase):
 
 def probe(host, script: str, **options) -> list[str]:
     """What `script` prints on `host`; `options` are pyinfra's, as `_ignore_errors`. Half an answer is none."""
-    return host.get_fact(Probe, _stdin=piped(script), **options)
+    return host.get_fact(Probe, _stdin=piped(script, at_once=True), **options)

@@ -18,34 +18,42 @@ LONGEST = 131072
 """Bytes of one argument, by Linux (MAX_ARG_STRLEN)."""
 
 
-def answer(script: str, before: str = "") -> subprocess.CompletedProcess:
+BOTH = pytest.mark.parametrize("at_once", [False, True])
+
+
+def answer(script: str, at_once: bool, before: str = "") -> subprocess.CompletedProcess:
     """What a host prints, whose shell says something of its own `before`."""
-    sent = piped(script)
+    sent = piped(script, at_once)
     command = ["sh", "-c", f"{before}{SHELL}"]
     return subprocess.run(command, input=sent, capture_output=True, text=True, check=False)
 
 
-def test_what_a_users_shell_says_is_no_answer():
-    done = answer("echo one; echo two", before="echo active; trap 'echo bye' EXIT; ")
+@BOTH
+def test_what_a_users_shell_says_is_no_answer(at_once):
+    done = answer("echo one; echo two", at_once, before="echo active; trap 'echo bye' EXIT; ")
     assert done.stdout.splitlines()[0] == "active" and done.stdout.splitlines()[-1] == "bye"
     assert between(done.stdout.splitlines()) == ["one", "two"]
 
 
-def test_what_is_printed_before_a_mark_may_lack_its_newline():
-    done = answer("echo one; printf two", before="printf hello; ")
-    assert done.stdout.startswith("hello=") and "two=" in done.stdout
+@BOTH
+def test_what_is_printed_before_a_mark_may_lack_its_newline(at_once):
+    done = answer("echo one; printf two", at_once, before="printf hello; ")
+    assert done.stdout.startswith("hello=") and ("two=" in done.stdout) is not at_once
     assert between(done.stdout.splitlines()) == ["one", "two"]
 
 
-def test_a_script_may_end_itself_read_its_input_and_hold_documents():
-    done = answer("read -r word; echo \"<$word>\"\ncat <<'END'\n} )\nEND\n(exit 3)\nexit 0\necho never")
+@BOTH
+def test_a_script_may_end_itself_read_its_input_and_hold_documents(at_once):
+    script = "read -r word; echo \"<$word>\" # it's )\ncase a in (b|a) cat <<'END'\n} )\nEND\n;; esac\n(exit 3)\n"
+    done = answer(f"{script}exit 0\necho never", at_once)
     assert done.returncode == 0
     assert between(done.stdout.splitlines()) == ["<>", "} )"]
-    assert answer("exit 3").returncode == 3
+    assert answer("exit 3", at_once).returncode == 3
 
 
-def test_of_a_script_that_came_in_part_nothing_is_done(tmp_path):
-    sent = "\n".join(piped(f"touch {tmp_path}/done\n" + "true\n" * 9).splitlines()[:-3])
+@BOTH
+def test_of_a_script_that_came_in_part_nothing_is_done(tmp_path, at_once):
+    sent = "\n".join(piped(f"touch {tmp_path}/done\n" + "true\n" * 9, at_once).splitlines()[:-3])
     subprocess.run(["sh", "-s"], input=sent, capture_output=True, text=True, check=False)
     assert not (tmp_path / "done").exists()
 

@@ -48,7 +48,7 @@ def look_at_host(extra: dict[str, str] | None = None) -> State | None:
     if extra or state.is_executing not in memory:
         script = default_script(sysctls=host.data.get("sysctl"), extra=extra)
         # Not failed by pyinfra itself, which ends in a traceback where no other host is left.
-        found = host.get_fact(Look, sent=True, _stdin=piped(script), _ignore_errors=True)
+        found = host.get_fact(Look, sent=True, _stdin=piped(script, at_once=True), _ignore_errors=True)
         if found is None:
             return None
         memory[state.is_executing] = looks()[host.name] = found
