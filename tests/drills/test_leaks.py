@@ -310,8 +310,9 @@ def test_the_watch_sees_what_is_there() -> None:
     marker = f"leak-{secrets.token_hex(12)}"
     with watched([marker]) as seen, Here([marker]) as here:
         show = f"umask 0; echo {marker} >/tmp/leaks; logger {marker}; sleep 3; rm /tmp/leaks"
-        shell("am-1", show)
+        # In a login of its own, and so in the arguments of SSH here and of a shell there.
+        lab_hosts.ssh(plan.LAB, "am-1", _root("am-1", show), RUN_SECONDS)
     assert {"/tmp/leaks", "journal"} <= seen["am-1"]
     assert any(path.startswith("/proc/") and path.endswith("/cmdline") for path in seen["am-1"])
-    assert any(path.startswith("/proc/") for path in here.seen)  # that of SSH
+    assert any(path.startswith("/proc/") for path in here.seen)
     assert seen["am-2"] == set()

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 from tests.drills.site import shell
-from tests.lab import plan
+from tests.lab import hosts, plan
 from tests.odd.site import PROMETHEUS, blank, deployed, refused, run
 
 NODE = {"node_exporter": {"odd-1": {}}}
@@ -166,7 +166,7 @@ def test_talkative_login() -> None:
     blank("odd-1")
     greeting = "echo active; echo '==[name]== ready'; echo ours; echo 1; echo oops >&2"
     shell("odd-1", f"printf '%s\\n' {shlex.quote(greeting)} | tee /root/.bashrc /root/.profile")
-    assert shell("odd-1", "true").split()[0] == "active"
+    assert hosts.ssh(plan.LAB, "odd-1", "true").stdout.split()[0] == "active"
     deployed({"prometheus": {"odd-1": PROMETHEUS}, "alertmanager": {"odd-1": {}}})
 
 
