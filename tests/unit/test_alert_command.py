@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -753,6 +754,28 @@ def test_the_script_finds_the_alert_in_rotated_files(tmp_path):
     ]
     assert {events.alert_of(one)[0] for one in found} == {"0a9732835eb395bd", ""}
     assert not [one for one in found if "alerts" in one.data], "only their fingerprints are sent"
+
+
+@pytest.mark.parametrize("release", ["0.33.0", "0.34.1"])
+def test_older_recorders_are_read_too(release):
+    """As these releases wrote it: labels as lists of pairs, and alerts of a group by another hash."""
+    path = Path(__file__).parent / "data/events" / f"{release}.jsonl"
+    why = wanted.matchers('alertname=HostDown,note="a \\"quoted\\" \\\\ 磁盘"', "why")
+    printed = sh(events.events_script(why, str(path))).stdout.splitlines()
+    _, found = events.read_events(printed)
+    assert [one.kind for one in found] == [
+        *("alertCreated", "alertGrouped", "notification", "silenceMutedAlert", "alertResolved"),
+    ]
+    fingerprints = {events.alert_of(one)[0] for one in found} - {""}
+    assert len(fingerprints) == 1 and all(events.alert_of(one)[1]["instance"] == "db-1" for one in found[:2])
+    lines = story.story(members(said(records=printed, version=release)), why, UTC)
+    assert any(line.startswith("  ops: told once at") for line in lines), lines
+    assert any("muted by the silence" in line and "(li: disk)" in line for line in lines), lines
+    why = wanted.matchers("alertname=HostDown,instance=web-1", "why")
+    _, found = events.read_events(sh(events.events_script(why, str(path))).stdout.splitlines())
+    (cause,) = (one for one in found if events.alert_of(one)[1]["alertname"] == "RackDown")
+    (muted,) = (one for one in found if one.kind == "inhibitionMutedAlert")
+    assert events.alert_of(cause)[0] == events.fingerprint_of(muted.data["inhibitingFingerprints"][0])
 
 
 def test_the_script_brings_the_name_of_who_inhibits(tmp_path):

@@ -382,6 +382,8 @@ def test_alertmanager_is_the_documents():
     recorded = {"file_outputs": [{"name": "file", "path": "/var/lib/alertmanager/data/events.jsonl"}]}
     assert found.pop("event_recorder") == recorded
     assert "event_recorder" not in alertmanager(release="migration"), "it would refuse the file"
+    older = alertmanager(versions={"alertmanager": "0.34.1"})["event_recorder"]
+    assert older == {"file_outputs": [{"path": "/var/lib/alertmanager/data/events.jsonl"}]}, "no names below 0.35"
     watchdog = routes_of({"route": {"routes": found["route"].pop("routes")}})
     assert found == {
         "global": {"resolve_timeout": "5m"},

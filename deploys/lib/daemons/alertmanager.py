@@ -42,8 +42,11 @@ AMTOOL_CONFIG = f"{AMTOOL_DIR}/config.yml"
 AMTOOL_HTTP = f"{AMTOOL_DIR}/http.yml"
 """Where amtool of the host finds its Alertmanager, and with what it asks there."""
 
-EVENTS_SINCE = "0.35.0"
-"""First release whose event recorder has names for outputs, and writes labels as a map (events.v2)."""
+EVENTS_SINCE = "0.33.0"
+"""First release with an event recorder."""
+
+EVENTS_V2_SINCE = "0.35.0"
+"""First release whose event recorder has names for its outputs, and writes labels as a map (events.v2)."""
 
 ALERTMANAGER = Daemon(
     name="alertmanager",

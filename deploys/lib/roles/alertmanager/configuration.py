@@ -7,7 +7,12 @@ from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.common import starter
-from prometheus_ha.deploys.lib.daemons.alertmanager import ALERTMANAGER_EVENTS, EVENTS_SINCE, TEMPLATES_DIR
+from prometheus_ha.deploys.lib.daemons.alertmanager import (
+    ALERTMANAGER_EVENTS,
+    EVENTS_SINCE,
+    EVENTS_V2_SINCE,
+    TEMPLATES_DIR,
+)
 from prometheus_ha.deploys.lib.engine.documents import Data
 from prometheus_ha.deploys.lib.ground import routing, topology
 from prometheus_ha.deploys.lib.ground.durations import seconds
@@ -90,7 +95,6 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
         routes = [_watchdog_route(timing.watchdog_repeat), *routes]
         if WATCHDOG not in names:
             receivers.append(_watchdog_receiver(settings.deadman_url))
-    events = {"file_outputs": [{"name": "file", "path": at(ALERTMANAGER_EVENTS)}]}
     return {
         "global": {
             "resolve_timeout": timing.resolve_timeout,
@@ -107,13 +111,18 @@ def alertmanager_yml(site: Site, member: Member) -> Data:
                 "equal": ["alertname", "instance"],
             }
         ],
-        **({"event_recorder": events} if records_events(member) else {}),
+        **({"event_recorder": {"file_outputs": [_events(member)]}} if records_events(member) else {}),
     } | user
 
 
 def records_events(member: Member) -> bool:
     """Whether this Alertmanager writes down what becomes of each alert."""
     return releases.at_least(member.settings.version(daemons.ALERTMANAGER), EVENTS_SINCE)
+
+
+def _events(member: Member) -> Data:
+    named = releases.at_least(member.settings.version(daemons.ALERTMANAGER), EVENTS_V2_SINCE)
+    return {**({"name": "file"} if named else {}), "path": member.own(daemons.ALERTMANAGER).at(ALERTMANAGER_EVENTS)}
 
 
 TIMEOUT_SINCE = "0.28.0"

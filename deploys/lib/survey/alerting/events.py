@@ -1,4 +1,4 @@
-"""What the members wrote down of an alert (the event recorder of Alertmanager 0.35), as their hosts find it."""
+"""What the members wrote down of an alert (the event recorder of Alertmanager), as their hosts find it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def events_script(conditions: Iterable[Matcher], path: str) -> str:
     protojson writes no space after a colon, and in some builds one after a comma. A line that was cut goes: pyinfra
     takes no half of a character.
     """
-    found = "".join(f" | grep -aF {_json(one)}" for one in conditions if one.operator == "=" and one.value)
+    exact = [one for one in conditions if one.operator == "=" and one.value]
+    found = "".join(f" | grep -aF {' '.join(f'-e {shlex.quote(text)}' for text in _json(one))}" for one in exact)
     return f"""(
 LC_ALL=C; export LC_ALL; f={shlex.quote(path)}
 all() {{
@@ -66,14 +67,14 @@ tail -n {MOST_LINES} | tail -c {MOST_BYTES})
 printf '%s\\n' "$found"
 by=$(printf '%s\\n' "$found" | grep -aoE {shlex.quote(_BY)} | grep -oE '[0-9]+' | sort -u | head -n 20)
 [ -z "$by" ] || all | grep -aF '"alertGrouped":' |
-grep -aF "$(for i in $by; do echo "\\"alert\\":{{\\"fingerprint\\":\\"$i\\""; done)" | awk {shlex.quote(_FIRST_OF_EACH)}
+grep -aF "$(for i in $by; do echo "{{\\"fingerprint\\":\\"$i\\""; done)" | awk {shlex.quote(_FIRST_OF_EACH)}
 ) || true"""
 
 
-def _json(condition: Matcher) -> str:
-    """A label as it stands in JSON, for the shell."""
+def _json(condition: Matcher) -> tuple[str, ...]:
+    """A label as it may stand in a record: as one of a map, and in a list of pairs below 0.35."""
     name, value = (json.dumps(word, ensure_ascii=False) for word in (condition.label, condition.value))
-    return shlex.quote(f"{name}:{value}")
+    return (f"{name}:{value}", *(f'{{"key":{name},{space}"value":{value}}}' for space in ("", " ")))
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,42 @@ def read_events(lines: Iterable[str]) -> tuple[float | None, tuple[Event, ...]]:
             when = unix_time(one["@timestamp"])
         except (AttributeError, KeyError, TypeError, ValueError):
             continue
-        if when is not None:
-            found[line] = Event(when, kind, data)
-    return (unix_time(since[1]) if since else None), tuple(found.values())
+        if when is not None and isinstance(data, dict):
+            found[line] = Event(when, kind, _with_maps(data))
+    events = tuple(found.values())
+    _name(events)
+    return (unix_time(since[1]) if since else None), events
+
+
+# --- Records of 0.33 and 0.34 ---------------------------------------------------------------------
+
+
+def _with_maps(value: Any) -> Any:
+    """Labels as a map, where they are a list of pairs."""
+    if isinstance(value, list):
+        return [_with_maps(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    pairs = value.get("labels")
+    if list(value) == ["labels"] and isinstance(pairs, list):
+        return {pair.get("key", ""): pair.get("value", "") for pair in pairs}
+    return {key: _with_maps(one) for key, one in value.items()}
+
+
+def _name(events: Iterable[Event]) -> None:
+    """Give alerts that stand there by another hash of their labels their fingerprints, which only the record of an
+    alert that was grouped has beside it."""
+    known: dict[str, str] = {}
+    hashed: list[Data] = []
+    for event in events:
+        for value in event.data.values():
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, dict) and "hash" in one:
+                    hashed.append(one)
+                    if (details := one.get("details")) and details.get("fingerprint"):
+                        known[one["hash"]] = details["fingerprint"]
+    for one in hashed:
+        one["fingerprint"] = known.get(one["hash"], one["hash"])
 
 
 def fingerprint_of(number: Any) -> str:
