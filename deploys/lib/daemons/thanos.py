@@ -612,7 +612,9 @@ RECEIVE = Daemon(
             since="0.42.0",
             until=None,  # mended upstream, in no release yet
             words="(*tenant).shouldBeMarkedInactive(",
-            says="a fault of Thanos: it prunes tenants before their database is open",
+            # Each minute of the day that is a multiple of twice the longest block: every four hours.
+            says="a fault of Thanos: started in the minute in which it prunes tenants, it does that before their "
+            "database is open",
             reference="thanos#8990",
         ),
     ),
