@@ -31,8 +31,8 @@ def _signs() -> list[dict[str, Any]]:
 def _uplink_cut(site: Site) -> Iterator[None]:
     """No Alertmanager reaches what is outside of the site: here, the sink."""
     table = "inet drill_uplink"
-    chain = "add chain %s out { type filter hook output priority 0; policy accept; }"
-    drop = f"add rule %s out ip daddr {plan.LAB.gateway} tcp dport {plan.SINK_PORT} drop"
+    chain = "add chain %s leaving { type filter hook output priority 0; policy accept; }"
+    drop = f"add rule %s leaving ip daddr {plan.LAB.gateway} tcp dport {plan.SINK_PORT} drop"
     rules = "\n".join((f"add table {table}", chain % table, drop % table))
     names = [member.name for member in site.running("alertmanager")]
     on_all(lambda host: shell(host, f"printf '%s\n' {shlex.quote(rules)} | nft -f -"), names)
