@@ -138,7 +138,9 @@ def _import() -> None:
 def _main() -> int:
     # What `bin/pyinfra` finds, and not the modules beside this file.
     sys.path[0] = str(ROOT)
-    run = _serve(socket.socket(fileno=int(sys.argv[1])))
+    asked = socket.socket(fileno=int(sys.argv[1]))
+    asked.setblocking(True)  # gevent, where whoever asks has it, makes both ends others
+    run = _serve(asked)
     sys.path[0] = str(PYINFRA.parent)
     sys.argv = run["argv"]
     os.environ.clear()
