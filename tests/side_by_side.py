@@ -60,7 +60,9 @@ class _Work:
 
     def say(self, line: str) -> None:
         self.spoke = time.monotonic()
-        print(f"{self.name:>6} | {line}", flush=True)
+        # As one text: print() writes the end of a line apart, and another command's line may come between.
+        sys.stdout.write(f"{self.name:>6} | {line}\n")
+        sys.stdout.flush()
 
     def stop(self, number: int) -> None:
         if self.process.poll() is None:
