@@ -264,8 +264,8 @@ def script(*, roots, paths, units, commands, sysctls, users, ours=(), leaves=(),
         # resources; of the nearest directory that there is: on a blank host, the data's own is still to be made
         f"d={PROMETHEUS_DATA}; while [ ! -d $d/ ]; do d=${{d%/*}}; done; "
         "read -r _ kilobytes _ </proc/meminfo; echo $kilobytes $(stat -f -c '%S %b' $d/)",
-        # account
-        "id",
+        # account, where it is not root
+        "while read -r name _ uid _; do [ $name != Uid: ] || break; done </proc/self/status; [ $uid = 0 ] || id",
     )
     named = [*(extra or {}).items(), *zip(SECTIONS, snippets, strict=True)]
     lines = [f"echo '{MARK}{name}'\n{snippet}" for name, snippet in named]

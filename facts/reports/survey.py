@@ -191,8 +191,8 @@ def _reach(peers: Iterable[tuple[str, int]]) -> str:
     return (
         "command -v bash >/dev/null && command -v timeout >/dev/null && {\necho tried\n"
         f'p={shlex.quote(" ".join(listed))}\ns="\n$({quick} $p)\n"; echo "$s"\n'
-        'for t in $p; do case $s in *"\n$t open\n"*) ;; *) echo "$t";; esac; done | '
-        f"xargs -r -n {AT_ONCE} {tries}\n}}"
+        'l=; for t in $p; do case $s in *"\n$t open\n"*) ;; *) l="$l $t";; esac; done\n'
+        f'[ -z "$l" ] || echo "$l" | xargs -n {AT_ONCE} {tries}\n}}'
     )
 
 

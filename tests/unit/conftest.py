@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -11,15 +14,43 @@ import pytest
 import prometheus_ha.deploys.lib.roles  # noqa: F401  flags are rendered by what they say
 from prometheus_ha.deploys.lib.ground import folder, secrets
 
+HERE = Path(__file__).parent
+CLAIMS = os.environ.get("UNIT_CLAIMS", "")
+"""The directory in which processes claim modules. Without it, this one runs what it is asked to."""
 DEAR = ("test_turns", "test_plan", "test_site_run", "test_seaweedfs", "test_references")
 """Modules that take longest: begun with first, so that no process is left alone with one."""
 
-_ours: dict[str, bool] = {}
+
+def _claimed() -> Iterator[Path]:
+    """Modules that no other process has claimed: those of `DEAR` first."""
+    for path in sorted(HERE.glob("test_*.py"), key=lambda path: (path.stem not in DEAR, path.stem)):
+        with suppress(FileExistsError):
+            (Path(CLAIMS) / path.stem).touch(exist_ok=False)
+            yield path
 
 
-def pytest_collection_modifyitems(items):
-    order = {name: number for number, name in enumerate(DEAR)}
-    items.sort(key=lambda item: order.get(item.module.__name__.rpartition(".")[2], len(DEAR)))
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> bool | None:
+    return True if CLAIMS else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Each module is read and run by the process that is first to claim it, as a whole: nobody reads what others run,
+    and what its fixtures made is used again."""
+    if not CLAIMS:
+        return None
+    for path in _claimed():
+        gc.collect()
+        gc.freeze()  # what is there by now stays, and is not looked through again and again
+        before = session.testscollected
+        items = session.perform_collect([str(path)])
+        session.testscollected += before
+        for item, following in zip_longest(items, items[1:]):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+    return True
 
 
 @pytest.fixture(autouse=True)
@@ -28,15 +59,3 @@ def _no_run_left():
     yield
     secrets.look_only(False)
     folder.forget()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item):
-    """Each module is run by the process that is first to claim it, as a whole: what its fixtures made is used again."""
-    claims, name = os.environ.get("UNIT_CLAIMS"), item.module.__name__
-    if claims and name not in _ours:
-        _ours[name] = False
-        with suppress(FileExistsError):
-            (Path(claims) / name).touch(exist_ok=False)
-            _ours[name] = True
-    return None if _ours.get(name, True) else True

@@ -46,8 +46,8 @@ def test_another_than_was_known_is_refused(module, path, arguments, says):
 def test_this_pyinfra_has_them(path, monkeypatch):
     arguments, make = pyinfra_patches.REPLACED[path]
     module, name = path.split(":")
-    now = getattr(import_module(module), name)
-    monkeypatch.setattr(path.replace(":", "."), now)  # put back as it is
+    where = import_module(module)
+    monkeypatch.setattr(where, name, getattr(where, name))  # put back as it is
     pyinfra_patches.replace(path, arguments, make)
     pyinfra_patches.replace(path, arguments, make)  # a second run in one process
 

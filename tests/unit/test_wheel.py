@@ -40,7 +40,9 @@ def test_every_template_is_carried():
     globs = SETUP["options.package_data"]["prometheus_ha"].split(", ")
     carried = {path for glob in globs for path in (ROOT / "prometheus_ha").glob(glob)}
     assert {path.relative_to(ROOT / "prometheus_ha/templates") for path in carried} == {
-        path.relative_to(ROOT / "templates") for path in (ROOT / "templates").rglob("*") if path.is_file()
+        path.relative_to(ROOT / "templates")
+        for path in (ROOT / "templates").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
     }
 
 

@@ -333,7 +333,8 @@ def _deploys(site: Site, member: Member, ours: str) -> Iterator[Data]:
     """What the runs of the deploy left in the textfile directory."""
     failed = f"{exporters.DEPLOY_SUCCESS}{{{ours}}} == 0"
     yield from DEPLOY_FAILED.rules(member, failed, last_run=topology.LAST_RUN)
-    yield from DEPLOY_OVERDUE.rules(member, f"time() - {exporters.DEPLOY_LOOKED}{{{ours}}} > <threshold> * 86400")
+    looked = f'{exporters.TEXTFILE_TIME}{{{ours}, file="{exporters.LOOK_FILE}"}}'
+    yield from DEPLOY_OVERDUE.rules(member, f"time() - max without (file) ({looked}) > <threshold> * 86400")
     watched = [info for info in starter.watched(site, member) if info.told_apart]
     metrics = "|".join(dict.fromkeys(info.version_metric for info in watched))
     running = f'{{__name__=~"{metrics}", {starter.ours(site, member, *watched)}}}'

@@ -12,11 +12,14 @@ from functools import cache, wraps
 from getpass import getpass
 from importlib import import_module
 from traceback import walk_stack
+from types import SimpleNamespace
 from typing import Any
 
 import click
 from pyinfra import __version__
+from pyinfra.api.arguments import all_argument_meta
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import extract_callable_datas
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from prometheus_ha.deploys.lib.run import ends, quiet
@@ -85,6 +88,26 @@ def _frame(original: Callable) -> Callable:
     return lambda frame: inspect.Traceback(frame.f_code.co_filename, frame.f_lineno, "", None, None)  # type: ignore[arg-type]
 
 
+# --- What applies to an operation -----------------------------------------------------------------
+
+
+class _Host:
+    """A host's data, as far as it says how operations are executed."""
+
+    def __init__(self, host: Any) -> None:
+        self.current_deploy_kwargs = host.current_deploy_kwargs
+        names = {name for data in extract_callable_datas(host.data.datas) for name in _EXECUTION & data.keys()}
+        self.data = SimpleNamespace(**{name: getattr(host.data, name) for name in names})
+
+
+_EXECUTION = all_argument_meta.keys()
+
+
+def _arguments(original: Callable) -> Callable:
+    """For every operation and fact pyinfra looks for each of its thirty arguments in each of a host's groups."""
+    return lambda state, host, kwargs: original(state, _Host(host), kwargs)
+
+
 # --- sudo's password ------------------------------------------------------------------------------
 
 _unanswered: set[str] = set()
@@ -132,6 +155,9 @@ def _askpass(original: Callable) -> Callable:
     return wraps(original)(lambda host, *args, **options: original(_Marked(host), *args, **options))
 
 
+_remembered = cache(cache)
+"""What is always the same: also in a process with several runs."""
+
 REPLACED: dict[str, tuple[str, Make]] = {
     # Before a run without -y, and with --dry, pyinfra prints operations and counts of hosts; an operator wants to know
     # files, restarts and their order.
@@ -145,8 +171,12 @@ REPLACED: dict[str, tuple[str, Make]] = {
     "pyinfra_cli.cli:disconnect_all": ("state", ends.before_disconnecting),
     "pyinfra.api.util:stack": ("context", _stack),
     "pyinfra.api.util:getframeinfo": ("frame context", _frame),
-    # For every operation and fact pyinfra evaluates the annotations of its arguments anew.
-    "pyinfra.api.arguments:all_global_arguments": ("", cache),
+    # For every operation and fact pyinfra evaluates the annotations of its arguments anew; and twice in a run it reads
+    # what every installed package brings.
+    "pyinfra.api.arguments:all_global_arguments": ("", _remembered),
+    "pyinfra.api.connectors:entry_points": ("params", _remembered),
+    "pyinfra.api.operation:pop_global_arguments": ("state host kwargs", _arguments),
+    "pyinfra.api.facts:pop_global_arguments": ("state host kwargs", _arguments),
     "pyinfra.connectors.util:getpass": (" ".join(inspect.signature(getpass).parameters), _ask),
     "pyinfra.connectors.util:_ensure_askpass_set_for_host": ("host key env_var temp_dir", _askpass),
 }

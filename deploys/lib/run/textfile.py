@@ -2,8 +2,9 @@
 dashboards know then when a host was last looked at, whether the last run that changed it came to its end, what it
 brought, and until when the certificates hold.
 
-A look writes one file, within its own command; whoever changes the host, the other one. A host without the directory,
-where node_exporter is still to come, is left alone.
+A look writes one file, within its own command, and the time of that file is all that it says: it costs a host no
+program. Whoever changes the host writes the other one. A host without the directory, where node_exporter is still to
+come, is left alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from prometheus_ha.deploys.lib.daemons.exporters import (
     CERTIFICATE_END,
     DEPLOY_FILE,
     DEPLOY_INFO,
-    DEPLOY_LOOKED,
     DEPLOY_SUCCESS,
     DEPLOYED,
     LOOK_FILE,
@@ -33,18 +33,12 @@ SECTION = "deploy"
 """Section of the look that says how the last run that changed the host ended."""
 
 
-def _write(path: str, command: str) -> str:
-    """Let what `command` prints be the file: whole or not at all, as node_exporter may read it at any time."""
-    part = f"{path}.$$"
-    return f"[ ! -d {TEXTFILE_DIR} ] || {{ (umask 022; {command}) >{part} && mv -f {part} {path}; }}"
-
-
-_LOOKED = _write(LOOK_FILE, f'echo "{DEPLOY_LOOKED} $(date +%s)"')
+_LOOKED = f"[ ! -d {TEXTFILE_DIR} ] || (umask 022; echo '# Written by each run: its time is what counts.' >{LOOK_FILE})"
 
 
 def look_script() -> str:
-    """Leaves that the host was looked at, and prints what the last run that changed it left."""
-    return f"{_LOOKED}\n[ ! -f {DEPLOY_FILE} ] || grep '^{DEPLOY_SUCCESS} ' {DEPLOY_FILE}"
+    """Leaves that the host was looked at, and prints how the last run that changed it ended."""
+    return f'{_LOOKED}\n[ ! -f {DEPLOY_FILE} ] || {{ read -r line <{DEPLOY_FILE}; echo "$line"; }}'
 
 
 def failed(lines: list[str]) -> bool:
@@ -64,8 +58,10 @@ def script(member: Member, success: bool) -> str:
         for info in member.daemons
         if info.told_apart
     )
-    # A first look had no directory yet.
-    return f"{_LOOKED}\n" + _write(DEPLOY_FILE, f"cat <<'END_OF_METRICS'\n{text}\nEND_OF_METRICS\n{links}\n")
+    written = f"(umask 022; cat <<'END_OF_METRICS'\n{text}\nEND_OF_METRICS\n{links}\n)"
+    # A first look had no directory yet. Whole or not at all: node_exporter may read it at any time.
+    part = f"{DEPLOY_FILE}.$$"
+    return f"{_LOOKED}\n[ ! -d {TEXTFILE_DIR} ] || {{ {written} >{part} && mv -f {part} {DEPLOY_FILE}; }}"
 
 
 _VERSION = f"'s|^{topology.INSTALL_DIR}/[^/]*-\\([0-9][^/]*\\)\\.linux-.*|\\1|'"
