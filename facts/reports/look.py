@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -212,14 +213,13 @@ def _drop_ins(units) -> str:
     )
 
 
-def script(*, roots, paths, units, commands, sysctls, users, ours=(), leaves=(), places=(), extra=None) -> str:
+def script(*, roots, paths, units, commands, sysctls, users, ours=(), leaves=(), places=()) -> str:
     """The look as one POSIX shell script, which exits 0 on a blank host too.
 
     `roots` and `paths` are read with all below them, except for those `paths` that are `leaves`: directories in
     which the look has no business. `places` are more directories of which is said where they lead, and `ours` names of
-    units whose drop-ins are wanted. `extra` is section name to shell snippet of another fact; these go first, as one of
-    them may be the host's lock. On a small host most of a look's time goes into starting processes, so what the shell
-    can do itself, it does.
+    units whose drop-ins are wanted. On a small host most of a look's time goes into starting processes, so what the
+    shell can do itself, it does.
     """
     prune = " -o ".join(f"-path {shlex.quote(leaf)}" for leaf in leaves) or "-false"
     inner = [p for p in places if p in paths or any(p.startswith(f"{root}/") for root in roots)]
@@ -267,9 +267,19 @@ def script(*, roots, paths, units, commands, sysctls, users, ours=(), leaves=(),
         # account, where it is not root
         "while read -r name _ uid _; do [ $name != Uid: ] || break; done </proc/self/status; [ $uid = 0 ] || id",
     )
-    named = [*(extra or {}).items(), *zip(SECTIONS, snippets, strict=True)]
-    lines = [f"echo '{MARK}{name}'\n{snippet}" for name, snippet in named]
-    return "PATH=$PATH:/usr/sbin:/sbin\nexec 2>/dev/null\n" + "\n".join(lines) + "\nexit 0\n"
+    return f"{_HEAD}{_marked(zip(SECTIONS, snippets, strict=True))}exit 0\n"
+
+
+_HEAD = "PATH=$PATH:/usr/sbin:/sbin\nexec 2>/dev/null\n"
+
+
+def also(script: str, more: Mapping[str, str]) -> str:
+    """The look's script with sections of other facts (name -> shell), which go first: one may be the host's lock."""
+    return _HEAD + _marked(more.items()) + script.removeprefix(_HEAD)
+
+
+def _marked(snippets: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"echo '{MARK}{name}'\n{snippet}\n" for name, snippet in snippets)
 
 
 def sections(lines: list[str]) -> dict[str, list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import PurePosixPath
 
 from prometheus_ha.deploys.lib.daemons import BUCKET_GROUPS, DAEMONS, PRODUCTS, REPLACED, UNITS, directories
@@ -27,8 +29,15 @@ ROUTES = f"[ ! -f {ALERTMANAGER_CONFIG} ] || sed -n '/^route:/,/^[a-z]/p' {ALERT
 """The routes of the Alertmanager of the host, as its file has them. There are no secrets in routes."""
 
 
-def default_script(sysctls=None, extra=None) -> str:
+def default_script(sysctls: Iterable[str] | None = None, extra: Mapping[str, str] | None = None) -> str:
     """The look's script for a host of the platform, whatever its roles; `extra` are more sections."""
+    common = {"timesync": timesync.SERVICE_SCRIPT, "firewall": FIREWALL, "labels": LABELS, "routes": ROUTES}
+    return look.also(_script(tuple(SYSCTL if sysctls is None else sysctls)), common | dict(extra or {}))
+
+
+@cache
+def _script(sysctls: tuple[str, ...]) -> str:
+    """What is asked of every host: the same for a thousand of them."""
     components = DAEMONS.values()
     binaries = {binary for info in components for name in info.archives for binary in PRODUCTS[name].binaries}
     configured = {place or "" for info in components for place in (info.config_dir, info.tools_dir)}
@@ -62,7 +71,7 @@ def default_script(sysctls=None, extra=None) -> str:
         commands=COMMANDS,
         sysctls=dict.fromkeys(
             [
-                *map(sysctl_name, SYSCTL if sysctls is None else sysctls),
+                *map(sysctl_name, sysctls),
                 *(topology.PORT_RANGE, topology.RESERVED_PORTS),
             ]
         ),
@@ -70,13 +79,6 @@ def default_script(sysctls=None, extra=None) -> str:
         leaves=sorted(leaves),
         places=sorted({*ours, *topology.SHARED_DIRECTORIES, *HIDDEN} - leaves),
         ours=UNITS,
-        extra={
-            "timesync": timesync.SERVICE_SCRIPT,
-            "firewall": FIREWALL,
-            "labels": LABELS,
-            "routes": ROUTES,
-            **(extra or {}),
-        },
     )
 
 
