@@ -268,9 +268,104 @@ DAEMONS_AWAY = (
         asked_on="query-2",
     ),
 )
+_JOBS = r"""mkdir -p /run/drill; cd /run/drill; now=$(date +%s000)
+printf 'drill_twice 1\ndrill_twice 2\ndrill_late 1 %s\ndrill_late 1 %s\n' $now $((now - 60000)) >metrics
+seq 3000 | sed 's/.*/drill_many{n="&"} 1/' >many
+systemd-run -q --unit drill-server --working-directory=/run/drill python3 -m http.server --bind 127.0.0.1 9999
+echo nonsense >/etc/prometheus/targets/drill-nonsense.yml
+echo '[{targets: ["http://a/b"]}]' >/etc/prometheus/targets/drill-url.yml; chmod 644 /etc/prometheus/targets/drill*
+blackbox=$(sed -n 's/^ *replacement: \([0-9.]*:[0-9]*\)$/\1/p' /etc/prometheus/prometheus.yml | head -1)
+cat >jobs.yml <<END
+- job_name: drill-samples
+  fallback_scrape_protocol: PrometheusText0.0.4
+  static_configs: [{targets: ["127.0.0.1:9999"]}]
+- job_name: drill-limit
+  fallback_scrape_protocol: PrometheusText0.0.4
+  metrics_path: /many
+  sample_limit: 1000
+  static_configs: [{targets: ["127.0.0.1:9999"]}]
+- job_name: drill-nonsense
+  file_sd_configs: [{files: [/etc/prometheus/targets/drill-nonsense.yml]}]
+- job_name: drill-url
+  file_sd_configs: [{files: [/etc/prometheus/targets/drill-url.yml]}]
+- job_name: drill-module
+  metrics_path: /probe
+  params: {module: [nonsense], target: [a]}
+  static_configs: [{targets: ["$blackbox"]}]
+- job_name: drill-dropped
+  relabel_configs: [{action: drop, regex: .*}]
+  static_configs: [{targets: [$(seq -s, -f '"127.0.0.%g:1"' 50)]}]
+END
+cd /etc/prometheus; sed -i -e '/^scrape_configs:/r /run/drill/jobs.yml' \
+    -e 's/^- job_name: thanos-bucket-web$/- job_name: drill-renamed/' prometheus.yml
+systemctl kill --kill-who=main -s HUP prometheus"""
+# As by a firewall: what the account of Prometheus and its sidecar sends there is refused.
+_CUT = """nft add table inet drill; nft add chain inet drill out '{ type filter hook output priority 0; }'
+nft add rule inet drill out meta skuid prometheus tcp dport '{ 9090, 9093 }' reject with tcp reset"""
+_WRONG_ALERTS = """mkdir -p /run/drill; echo '[{"labels": {}}]' >/run/drill/alerts.json
+url=$(sed -n 's/^alertmanager.url: //p' /etc/amtool/config.yml)/api/v2/alerts
+send="curl -s -H Content-Type:application/json -d @/run/drill/alerts.json $url"
+systemd-run -q --unit drill-alerts sh -c "while sleep 1; do $send; done" """
+_CRASHES = """mkdir -p /etc/systemd/system/blackbox_exporter.service.d
+printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >/etc/systemd/system/blackbox_exporter.service.d/drill.conf
+systemctl daemon-reload; systemctl restart blackbox_exporter"""
+_FEW_FILES = """pid=$(systemctl show blackbox_exporter -p MainPID --value)
+prlimit --pid $pid --nofile=$(($(ls /proc/$pid/fd | wc -l) + 1)):"""
+_FEWER_ENDPOINTS = """python3 -c 'import json; path = "/etc/thanos/receive/hashrings.json"; ring = json.load(open(path))
+ring[0]["endpoints"].pop(); open(path, "w").write(json.dumps(ring))'"""
+_TEXTFILES = "/var/lib/node_exporter/textfile"
+_SAME = "true"
+"""What spoiled it for the alert before it does it for this one."""
+WATCHED = (
+    Cause("JobMissing", "prom-1", _JOBS, "drill-renamed"),
+    Cause("PrometheusSDRefreshFailure", "prom-1", _SAME, "drill-nonsense"),
+    Cause("PrometheusTargetSyncFailure", "prom-1", _SAME, "http://a/b"),
+    Cause("PrometheusScrapeLimitHit", "prom-1", _SAME, "drill-limit"),
+    Cause("PrometheusDuplicateTimestamps", "prom-1", _SAME, "drill-samples"),
+    Cause("PrometheusOutOfOrderTimestamps", "prom-1", _SAME, "drill-samples"),
+    Cause("BlackboxModuleUnknown", "prom-1", _SAME, "nonsense"),
+    Cause(
+        "PrometheusReplicasDisagree",
+        "prom-1",
+        _SAME,
+        r'(?ms)targets.*"prom-1"} (\d+)$.*targets.*"prom-2"} (?!\1)\d+$',
+    ),
+    Cause("PrometheusNotConnectedToAlertmanagers", "prom-2", _CUT, "connection refused"),
+    Cause("ThanosSidecarNoConnectionToStartedPrometheus", "prom-2", _SAME, "connection refused"),
+    Cause("AlertmanagerRefusesAlerts", "am-2", _WRONG_ALERTS, "(?s)label.*alerts_invalid_total.* [1-9]"),
+    Cause(
+        "RulerCannotEvaluate",
+        "ring-2",
+        _BAD_RULE.format("/etc/thanos/rule/rules", "thanos-rule"),
+        "many-to-many|multiple matches|duplicate series",
+    ),
+    Cause("ReceiverHashringDiffers", "ring-1", _FEWER_ENDPOINTS, r'(?m)"host": "ring-1"[^}]*} 2$'),
+    Cause("NodeSystemdServiceCrashlooping", "ring-3", _CRASHES, "status=1/FAILURE"),
+    Cause("DaemonFileDescriptorsLow", "query-1", _FEW_FILES, r"(?m)^[1-9]\d*$"),
+    Cause(
+        "DeployFailed",
+        "query-2",
+        f"sed -i 's/^monitoring_deploy_success 1/monitoring_deploy_success 0/' {_TEXTFILES}/monitoring_deploy.prom",
+        "pyinfra",
+    ),
+    Cause(
+        "DeployOverdue",
+        "am-1",
+        f"touch -d '400 days ago' {_TEXTFILES}/monitoring_look.prom",
+        r'(?m)86400: .*"am-1".* 400[.]\d+$',
+    ),
+    Cause(
+        "DaemonNotAsDeployed",
+        "am-3",
+        f"sed -i '/alertmanager/s/[0-9][0-9.]*/0.0.1/' {_TEXTFILES}/monitoring_deploy.prom",
+        "pyinfra",
+    ),
+)
 LEFT = (
-    "rm -rf /etc/prometheus/rules/drill.yml /var/lib/node_exporter/textfile/drill.prom "
-    "/etc/systemd/system/blackbox_exporter.service.d; systemctl daemon-reload; "
+    "rm -rf /etc/prometheus/rules/drill.yml /etc/thanos/rule/rules/drill.yml /etc/prometheus/targets/drill* /run/drill "
+    "/var/lib/node_exporter/textfile/drill.prom "
+    "/etc/systemd/system/blackbox_exporter.service.d; systemctl daemon-reload; nft delete table inet drill; "
+    "systemctl stop drill-server drill-alerts; systemctl try-restart blackbox_exporter; "
     "for unit in dbus thanos-store prometheus blackbox_exporter seaweedfs thanos-receive alertmanager; do "
     "[ ! -e /etc/systemd/system/$unit.service -a $unit != dbus ] || "
     "{ systemctl reset-failed $unit; systemctl start $unit; }; done 2>/dev/null; true"
@@ -278,7 +373,7 @@ LEFT = (
 """What no run of the deploy takes away: others' files, and units that somebody stopped come back by it."""
 
 
-@pytest.fixture(params=[FILES, DAEMONS_AWAY], ids=["files", "daemons"])
+@pytest.fixture(params=[FILES, DAEMONS_AWAY, WATCHED], ids=["files", "daemons", "watched"])
 def spoiled(request: pytest.FixtureRequest, restored: None) -> Iterator[tuple[Cause, ...]]:
     """Several causes at once: they are on different hosts, or of different daemons."""
     causes = request.param
