@@ -306,13 +306,14 @@ _WRONG_ALERTS = """mkdir -p /run/drill; echo '[{"labels": {}}]' >/run/drill/aler
 url=$(sed -n 's/^alertmanager.url: //p' /etc/amtool/config.yml)/api/v2/alerts
 send="curl -s -H Content-Type:application/json -d @/run/drill/alerts.json $url"
 systemd-run -q --unit drill-alerts sh -c "while sleep 1; do $send; done" """
-_CRASHES = """mkdir -p /etc/systemd/system/blackbox_exporter.service.d
-printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >/etc/systemd/system/blackbox_exporter.service.d/drill.conf
+_OTHERWISE = """mkdir -p /etc/systemd/system/blackbox_exporter.service.d
+printf '[Service]\\n{0}\\n' >/etc/systemd/system/blackbox_exporter.service.d/drill.conf
 systemctl daemon-reload; systemctl restart blackbox_exporter"""
-_FEW_FILES = """pid=$(systemctl show blackbox_exporter -p MainPID --value)
-prlimit --pid $pid --nofile=$(($(ls /proc/$pid/fd | wc -l) + 1)):"""
-_FEWER_ENDPOINTS = """python3 -c 'import json; path = "/etc/thanos/receive/hashrings.json"; ring = json.load(open(path))
-ring[0]["endpoints"].pop(); open(path, "w").write(json.dumps(ring))'"""
+_FEW_FILES = """pid=$(systemctl show blackbox_exporter -p MainPID --value); files=$(ls /proc/$pid/fd | wc -l)
+""" + _OTHERWISE.format("LimitNOFILE=%s").replace("' >", "' $((files + 1)) >")
+# With fewer endpoints than copies it would not run at all.
+_MORE_ENDPOINTS = """python3 -c 'import json; path = "/etc/thanos/receive/hashrings.json"; ring = json.load(open(path))
+ring[0]["endpoints"].append("127.0.0.1:9"); open(path, "w").write(json.dumps(ring))'"""
 _TEXTFILES = "/var/lib/node_exporter/textfile"
 _SAME = "true"
 """What spoiled it for the alert before it does it for this one."""
@@ -339,8 +340,13 @@ WATCHED = (
         _BAD_RULE.format("/etc/thanos/rule/rules", "thanos-rule"),
         "many-to-many|multiple matches|duplicate series",
     ),
-    Cause("ReceiverHashringDiffers", "ring-1", _FEWER_ENDPOINTS, r'(?m)"host": "ring-1"[^}]*} 2$'),
-    Cause("NodeSystemdServiceCrashlooping", "ring-3", _CRASHES, "status=1/FAILURE"),
+    Cause("ReceiverHashringDiffers", "ring-1", _MORE_ENDPOINTS, r'(?m)"host": "ring-1"[^}]*} 4$'),
+    Cause(
+        "NodeSystemdServiceCrashlooping",
+        "ring-3",
+        _OTHERWISE.format("ExecStart=\\nExecStart=/bin/false"),
+        "status=1/FAILURE",
+    ),
     Cause("DaemonFileDescriptorsLow", "query-1", _FEW_FILES, r"(?m)^[1-9]\d*$"),
     Cause(
         "DeployFailed",
