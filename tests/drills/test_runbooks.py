@@ -299,9 +299,16 @@ END
 cd /etc/prometheus; sed -i -e '/^scrape_configs:/r /run/drill/jobs.yml' \
     -e 's/^- job_name: thanos-bucket-web$/- job_name: drill-renamed/' prometheus.yml
 systemctl kill --kill-who=main -s HUP prometheus"""
-# As by a firewall: what the account of Prometheus and its sidecar sends there is refused.
+# As by a firewall: what the account of Prometheus, sidecars and rulers sends there is refused.
 _CUT = """nft add table inet drill; nft add chain inet drill out '{ type filter hook output priority 0; }'
 nft add rule inet drill out meta skuid prometheus tcp dport '{ 9090, 9093 }' reject with tcp reset"""
+# The rulers' own rules take partial answers too, or those of the sidecar that is cut off would be the error.
+_RULER = """
+cat >/etc/thanos/rule/rules/drill.yml <<'END'
+groups: [{{name: drill, partial_response_strategy: warn, rules: [{0}]}}]
+END
+chmod 644 /etc/thanos/rule/rules/drill.yml; systemctl kill --kill-who=main -s HUP thanos-rule"""
+_ALWAYS = _RULER.format("{alert: Drill, expr: vector(1)}")
 _WRONG_ALERTS = """mkdir -p /run/drill; echo '[{"labels": {}}]' >/run/drill/alerts.json
 url=$(sed -n 's/^alertmanager.url: //p' /etc/amtool/config.yml)/api/v2/alerts
 send="curl -s -H Content-Type:application/json -d @/run/drill/alerts.json $url"
@@ -333,11 +340,15 @@ WATCHED = (
     ),
     Cause("PrometheusNotConnectedToAlertmanagers", "prom-2", _CUT, "connection refused"),
     Cause("ThanosSidecarNoConnectionToStartedPrometheus", "prom-2", _SAME, "connection refused"),
+    Cause("ThanosStoreGrpcErrorRate", "prom-2", _SAME, '"warnings".*10901', asked_on="query-1"),
+    Cause("ThanosQueryGrpcClientErrorRate", "prom-2", _SAME, '"warnings".*10901', asked_on="query-2"),
+    Cause("RulerPartialAnswers", "prom-2", _SAME, "warnings=.*10901", asked_on="ring-1"),
+    Cause("RulerLosesAlerts", "ring-3", _CUT + _ALWAYS, "connection refused"),
     Cause("AlertmanagerRefusesAlerts", "am-2", _WRONG_ALERTS, "(?s)label.*alerts_invalid_total.* [1-9]"),
     Cause(
         "RulerCannotEvaluate",
         "ring-2",
-        _BAD_RULE.format("/etc/thanos/rule/rules", "thanos-rule"),
+        _RULER.format('{record: "drill:x", expr: "up * on (host) up"}'),
         "many-to-many|multiple matches|duplicate series",
     ),
     Cause("ReceiverHashringDiffers", "ring-1", _MORE_ENDPOINTS, r'(?m)"host": "ring-1"[^}]*} 4$'),

@@ -7,6 +7,8 @@ from importlib import import_module
 from types import ModuleType
 
 import pytest
+from pyinfra.api import Config, Inventory, State
+from pyinfra.api.arguments import pop_global_arguments
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra_cli import cli
 
@@ -50,6 +52,19 @@ def test_this_pyinfra_has_them(path, monkeypatch):
     monkeypatch.setattr(where, name, getattr(where, name))  # put back as it is
     pyinfra_patches.replace(path, arguments, make)
     pyinfra_patches.replace(path, arguments, make)  # a second run in one process
+
+
+def test_how_operations_are_executed_is_what_pyinfra_makes_of_a_hosts_data():
+    groups = {"one": (["a"], {"_sudo": True, "_env": {"A": "1"}, "other": 1}), "two": (["a"], {"_sudo_user": "ops"})}
+    inventory = Inventory(([("a", {"_env": {"B": "2"}}), "b"], {"_retries": 3}), **groups)
+    state = State(inventory, Config(SUDO_PASSWORD="x"))
+    ours = pyinfra_patches._arguments(pop_global_arguments)
+    inventory.get_host("a").data._timeout = 7  # as a deploy does it
+    for host in inventory:
+        given = [{"_su_user": "c", "_sudo_user": "d", "mode": 1} for _ in range(2)]
+        assert ours(state, host, given[0]) == pop_global_arguments(state, host, given[1])
+        assert given[0] == given[1] == {"mode": 1}
+    assert pop_global_arguments(state, inventory.get_host("a"), {})[0]["_timeout"] == 7
 
 
 def test_an_inventory_with_other_options_of_the_connection_is_made_anew(monkeypatch):

@@ -92,10 +92,20 @@ def _frame(original: Callable) -> Callable:
 
 
 class _Host:
-    """A host's data, as far as it says how operations are executed."""
+    """A host, of which a part is replaced."""
 
     def __init__(self, host: Any) -> None:
-        self.current_deploy_kwargs = host.current_deploy_kwargs
+        self._host = host
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+
+class _Executed(_Host):
+    """A host whose data is what it says of how operations are executed, and no more."""
+
+    def __init__(self, host: Any) -> None:
+        super().__init__(host)
         names = {name for data in extract_callable_datas(host.data.datas) for name in _EXECUTION & data.keys()}
         self.data = SimpleNamespace(**{name: getattr(host.data, name) for name in names})
 
@@ -105,7 +115,7 @@ _EXECUTION = all_argument_meta.keys()
 
 def _arguments(original: Callable) -> Callable:
     """For every operation and fact pyinfra looks for each of its thirty arguments in each of a host's groups."""
-    return lambda state, host, kwargs: original(state, _Host(host), kwargs)
+    return lambda state, host, kwargs: original(state, _Executed(host), kwargs)
 
 
 # --- sudo's password ------------------------------------------------------------------------------
@@ -134,14 +144,8 @@ def _ask(original: Callable) -> Callable:
     return ask
 
 
-class _Marked:
+class _Marked(_Host):
     """A host, for a command of pyinfra's own, whose answer is read between marks."""
-
-    def __init__(self, host: Any) -> None:
-        self._host = host
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._host, name)
 
     def run_shell_command(self, command: Any, **arguments: Any) -> tuple[bool, CommandOutput]:
         done, said = self._host.run_shell_command(piped(command), **arguments)
