@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,6 +17,7 @@ from prometheus_ha.deploys.lib.ground.durations import seconds
 from prometheus_ha.deploys.lib.roles.alertmanager import configuration
 from prometheus_ha.deploys.lib.site.members import Site
 from prometheus_ha.deploys.lib.site.settings import PROFILES
+from tests.drills.canaries import Canaries
 from tests.drills.site import (
     alerts,
     healthy,
@@ -233,55 +233,43 @@ def test_the_command_sends_silences_and_says_who_was_told(site: Site) -> None:
     post_alert(site, name, over=True)
 
 
-def _canaries(site: Site) -> Counter[str]:
-    """How often each canary arrived at the relays."""
-    found: Counter[str] = Counter()
-    for member in site.running("alert_relay"):
-        port = site.endpoint("alert_relay", member, "webhook").port
-        found.update(json.loads(shell(member.name, f"curl -sS http://127.0.0.1:{port}/status"))["canaries"])
-    return found
+def _flags(number: int) -> dict[str, Any]:
+    """Restarts each member in its turn."""
+    return {"alertmanager_flags": {"log.level": ("info", "debug")[number % 2], **_PATIENT}}
 
 
-def _rolled(site: Site, times: int, **flags: str) -> list[str]:
-    """A canary every second, while each Alertmanager is restarted in its turn, so many times, with these flags. Those
-    that arrived more than once; none is lost."""
-    sent: list[str] = []
-    over = threading.Event()
+def _config(number: int) -> dict[str, Any]:
+    """Has them all read their configuration again."""
+    return {"alertmanager_config": {"global": {"smtp_hello": f"drill-{number}"}}, "alertmanager_flags": _PATIENT}
 
-    def send() -> None:
-        while not over.is_set():
-            name = f"c{time.time_ns()}"
-            post_alert(site, configuration.CANARY_ALERT, canary_id=name, severity="none")
-            sent.append(name)
-            over.wait(1)
 
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        for level in ("debug", "info") * (times // 2) or ("debug",):
-            data = {"alertmanager_flags": {"log.level": level, **flags}}
-            run = run_site("--limit", "alertmanager", data=data, deploy="deploys/alertmanager.py")
-            assert run.status == 0 and run.changed, str(run)
-    finally:
-        over.set()
-        thread.join()
-    assert len(sent) > 5 * times
-    wait_for("every canary", lambda: not set(sent) - set(_canaries(site)), 60)
-    arrived = _canaries(site)
-    return [name for name in sent if arrived[name] > 1]
+_PATIENT = {"cluster.peer-timeout": PROFILES["production"].peer_timeout}
+"""The first in line is stopped once in each restart, and the others may not know yet what it sent last. Production lets
+them wait until it is back and tells them; the lab's one second is shorter than a restart: 4 of about 200."""
+
+
+def _changed(data: dict[str, Any]) -> None:
+    run = run_site("--limit", "alertmanager", data=data, deploy="deploys/alertmanager.py")
+    assert run.status == 0 and run.changed, str(run)
 
 
 @pytest.mark.usefixtures("restored")
 def test_no_canary_is_lost_in_a_rolling_change(site: Site) -> None:
-    # At least once: a member that is stopped between sending and telling the others is made good by the next.
-    doubled = _rolled(site, 1)
-    assert len(doubled) <= len(site.running("alertmanager")), doubled
+    with Canaries(site) as canaries:
+        _changed(_flags(1))
+    assert len(canaries.sent) > 5
+    # Until its turn, a member waits as it did before.
+    assert len(canaries.doubled()) <= len(site.running("alertmanager"))
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("restored")
-def test_ten_rolling_changes_in_a_row(site: Site) -> None:
-    # The first in line is stopped once in each change, and the others may not know yet what it sent last. Production
-    # lets them wait until it is back and tells them; the lab's one second is shorter than a restart: 4 of about 200.
-    doubled = _rolled(site, 10, **{"cluster.peer-timeout": PROFILES["production"].peer_timeout})
+@pytest.mark.parametrize("change", [_flags, _config], ids=["flags", "config"])
+def test_ten_rolling_changes_in_a_row(site: Site, change: Callable[[int], dict[str, Any]]) -> None:
+    _changed(change(0))
+    with Canaries(site) as canaries:
+        for number in range(1, 11):
+            _changed(change(number))
+    assert len(canaries.sent) > 10
+    doubled = canaries.doubled()
     assert not doubled, [_alert(why=f"canary_id={name}")[1] for name in doubled]

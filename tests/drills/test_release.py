@@ -12,6 +12,7 @@ from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.site import releases
 from prometheus_ha.deploys.lib.site.members import Site
+from tests.drills.canaries import Canaries
 from tests.drills.mirror import archive
 from tests.drills.probe import Probe
 from tests.drills.site import healthy, on_all, run_site, shell, wait_for
@@ -94,10 +95,12 @@ def old_site(request: pytest.FixtureRequest, site: Site, restored: None) -> Iter
 
 def test_release_change(site: Site, old_site: dict[str, str]) -> None:
     assert _executables(site) == _expected(site, old_site), "the premise"
-    with Probe(site) as probe:
+    with Probe(site) as probe, Canaries(site) as canaries:
         run = run_site()
     assert run.status == 0, str(run)
     assert _executables(site) == _expected(site, CURRENT)
+    # The lab's peers wait less for each other than a restart takes (test_channels).
+    assert len(canaries.doubled()) <= len(site.running("alertmanager"))
     assert probe.down_together() == []
     probe.assert_never_blind()
     wait_for("the newer site to be healthy", lambda: healthy(site), 60)

@@ -65,4 +65,5 @@ def _no_run_left():
     """What a run within this process, as a plan, was allowed is over with it: modules have no order."""
     yield
     secrets.look_only(False)
+    secrets.read_none(False)
     folder.forget()
