@@ -72,6 +72,7 @@ def test_repairs_just_that(mended: Mended) -> None:
     ("host", "said"),
     [
         ("prom-1", f"file {RULES}"),
+        ("prom-1", f"reload prometheus: it may have read another {RULES}"),
         ("prom-2", f"directory {TARGETS_DIR}"),
         ("prom-2", "reload prometheus"),
         ("am-1", "start alertmanager"),
@@ -88,7 +89,7 @@ def test_says_so(mended: Mended, host: str, said: str) -> None:
 
 def test_restarts_and_reloads_only_where_needed(mended: Mended) -> None:
     assert mended.moved == {("am-1", "alertmanager"), ("query-2", "node_exporter")}
-    assert mended.reloaded == {("prom-2", "prometheus")}
+    assert mended.reloaded == {("prom-1", "prometheus"), ("prom-2", "prometheus")}
 
 
 @pytest.mark.parametrize(

@@ -208,8 +208,11 @@ def _argument_changes(before: tuple[str, ...], after: tuple[str, ...]) -> list[s
     return said or ["its arguments in another order"]
 
 
-def _due(service: Service, after: dict[str, str], links: dict[str, str], state: State) -> Due | None:
-    """What `service` needs, given `after`, the hash of each file below our roots once the change is live."""
+def _due(
+    service: Service, after: dict[str, str], links: dict[str, str], state: State, changed: Iterable[str]
+) -> Due | None:
+    """What `service` needs, given `after`, the hash of each file below our roots once the change is live, and the files
+    that are `changed` by it."""
     unit = state.units.get(service.name, {})
     process = state.processes.get(service.name)
     if process is None:
@@ -241,6 +244,8 @@ def _due(service: Service, after: dict[str, str], links: dict[str, str], state: 
         return Due("restart", tuple(reasons))
     if service.loaded:
         why = _stamp_differs(below(service.loaded), state.stamps.get(f"{service.name}.loaded"))
+        # Whoever wrote another one may have had it read past the unit (kill -HUP, /-/reload), which leaves no stamp.
+        why = why or next((f"it may have read another {name}" for name in changed if name in below(service.loaded)), "")
         if why:
             return Due("reload", (why,))
     return None
@@ -303,7 +308,7 @@ def compare(component: Component, state: State) -> Change:
             other = state.units.get(name, {})
             if other.get("ActiveState") == "active" or other.get("UnitFileState") == "enabled":
                 change.replaced.append(name)
-        due = _due(service, after, component.links, state)
+        due = _due(service, after, component.links, state, change.files)
         if due:
             change.due[service.name] = due
             # systemd tells by the age of the file alone whether it knows another; a run killed in between may have
