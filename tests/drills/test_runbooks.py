@@ -362,7 +362,7 @@ WATCHED = (
     Cause(
         "DeployFailed",
         "query-2",
-        f"sed -i 's/^monitoring_deploy_success 1/monitoring_deploy_success 0/' {_TEXTFILES}/monitoring_deploy.prom",
+        f"sed -i.kept '/^monitoring_deploy_success/s/1$/0/' {_TEXTFILES}/monitoring_deploy.prom",
         "pyinfra",
     ),
     Cause(
@@ -374,7 +374,7 @@ WATCHED = (
     Cause(
         "DaemonNotAsDeployed",
         "am-3",
-        f"sed -i '/alertmanager/s/[0-9][0-9.]*/0.0.1/' {_TEXTFILES}/monitoring_deploy.prom",
+        f"sed -i.kept '/alertmanager/s/[0-9][0-9.]*/0.0.1/' {_TEXTFILES}/monitoring_deploy.prom",
         "pyinfra",
     ),
 )
@@ -383,6 +383,8 @@ LEFT = (
     "/var/lib/node_exporter/textfile/drill.prom "
     "/etc/systemd/system/blackbox_exporter.service.d; systemctl daemon-reload; nft delete table inet drill; "
     "systemctl stop drill-server drill-alerts; systemctl try-restart blackbox_exporter; "
+    f"cd {_TEXTFILES}; [ ! -e monitoring_deploy.prom.kept ] || mv monitoring_deploy.prom.kept monitoring_deploy.prom; "
+    "for unit in prometheus thanos-rule; do systemctl kill --kill-who=main -s HUP $unit; done; "
     "for unit in dbus thanos-store prometheus blackbox_exporter seaweedfs thanos-receive alertmanager; do "
     "[ ! -e /etc/systemd/system/$unit.service -a $unit != dbus ] || "
     "{ systemctl reset-failed $unit; systemctl start $unit; }; done 2>/dev/null; true"
