@@ -12,6 +12,7 @@ import pytest
 
 from prometheus_ha.deploys.lib.common.starter import ALERTS
 from prometheus_ha.deploys.lib.daemons import DAEMONS
+from prometheus_ha.deploys.lib.daemons.exporters import DEPLOY_FILE, LOOK_FILE
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from tests.drills.runbooks import COMMANDS, Command
 from tests.drills.site import get, on_all, read, shell, wait_for
@@ -321,7 +322,6 @@ _FEW_FILES = """pid=$(systemctl show blackbox_exporter -p MainPID --value); file
 # With fewer endpoints than copies it would not run at all.
 _MORE_ENDPOINTS = """python3 -c 'import json; path = "/etc/thanos/receive/hashrings.json"; ring = json.load(open(path))
 ring[0]["endpoints"].append("127.0.0.1:9"); open(path, "w").write(json.dumps(ring))'"""
-_TEXTFILES = "/var/lib/node_exporter/textfile"
 _SAME = "true"
 """What spoiled it for the alert before it does it for this one."""
 WATCHED = (
@@ -362,19 +362,19 @@ WATCHED = (
     Cause(
         "DeployFailed",
         "query-2",
-        f"sed -i.kept '/^monitoring_deploy_success/s/1$/0/' {_TEXTFILES}/monitoring_deploy.prom",
+        f"sed -i.kept '/^monitoring_deploy_success/s/1$/0/' {DEPLOY_FILE}",
         "pyinfra",
     ),
     Cause(
         "DeployOverdue",
         "am-1",
-        f"touch -d '400 days ago' {_TEXTFILES}/monitoring_look.prom",
+        f"touch -d '400 days ago' {LOOK_FILE}",
         r'(?m)86400: .*"am-1".* 400[.]\d+$',
     ),
     Cause(
         "DaemonNotAsDeployed",
         "am-3",
-        f"sed -i.kept '/alertmanager/s/[0-9][0-9.]*/0.0.1/' {_TEXTFILES}/monitoring_deploy.prom",
+        f"sed -i.kept '/alertmanager/s/[0-9][0-9.]*/0.0.1/' {DEPLOY_FILE}",
         "pyinfra",
     ),
 )
@@ -383,7 +383,7 @@ LEFT = (
     "/var/lib/node_exporter/textfile/drill.prom "
     "/etc/systemd/system/blackbox_exporter.service.d; systemctl daemon-reload; nft delete table inet drill; "
     "systemctl stop drill-server drill-alerts; systemctl try-restart blackbox_exporter; "
-    f"cd {_TEXTFILES}; [ ! -e monitoring_deploy.prom.kept ] || mv monitoring_deploy.prom.kept monitoring_deploy.prom; "
+    f"[ ! -e {DEPLOY_FILE}.kept ] || mv {DEPLOY_FILE}.kept {DEPLOY_FILE}; "
     "for unit in prometheus thanos-rule; do systemctl kill --kill-who=main -s HUP $unit; done; "
     "for unit in dbus thanos-store prometheus blackbox_exporter seaweedfs thanos-receive alertmanager; do "
     "[ ! -e /etc/systemd/system/$unit.service -a $unit != dbus ] || "
