@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_ha.deploys.lib.common import strangers
 from prometheus_ha.deploys.lib.daemons import DAEMONS, Ref, of
 from prometheus_ha.deploys.lib.daemons.declare import Daemon
 from prometheus_ha.deploys.lib.ground.durations import seconds
@@ -20,25 +21,27 @@ from prometheus_ha.deploys.lib.site.web import Data
 
 
 def selected(targets: Mapping[str, Iterable[str]]) -> str:
-    """The selector, without its braces, of targets of ours: job -> `address:port`.
-
-    A job alone would be that of strangers too: a target of the user's may have the label `job`, or be
-    relabelled to it, and so may have `host`. What we scrape has its address as `instance`.
-    """
+    """The selector, without its braces, of some targets of ours: job -> `address:port`, which is their `instance`."""
     instances = list(dict.fromkeys(one for found in targets.values() for one in found))
-    jobs = f'job="{next(iter(targets))}"' if len(targets) == 1 else f'job=~"{any_of(targets)}"'
-    return f'{jobs}, instance=~"{any_of(instances)}"'
+    return f'{_of_jobs(targets)}, instance=~"{any_of(instances)}"'
 
 
 def ours(site: Site, member: Member, *watched: Ref) -> str:
-    """`selected` for what this Prometheus scrapes of `watched`."""
-    return selected(
-        {
-            of(daemon).job_name: [site.endpoint(daemon, m).target for m in members]
-            for daemon in watched
-            if (members := site.scraped(member, daemon))
-        }
-    )
+    """The selector, without its braces, of all that this Prometheus scrapes of `watched`.
+
+    By job, so that a host that comes or goes changes no rule; by instance as well, where a stranger may have that job:
+    nobody is woken for it.
+    """
+    targets = {
+        of(daemon).job_name: [site.endpoint(daemon, m).target for m in members]
+        for daemon in watched
+        if (members := site.scraped(member, daemon))
+    }
+    return selected(targets) if strangers.may_have(member, targets) else _of_jobs(targets)
+
+
+def _of_jobs(jobs: Collection[str]) -> str:
+    return f'job="{next(iter(jobs))}"' if len(jobs) == 1 else f'job=~"{any_of(jobs)}"'
 
 
 def watched(site: Site, member: Member) -> list[Daemon]:

@@ -41,12 +41,15 @@ UNREADABLE = Alert(
 QUERIES_FAIL = Alert(
     "ThanosQueryHttpRequestQueryErrorRateHigh",
     "thanos",
-    {"critical": 0.05},
+    {"warning": 0.05, "critical": 0.5},
     "{{ $value | humanizePercentage }} of the queries that {{ $labels.job }} on <host> answers fail",
     "Dashboards are empty, and rules that ask it do not fire. Ask by hand: the answer has the reason, as a store "
-    "that is away, a query that is too large, or a time limit.",
-    counts="share of the queries that are answered with an error of the server",
+    "that is away, a query that is too large, a time limit, or a query that matches many series to many.",
+    counts="share of the queries that fail while they are worked on",
 )
+QUERY_FAILED = "5..|422"
+"""Thanos answers 422 also where a store fails or the time is over while it reads (pkg/api/query/v1.go, api.go: all that
+is `execution`): upstream's rule counts 5xx, and hears of neither. 400 is what cannot be read as a query."""
 STORE_FAILS = Alert(
     "ThanosStoreGrpcErrorRate",
     "thanos",
@@ -74,7 +77,8 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     if queried := scraped(daemons.QUERIER.name, daemons.FRONTEND.name):
         ours = f'{starter.ours(site, member, *queried)}, handler=~"query|query_range|query-frontend"'
         failed, asked = (
-            f"{_BY} (rate(http_requests_total{{{which}}}[{over}]))" for which in (f'{ours}, code=~"5.."', ours)
+            f"{_BY} (rate(http_requests_total{{{which}}}[{over}]))"
+            for which in (f'{ours}, code=~"{QUERY_FAILED}"', ours)
         )
         yield from QUERIES_FAIL.rules(member, f"{failed}\n/ {asked} > <threshold>")
     thanos = [name for name, info in DAEMONS.items() if info.rights and info.product is daemons.QUERIER.product]
