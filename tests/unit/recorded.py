@@ -30,7 +30,7 @@ from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.ground.lock import LOCK
 from prometheus_ha.deploys.lib.ground.topology import STAMPS, STATE
 from prometheus_ha.deploys.lib.run import checkers as checkers_of_others
-from prometheus_ha.deploys.lib.run import plan, rollout
+from prometheus_ha.deploys.lib.run import plan, rollout, runs
 from prometheus_ha.facts.probe import BEGIN, END
 from prometheus_ha.facts.reports.look import MARK, State
 from tests.unit.simulated import Host
@@ -258,6 +258,7 @@ def run_site(
     monkeypatch.setattr(pyinfra.api.inventory, "get_execution_connectors", lambda: {"ssh": Recorder})
     monkeypatch.setattr(pyinfra, "is_cli", True)
     monkeypatch.setattr(checkers_of_others, "_here", lambda program: None)  # test_checkers asks them
+    monkeypatch.setattr(runs, "commit", lambda directory: None)  # git would be asked hundreds of times
     monkeypatch.setattr(rollout, "wait", wait)
     if hosts is not None:
         monkeypatch.setattr(rollout, "see", lambda host, gate: rollout.Progress(True, "works"))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from prometheus_ha.deploys.lib.ground import alive, lock
 from prometheus_ha.deploys.lib.run import runs
-from tests.unit.recorded import BLANK, run_site
+from tests.unit.recorded import BLANK, ROOT, run_site
+
+COMMIT = runs.commit  # recorded runs ask for none
 
 OTHER = lock.Holder("x-1", "bob@desk (pid 2)", "2026-11-21T13:13:00Z", "pyinfra inventory.py deploys/site.py")
 HELD = f"held\n1 2 {OTHER.run}\n{OTHER.who}\n{OTHER.since}\n{OTHER.command}"
@@ -169,6 +172,11 @@ def test_no_secret_is_recorded(run, tmp_path):
     assert "x_token=..." in text
     for word in ("hunter2", "10.1.0.1/hook"):
         assert word not in text
+
+
+def test_a_commit_is_that_of_the_checkout(tmp_path):
+    assert re.fullmatch("[0-9a-f]{40}(-dirty)?", COMMIT(ROOT))
+    assert COMMIT(tmp_path) is None
 
 
 def test_the_newest_are_kept(tmp_path):
