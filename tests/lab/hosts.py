@@ -160,7 +160,7 @@ def supervise(lab: Lab, host: str) -> None:
     def end(*_: object) -> None:
         nonlocal stopping
         stopping = True
-        proc.kill_cgroup(lab, _group(host))
+        proc.kill_cgroup(lab, group(host))
 
     signal.signal(signal.SIGTERM, end)
     status = REBOOT
@@ -173,23 +173,23 @@ def supervise(lab: Lab, host: str) -> None:
             stdin=subprocess.DEVNULL,
             env=_environment(),
             # Before anything is started that would have to be found there. No threads here.
-            preexec_fn=lambda: proc.join_cgroup(lab, _group(host)),  # noqa: PLW1509
+            preexec_fn=lambda: proc.join_cgroup(lab, group(host)),  # noqa: PLW1509
         )
         if stopping:
-            proc.kill_cgroup(lab, _group(host))
+            proc.kill_cgroup(lab, group(host))
         status = child.wait()
     clear(lab, host)
     print(f"--- off, {'as told' if stopping else f'status {status}'} ---", flush=True)
 
 
-def _group(host: str) -> str:
+def group(host: str) -> str:
     return f"hosts/{host}"
 
 
 def clear(lab: Lab, host: str) -> None:
     """Remove what a host that is down, or was killed, may have left."""
     _hang_up(lab, host)
-    proc.empty_cgroup(lab, _group(host))
+    proc.empty_cgroup(lab, group(host))
     net.remove_host(lab, host)
 
 

@@ -23,6 +23,7 @@ INOTIFY = ("fs.inotify.max_user_instances", 1024)
 """Every systemd and every daemon that watches files takes some of these, and all hosts have one root user."""
 
 TOOLS = {  # Debian package -> what shows that it is there
+    "e2fsprogs": "mkfs.ext4",
     "iproute2": "ip",
     "nftables": "nft",
     "mmdebstrap": "mmdebstrap",
