@@ -5,5 +5,6 @@ from pathlib import Path
 
 parser = configparser.ConfigParser()
 parser.read(Path(__file__).resolve().parent.parent / "setup.cfg")
-requirements = parser["options"]["install_requires"] + parser["options.extras_require"]["test"]
+extras = parser["options.extras_require"]
+requirements = parser["options"]["install_requires"] + extras["suites"] + extras["checkers"] + extras["test"]
 print("\n".join(line for line in requirements.split("\n") if line))
