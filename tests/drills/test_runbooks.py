@@ -199,10 +199,10 @@ def spoiled(site: Site, request: pytest.FixtureRequest, forgotten: None, restore
                 assert ask(url, "POST", params={"match[]": f'{{__name__=~"{counter}"}}'}).ok
 
 
-def _answer(site: Site, host: Member, query: str) -> list[dict[str, Any]]:
-    """What the Prometheus of this host says, or of another host: the next one, where one is too busy."""
+def _answer(site: Site, asked_on: str, query: str) -> list[dict[str, Any]]:
+    """What the Prometheus of this host says, or another one: the next, where one is too busy."""
     kinds = ("prometheus", "prometheus-upper")
-    own = [(kind, host) for kind in kinds if kind in host.components]
+    own = [(kind, member) for kind in kinds for member in site.running(kind) if member.name == asked_on]
     for kind, member in [*own, *(("prometheus", member) for member in site.running("prometheus"))]:
         with suppress(requests.Timeout):
             return get(f"{site.endpoint(kind, member).url}/api/v1/query", query=query)["data"]["result"]
@@ -230,7 +230,7 @@ def test_the_commands_show_the_cause(site: Site, spoiled: tuple[Cause, ...]) -> 
         for one in commands:
             if one.kind == "query":
                 line = _filled(site, one.line, host, unit, cause.words)
-                for sample in _answer(site, host, line):
+                for sample in _answer(site, cause.asked_on, line):
                     said += f"\n{line}: {json.dumps(sample['metric'])} {sample['value'][1]}"
         if not re.search(cause.shown, said):
             silent.append(f"{cause.alert}: no {cause.shown} in:\n{said[-1500:]}")
