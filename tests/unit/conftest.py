@@ -60,10 +60,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.OK
 
 
-@pytest.fixture(autouse=True)
-def _no_run_left():
-    """What a run within this process, as a plan, was allowed is over with it: modules have no order."""
-    yield
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """What a run within this process, as a plan, was allowed is over with it: modules have no order.
+
+    No fixture: where modules are collected one by one, those of this file are known in the first one alone.
+    """
     secrets.look_only(False)
     secrets.read_none(False)
     folder.forget()

@@ -40,8 +40,10 @@ class CommandLine:
 def gate(state, host, gate, purpose):
     if host.name == "am-2" and "job" in purpose:
         faulthandler.dump_traceback_later(HUNG, exit=True)
-        # By another process, as a terminal's would be: it comes while this one waits.
-        subprocess.Popen(["sh", "-c", 'kill -"$1" "$2"', "sh", NUMBER, str(os.getpid())])
+        # By another process, as a terminal's would be: it comes while this one waits, and not while it starts that one.
+        told, tell = os.pipe()
+        subprocess.Popen(["sh", "-c", 'read go; kill -"$1" "$2"', "sh", NUMBER, str(os.getpid())], stdin=told)
+        os.write(tell, b"\n")
         time.sleep(HUNG)
     return True
 
