@@ -415,7 +415,7 @@ printf '[Service]\\nBindReadOnlyPaths=/run/drill/node_exporter:%s\\n' $real \\
     >/etc/systemd/system/node_exporter.service.d/drill.conf
 systemctl daemon-reload; systemctl restart node_exporter"""
 _RESTARTED = (
-    """systemd-run -q --unit drill-restart sh -c 'while sleep 1; do systemctl restart blackbox_exporter; done'"""
+    """systemd-run -q --unit drill-restart sh -c 'while sleep 4; do systemctl restart blackbox_exporter; done'"""
 )
 LOAD = (
     Cause(
@@ -424,9 +424,9 @@ LOAD = (
         _otherwise("prometheus", "--query.max-concurrency=1")
         + "\n"
         + _with(_ASKING, port="9090", query=_DEAR, timeout="1m"),
-        r'prometheus_engine_queries / .*"prom-1".* [2-9]$',
+        r'(?m)prometheus_engine_queries / .*"prom-1".* [2-9]$',
     ),
-    Cause("PrometheusMissingRuleEvaluations", "prom-1", _SAME, r'"prom-1".* [1-9]\d*([.]\d+)?$'),
+    Cause("PrometheusMissingRuleEvaluations", "prom-1", _SAME, r'(?m)"prom-1".* [1-9]\d+([.]\d+)?$'),
     Cause(
         "PrometheusNotificationQueueRunningFull",
         "upper-1",
@@ -448,7 +448,7 @@ LOAD = (
         _otherwise("thanos-querier", "--query.max-concurrent=1")
         + "\n"
         + _with(_ASKING, port="10903", query=_DEAR, timeout="1m"),
-        r'in_flight / .*"query-2".* 1$',
+        r'(?m)in_flight / .*"query-2".* 1$',
     ),
     Cause(
         "ThanosCompactMultipleRunning",
@@ -465,7 +465,7 @@ LOAD = (
         "corrupted-meta-json",
     ),
     Cause("RulerTooSlow", "ring-1", _SLOW_RULER, '"ring-1".*drill.yml|drill.yml.*"ring-1"'),
-    Cause("RulerStandsStill", "ring-2", _HANGING, r'"ring-2".* \d{2,}[.]\d+$'),
+    Cause("RulerStandsStill", "ring-2", _HANGING, r'(?m)"ring-2".* \d{2,}[.]\d+$'),
     Cause(
         "DaemonVersionsDiffer",
         "am-3",

@@ -169,6 +169,22 @@ def milliseconds(value: float) -> str:
     return f"{whole}ms" if whole % 1000 else f"{whole // 1000}s"
 
 
+_GROUP = "prometheus_rule_group"
+
+
+def slow_group(ours: str, times: object = 1) -> str:
+    """Groups of rules whose last evaluation took more than so many times their interval."""
+    return f"{_GROUP}_last_duration_seconds{{{ours}}} > {times} * {_GROUP}_interval_seconds{{{ours}}}"
+
+
+def overdue_group(ours: str, times: object) -> str:
+    """Groups of rules that were not evaluated for so many of their intervals, or not at all since the start."""
+    last, interval = f"{_GROUP}_last_evaluation_timestamp_seconds{{{ours}}}", f"{_GROUP}_interval_seconds{{{ours}}}"
+    # It is 0 until the first evaluation.
+    running = f"({last} == 0) + on (instance) group_left () (time() - process_start_time_seconds{{{ours}}})"
+    return f"time() - ({last} > 0) > {times} * {interval}\nor {running} > {times} * {interval}"
+
+
 def reload_alert(title: str, chapter: str) -> Alert:
     """The alert that a daemon goes on with the configuration of before, for `reload_failed`."""
     return Alert(

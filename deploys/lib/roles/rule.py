@@ -247,19 +247,8 @@ def alerts(site: Site, member: Member) -> Iterator[Data]:
     yield from RULER_RELOAD_FAILED.rules(
         member, f"thanos_rule_config_last_reload_successful{{{job}}} == 0", unit=info.unit
     )
-    group = "prometheus_rule_group"
-    last, interval = f"{group}_last_evaluation_timestamp_seconds{{{job}}}", f"{group}_interval_seconds{{{job}}}"
-    # It is 0 until the first evaluation.
-    running = f"({last} == 0) + on (instance) group_left () (time() - process_start_time_seconds{{{job}}})"
-    yield from STANDS_STILL.rules(
-        member,
-        f"time() - ({last} > 0) > <threshold> * {interval}\nor {running} > <threshold> * {interval}",
-        unit=info.unit,
-    )
-    yield from TOO_SLOW.rules(
-        member,
-        f"{group}_last_duration_seconds{{{job}}} > <threshold> * {group}_interval_seconds{{{job}}}",
-    )
+    yield from STANDS_STILL.rules(member, starter.overdue_group(job, "<threshold>"), unit=info.unit)
+    yield from TOO_SLOW.rules(member, starter.slow_group(job, "<threshold>"))
     yield from PARTIAL_ANSWERS.rules(
         member,
         f"sum by (instance, host) (increase(thanos_rule_evaluation_with_warnings_total{{{job}}}[{evaluated}])) > 0",

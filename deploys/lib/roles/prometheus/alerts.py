@@ -392,11 +392,10 @@ def _evaluation(site: Site, member: Member) -> Iterator[Data]:
     window = starter.window(member, *starter.intervals(settings.prometheus_rules, settings))
     failed = f"increase(prometheus_rule_evaluation_failures_total{{{ours}}}[{window}]) > 0"
     yield from RULE_FAILURES.rules(member, failed)
-    group = "prometheus_rule_group"
-    missed = f"increase({group}_iterations_missed_total{{{ours}}}[{window}]) > 0"
+    missed = f"increase(prometheus_rule_group_iterations_missed_total{{{ours}}}[{window}]) > 0"
     # Those that a long evaluation left out are counted at its end, all at once: upstream's rule sees them for a while.
-    slow = f"{group}_last_duration_seconds{{{ours}}} > {group}_interval_seconds{{{ours}}}"
-    yield from MISSED_EVALUATIONS.rules(member, f"{missed}\nor {slow}")
+    late = f"{starter.slow_group(ours)}\nor {starter.overdue_group(ours, 10)}"
+    yield from MISSED_EVALUATIONS.rules(member, f"{missed}\nor {late}")
     over = starter.window(member, count=20)
     running = f"avg_over_time(prometheus_engine_queries{{{ours}}}[{over}])"
     yield from BUSY.rules(
