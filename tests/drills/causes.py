@@ -273,8 +273,8 @@ install -d -o prometheus -g prometheus /var/lib/prometheus/data
 <start>
 systemd-run -q --unit drill-fill sh -c 'sleep 100
     while sleep 1; do dd if=/dev/zero of=/var/lib/prometheus/full bs=1M oflag=append conv=notrunc status=none; done'"""
-_SMALL = """mount $disk /srv; mkdir /srv/drill; head -c 1G /dev/zero >/srv/drill/large || true
-seq 1000 | (cd /srv/drill; xargs touch) || true"""
+_SMALL = """mount $disk /srv; mkdir /srv/drill; cd /srv/drill; : >large
+seq 1000 | xargs touch || true; head -c 1G /dev/zero >>large || true"""
 _NOT_SAVED = """systemctl stop alertmanager; mount $disk /var/lib/alertmanager
 install -d -o prometheus -g prometheus /var/lib/alertmanager/data
 head -c 1G /dev/zero >/var/lib/alertmanager/full || true
