@@ -314,7 +314,7 @@ DISKS = (
         "DataDiskFilling",
         "upper-1",
         _SAME,
-        r"(?s)100% /var/lib/prometheus\n.*\d\s+/var/lib/prometheus/data",
+        r"(?m)^\d+M\s+/var/lib/prometheus/full$",
         words={"MOUNTPOINT": "/var/lib/prometheus"},
     ),
     Cause(
