@@ -198,7 +198,7 @@ WATCHED = (
         "PrometheusReplicasDisagree",
         "prom-1",
         _SAME,
-        r'(?ms)targets.*"prom-1"} (\d+)$.*targets.*"prom-2"} (?!\1)\d+$',
+        r'(?ms)(?=.*targets[^\n]*"prom-1"} (\d+)$)(?=.*targets[^\n]*"prom-2"} (?!\1$)\d+$)',
     ),
     Cause("PrometheusNotConnectedToAlertmanagers", "prom-2", _CUT, "connection refused"),
     Cause("ThanosSidecarNoConnectionToStartedPrometheus", "prom-2", _SAME, "connection refused"),
