@@ -17,9 +17,11 @@ def run(tmp_path, monkeypatch):
     return lambda *arguments, **options: run_site(tmp_path, monkeypatch, *arguments, **options)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_says_so_everywhere(tmp_path, number, code):
-    command = [sys.executable, "-m", "tests.unit.interrupted", str(tmp_path), str(int(number))]
+@pytest.mark.parametrize(
+    ("number", "code", "when"), [(signal.SIGINT, 130, "waiting"), (signal.SIGTERM, 143, "at work")]
+)
+def test_an_interrupted_run_says_so_everywhere(tmp_path, number, code, when):
+    command = [sys.executable, "-m", "tests.unit.interrupted", str(tmp_path), str(int(number)), when]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     out, err = done.stdout, done.stderr
     assert done.returncode == code, err

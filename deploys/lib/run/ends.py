@@ -73,7 +73,10 @@ def before_disconnecting(disconnect: Callable) -> Callable:
         current = ctx_state.get()
         if _caught and current.pool:
             # Otherwise they would take their next step while the hosts are told that there is none.
-            current.pool.kill(timeout=KILLING)
+            # Not by one call that waits: once, on a busy machine, gevent's turned round for ever in it, and never let
+            # the time limit have its turn.
+            current.pool.kill(block=False)
+            current.pool.join(timeout=KILLING)
         if run := runs.current(current):
             run.leave(bool(_caught))
         if not _caught:
