@@ -161,8 +161,9 @@ cd /etc/prometheus; sed -i -e '/^scrape_configs:/r /run/drill/jobs.yml' \
     -e 's/^- job_name: thanos-bucket-web$/- job_name: drill-renamed/' prometheus.yml
 systemctl kill --kill-who=main -s HUP prometheus"""
 # As by a firewall: what the account of Prometheus, sidecars and rulers sends there is refused.
-_CUT = """nft add table inet drill; nft add chain inet drill out '{ type filter hook output priority 0; }'
-nft add rule inet drill out meta skuid prometheus tcp dport '{ 9090, 9093 }' reject with tcp reset"""
+_DIAL = """nft add table inet drill; nft add chain inet drill out '{ type filter hook output priority 0; }'
+nft add rule inet drill out meta skuid prometheus tcp dport """
+_CUT = _DIAL + "'{ 9090, 9093 }' reject with tcp reset"
 # The rulers' own rules take partial answers too, or those of the sidecar that is cut off would be the error.
 _RULER = """
 cat >/etc/thanos/rule/rules/drill.yml <<'END'
@@ -370,8 +371,7 @@ cat >/etc/prometheus/rules/drill.yml <<'END'
 groups: [{name: drill, rules: [{alert: Drill, expr: drill_many}]}]
 END
 chmod 644 /etc/prometheus/rules/drill.yml
-nft add table inet drill; nft add chain inet drill out '{ type filter hook output priority 0; }'
-nft add rule inet drill out meta skuid prometheus tcp dport 9093 drop
+<dial>9093 drop
 <scrape>"""
 _MANY_JOB = """- job_name: drill-many
   fallback_scrape_protocol: PrometheusText0.0.4
@@ -383,8 +383,7 @@ _SLOW_RULER = """cat >/etc/thanos/rule/rules/drill.yml <<'END'
 groups: [{name: drill, interval: 10ms, rules: [{record: "drill:x", expr: count(up)}]}]
 END
 chmod 644 /etc/thanos/rule/rules/drill.yml; systemctl kill --kill-who=main -s HUP thanos-rule"""
-_HANGING = """nft add table inet drill; nft add chain inet drill out '{ type filter hook output priority 0; }'
-nft add rule inet drill out meta skuid prometheus tcp dport 10903 drop"""
+_HANGING = _DIAL + "10903 drop"
 # The hash of another password. The file is read again for each request.
 _PASSWORD = """sed -i 's|: [$]2.*|: $2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay|' \\
     /etc/monitoring/web-tls-password.yml"""
@@ -430,7 +429,7 @@ LOAD = (
     Cause(
         "PrometheusNotificationQueueRunningFull",
         "upper-1",
-        _with(_MANY, scrape=_with(_SCRAPED, jobs=_MANY_JOB)),
+        _with(_MANY, dial=_DIAL, scrape=_with(_SCRAPED, jobs=_MANY_JOB)),
         r'"alertname": "Drill".* 9000',
         asked_on="upper-1",
     ),

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
-from prometheus_ha.deploys.lib.daemons.prometheus import TARGETS_DIR
 from prometheus_ha.deploys.lib.ground.findings import as_dict, as_list
+from prometheus_ha.deploys.lib.site import derived
 from prometheus_ha.deploys.lib.site.members import Member
 
 
@@ -36,8 +36,9 @@ def _values(member: Member) -> Iterator[str]:
         raise Unknown
     for groups in settings.prometheus_targets.values():
         yield from _labels(groups)
+    known = {derived.targets_file(member, name) for name in settings.prometheus_targets}
     for job in as_list(config.get("scrape_configs")):
-        if job.get("honor_labels") or job.get("http_sd_configs") or not set(_files(job)) <= set(_own_files(member)):
+        if job.get("honor_labels") or job.get("http_sd_configs") or not known.issuperset(_files(job)):
             raise Unknown
         yield from _labels(job.get("static_configs"))
         for rule in (*as_list(job.get("relabel_configs")), *as_list(job.get("metric_relabel_configs"))):
@@ -52,12 +53,6 @@ def _labels(groups: Any) -> Iterator[str]:
 def _files(job: dict[str, Any]) -> Iterator[str]:
     for entry in as_list(job.get("file_sd_configs")):
         yield from map(str, as_list(as_dict(entry).get("files")))
-
-
-def _own_files(member: Member) -> Iterator[str]:
-    """The files of targets that the settings hold."""
-    for name in member.settings.prometheus_targets:
-        yield member.own(daemons.PROMETHEUS).at(f"{TARGETS_DIR}/{name}.yml")
 
 
 def _relabelled(rule: dict[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.daemons import ALERTMANAGER, DAEMONS, Ref, of
-from prometheus_ha.deploys.lib.daemons.prometheus import RETENTION_IN_FILE
+from prometheus_ha.deploys.lib.daemons.prometheus import RETENTION_IN_FILE, TARGETS_DIR
 from prometheus_ha.deploys.lib.daemons.thanos import ENDPOINTS_SINCE
 from prometheus_ha.deploys.lib.site import relations, releases
 from prometheus_ha.deploys.lib.site.live import flag_value
@@ -206,6 +206,11 @@ def retention(member: Member, found: State) -> dict[str, Any]:
     if size and member.settings.prometheus_retention_size == "auto" and retention_in_file(member):
         return limits | {"percentage": DISK_SHARE}
     return limits | ({"size": size} if size else {})
+
+
+def targets_file(member: Member, job: str) -> str:
+    """The file with the targets of a job, which Prometheus watches."""
+    return member.own(daemons.PROMETHEUS).at(f"{TARGETS_DIR}/{job}.yml")
 
 
 def replica_label(component: str, member: Member) -> str:

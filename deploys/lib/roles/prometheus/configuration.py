@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 
 from prometheus_ha.deploys.lib import daemons
 from prometheus_ha.deploys.lib.daemons import DAEMONS, Ref, of
-from prometheus_ha.deploys.lib.daemons.prometheus import RULES_DIR, TARGETS_DIR
+from prometheus_ha.deploys.lib.daemons.prometheus import RULES_DIR
 from prometheus_ha.deploys.lib.engine import ask, documents
 from prometheus_ha.deploys.lib.engine.component import File
 from prometheus_ha.deploys.lib.engine.documents import Data
@@ -51,7 +51,7 @@ def targets(site: Site, member: Member) -> dict[str, list[Data]]:
 
 
 def target_files(member: Member, targets: Mapping[str, list[Data]]) -> dict[str, File]:
-    return {_targets_file(member, job): documents.file(groups) for job, groups in targets.items()}
+    return {derived.targets_file(member, job): documents.file(groups) for job, groups in targets.items()}
 
 
 def jobs_of_targets(member: Member) -> list[str]:
@@ -65,18 +65,14 @@ def jobs_of_targets(member: Member) -> list[str]:
     return [
         name
         for name in member.settings.prometheus_targets
-        if not any(fnmatch(_targets_file(member, name), pattern) for pattern in patterns)
+        if not any(fnmatch(derived.targets_file(member, name), pattern) for pattern in patterns)
     ]
-
-
-def _targets_file(member: Member, job: str) -> str:
-    return member.own(daemons.PROMETHEUS).at(f"{TARGETS_DIR}/{job}.yml")
 
 
 def _file_sd(member: Member, job: str, *more: str) -> Data:
     """Prometheus watches the directory, and sees a change at once. Where the directory itself was away, the watch is
     gone: then it looks by itself, after upstream's five minutes if nothing else is said."""
-    return {"files": [_targets_file(member, job), *more], "refresh_interval": "30s"}
+    return {"files": [derived.targets_file(member, job), *more], "refresh_interval": "30s"}
 
 
 def merged(site: Site, member: Member, jobs: list[Data], labels: Data) -> Data:
