@@ -64,11 +64,9 @@ beside: $(VENV)/made
 	tar -c $(NOT_COPIED:%=--exclude=./%) . | tar -x -C $(BESIDE)
 	ln -s ../$(VENV) $(BESIDE)/$(VENV)
 
-## Tests that need no host and no root, in one process more than there are cores, as some of them wait: they share the
-## modules out. Not by xdist: a worker of it hangs once pyinfra has patched gevent into it.
+## Tests that need no host and no root, in one process more than there are cores, as some of them wait.
 unit: $(VENV)/made
-	claims=$$(mktemp -d) && UNIT_CLAIMS=$$claims $(PYTHON) tests/side_by_side.py \
-		$(foreach n,$(shell seq 0 $$(nproc)),unit-$(n)="$(PYTEST) tests/unit -q -o console_output_style=count"); status=$$?; rm -r $$claims; exit $$status
+	UNIT_PROCESSES=$$(($$(nproc) + 1)) $(PYTEST) tests/unit -q -o console_output_style=count
 
 lint: $(VENV)/made
 	$(RUFF) check $(SOURCES)

@@ -7,6 +7,7 @@ reads and does is what `bin/pyinfra` does from there.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -76,6 +77,11 @@ class _Server:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        self._socket.close()
+        self._process.wait()
 
     def ask(self, files: list[int]) -> None:
         with self._lock:

@@ -11,12 +11,16 @@ import io
 import re
 import shutil
 import tarfile
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pyinfra
 import pyinfra.api.inventory
 import pyinfra_cli  # noqa: F401  first: it patches gevent in
+import pytest
 from click.testing import CliRunner
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.fake import FakeConnector
@@ -295,3 +299,25 @@ def run_site(
         if state and state.initialised
         else [],
     )
+
+
+@cache
+def first_run(inventory: str = INVENTORY) -> SimpleNamespace:
+    """A run that made all of a site on blank hosts, and said as much as it can: made once, and only read.
+
+    Beside what `run_site` gives: `hosts`, `sent`, which is each command, and `record`, the text of what it left.
+    """
+    hosts: dict[str, Host] = {}
+    sent: list[str] = []
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as name:
+        words = ("-vvv", "--diff", "--data", "x_token=hunter2hunter2")
+        done = run_site(Path(name), patch, *words, inventory=inventory, hosts=hosts, sent=sent.append)
+        record = "".join(path.read_text() for path in Path(name, ".runs").iterdir())
+        patch.chdir(ROOT)
+    assert done.rc == 0, done.output
+    return SimpleNamespace(**vars(done), hosts=hosts, sent=sent, record=record)
+
+
+def stands(inventory: str = INVENTORY) -> dict[str, Host]:
+    """Hosts on which a site stands, to be run on."""
+    return deepcopy(first_run(inventory).hosts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -20,10 +21,16 @@ FILES = {
 }
 
 
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text())
+
+
+@cache
 def imports(module: str) -> set[str]:
     """The modules of ours that a module imports, wherever in it."""
     found = set()
-    for node in ast.walk(ast.parse(FILES[module].read_text())):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{module}: imports are written in full"
             inner = {f"{node.module}.{name.name}" for name in node.names}
@@ -46,8 +53,8 @@ def test_imports_stand_at_the_top():
     """A late one hides a circle, or what a module needs."""
     late = [
         f"{module}: {text}"
-        for module, path in FILES.items()
-        for function in ast.walk(ast.parse(path.read_text()))
+        for module in FILES
+        for function in ast.walk(tree_of(module))
         if isinstance(function, ast.FunctionDef)
         for node in ast.walk(function)
         if isinstance(node, ast.Import | ast.ImportFrom)
@@ -111,7 +118,7 @@ _OWN_NAMES = {
 @pytest.mark.parametrize("module", [m for m in FILES if m.startswith(f"{TOP}.deploys.") and not m.startswith(_TABLES)])
 def test_a_daemon_or_group_is_named_by_its_object(module):
     """A text that names none would be found out by a run alone."""
-    tree = ast.parse(FILES[module].read_text())
+    tree = tree_of(module)
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     found = []
     for node in ast.walk(tree):

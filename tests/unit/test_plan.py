@@ -11,6 +11,7 @@ import pytest
 
 from prometheus_ha.deploys.lib.engine import component as c
 from prometheus_ha.facts.reports.look import Path, Process
+from tests.unit import recorded
 from tests.unit.recorded import BLANK, INVENTORY, run_site
 from tests.unit.simulated import Host
 from tests.unit.test_component import converged, wanted
@@ -28,20 +29,10 @@ def run(tmp_path, monkeypatch):
     return lambda *arguments, **options: run_site(tmp_path, monkeypatch, *arguments, **options)
 
 
-@pytest.fixture(scope="module")
-def stood(tmp_path_factory):
-    """Hosts on which the site stands, made once: never to be run on."""
-    hosts: dict[str, Host] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        done = run_site(tmp_path_factory.mktemp("stood"), patch, hosts=hosts)
-    assert done.rc == 0, done.output
-    return hosts
-
-
 @pytest.fixture
-def stands(stood):
+def stands():
     """Hosts on which the site stands, this test's own."""
-    return deepcopy(stood)
+    return recorded.stands()
 
 
 def planned_and_done(run, hosts, *arguments, **options):
@@ -144,8 +135,9 @@ def test_a_drifted_site(run, stands):
 
 def test_a_new_release(run):
     hosts: dict[str, Host] = {}
-    run(hosts=hosts, data="release = 'migration'\n")
-    plan, done = planned_and_done(run, hosts)
+    some = ("--limit", "prometheus", "--limit", "alertmanager")
+    run(*some, hosts=hosts, data="release = 'migration'\n")
+    plan, done = planned_and_done(run, hosts, *some)
     assert done.rc == 0, done.output
     assert "fetch https://" in plan.output and "link /usr/local/bin/thanos" in plan.output
 
@@ -250,15 +242,15 @@ def test_offline_plans_fetch_nothing(run, monkeypatch):
     assert plan.rc == 0 and "upload node_exporter-" in plan.output, plan.output
 
 
-def test_the_question_comes_after_the_plan_and_the_answer_before_any_change(run):
-    done = run(yes=False, hosts={})
+def test_the_question_comes_after_the_plan_and_the_answer_before_any_change(run, stands):
+    done = run(yes=False, hosts=stands, data=RULE + FLAG)
     assert done.rc == 0, done.output
     assert done.output.index("as numbered") < done.output.index("Press enter to execute")
     assert done.said[False].lines == done.said[True].lines
 
 
 def test_json_is_pure(run):
-    plan = run("--json", yes=False, hosts={})
+    plan = run("--json", "--limit", "prom-1", yes=False, hosts={})
     assert json.loads(plan.stdout)["results"] is None
 
 
@@ -333,16 +325,17 @@ def test_a_key_that_a_certificate_follows_from_is_lacking_as_well(run, tmp_path,
         for value in key.values():
             monkeypatch.setenv(value.removeprefix("secret:env:"), f"{value[-12:]}-of-the-site")
     inventory = INVENTORY + 'seaweedfs = [("store-1", {})]\n'
+    some = [word for name in ("store-1", "prom-1", "query-2") for word in ("--limit", name)]
     data = f"""bucket_keys = {keys!r}
 bucket_config = {{"type": "S3", "config": {{"bucket": "b", "endpoint": "10.1.0.41:8333"}}}}
 """
     hosts = {}
-    done = run(hosts=hosts, inventory=inventory, data=data)
+    done = run(*some, hosts=hosts, inventory=inventory, data=data)
     assert done.rc == 0, done.output
     for key in keys.values():
         for value in key.values():
             monkeypatch.delenv(value.removeprefix("secret:env:"))
-    plan = run("--dry", yes=False, hosts=hosts, inventory=inventory, data=data)
+    plan = run("--dry", *some, yes=False, hosts=hosts, inventory=inventory, data=data)
     assert plan.rc == 0, plan.output
     assert plan.said[False].busy == {}, plan.output
     assert "secret:env:S_admin" in plan.output and "seaweedfs" in plan.output

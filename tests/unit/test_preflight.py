@@ -483,7 +483,7 @@ def test_the_table_is_printed_once_when_planning(run):
 
 
 def test_a_warning_stops_nobody(run):
-    done = run(surveys={"prom-1": deaf}, data='preflight = {"reach": "warn"}\n')
+    done = run("--limit", "prometheus", surveys={"prom-1": deaf}, data='preflight = {"reach": "warn"}\n')
     assert done.rc == 0 and lines(done, "TCP 9100 from prom-1: timeout")
 
 
@@ -501,7 +501,7 @@ def test_alone_it_changes_nothing_and_counts_nothing(run):
 
 
 def test_a_host_that_cannot_be_read_is_refused(run):
-    done = run(surveys={"prom-1": lambda script: "no survey"})
+    done = run("--limit", "prometheus", surveys={"prom-1": lambda script: "no survey"})
     assert done.rc == 1 and lines(done, "prometheus_ha.facts.survey: not understood")
 
 

@@ -13,7 +13,7 @@ from pyinfra.context import ctx_state
 
 from prometheus_ha.deploys.lib.run import plan
 from prometheus_ha.facts.reports.look import Path, Process
-from tests.unit.recorded import BLANK, ROOT, run_site
+from tests.unit.recorded import BLANK, ROOT, first_run, run_site
 
 ROLE_OF = {"prom": "prometheus", "am": "alertmanager", "query": "querier"}
 
@@ -23,13 +23,10 @@ def run(tmp_path, monkeypatch):
     return lambda *arguments, **options: run_site(tmp_path, monkeypatch, *arguments, **options)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """A run of the whole site on blank hosts, made once: it is only read."""
-    with pytest.MonkeyPatch.context() as patch:
-        done = run_site(tmp_path_factory.mktemp("site"), patch)
-    assert done.rc == 0, done.output
-    return done
+@pytest.fixture
+def site():
+    """A run of the whole site on blank hosts: it is only read."""
+    return first_run()
 
 
 def test_every_host_is_looked_at_and_gets_its_files(site):
@@ -100,7 +97,8 @@ def test_a_limited_run_renders_the_same_files(run, site, host):
 
 
 def test_a_refused_check_stops_every_turn_of_the_role_and_of_those_that_need_it(run):
-    done = run(fail=lambda host, script: host == "prom-1" and "promtool check config" in script)
+    some = [word for name in ("prom-1", "prom-2", "query-1", "am-3") for word in ("--limit", name)]
+    done = run(*some, fail=lambda host, script: host == "prom-1" and "promtool check config" in script)
     assert done.rc == 1
     swapped = {name for name, scripts in done.commands.items() if any("restart prometheus" in s for s in scripts)}
     assert not swapped
@@ -124,16 +122,16 @@ def test_the_first_failed_turn_stops_the_tier(run):
 
 
 def test_a_dead_host_is_named_and_the_living_go_on(run):
-    done = run(dead=("prom-1",))
+    done = run(*("--limit", "prometheus", "--limit", "query-1"), dead=("prom-1",))
     assert done.rc == 1 and "prom-1" in done.output
     assert any("systemctl restart prometheus thanos-sidecar" in s for s in done.commands["prom-2"])
     assert "10.1.0.11" in done.files["query-1"]["/etc/thanos/endpoints.yml"]
 
 
-def test_no_secret_is_printed_and_none_is_in_an_argument(run):
-    done = run("-vvv", "--diff")
-    assert "hunter2hunter2" in done.files["prom-1"]["/etc/prometheus/bucket_config.yaml"]
-    assert "hunter2" not in done.output and "10.1.0.1/hook" not in done.output
+def test_no_secret_is_printed_and_none_is_in_an_argument(site):
+    assert "hunter2hunter2" in site.files["prom-1"]["/etc/prometheus/bucket_config.yaml"]
+    assert "--- " in site.output, "differences are shown"
+    assert "hunter2" not in site.output and "10.1.0.1/hook" not in site.output
 
 
 def test_a_dry_run_on_blank_hosts_works_and_writes_nothing(run):

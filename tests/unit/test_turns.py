@@ -16,8 +16,9 @@ from prometheus_ha.deploys.lib.run import plan, rollout
 from prometheus_ha.deploys.lib.site.live import ARGV, Live
 from prometheus_ha.facts.http import Call
 from prometheus_ha.facts.reports.look import Process, State, sections
+from tests.unit import recorded
 from tests.unit.example_site import example_site
-from tests.unit.recorded import BLANK, INVENTORY, run_site
+from tests.unit.recorded import BLANK, run_site
 from tests.unit.simulated import Host
 
 TWO_CLUSTERS = """
@@ -29,6 +30,12 @@ prometheus = [
     ("two-1", host(13, replica="a", cluster="two")), ("two-2", host(14, replica="b", cluster="two")),
 ]
 alertmanager = [("am-1", host(21)), ("am-2", host(22)), ("am-3", host(23))]
+"""
+PAIR = """
+def host(number, **data):
+    return {"ssh_hostname": f"10.1.0.{number}", **data}
+
+prometheus = [("prom-1", host(11, replica="a")), ("prom-2", host(12, replica="b"))]
 """
 RING = """
 def host(number, **data):
@@ -56,22 +63,10 @@ def run(tmp_path, monkeypatch):
     return lambda *arguments, **options: run_site(tmp_path, monkeypatch, *arguments, **options)
 
 
-def stood_on(tmp_path_factory, inventory: str) -> dict[str, Host]:
-    hosts: dict[str, Host] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        done = run_site(tmp_path_factory.mktemp("stood"), patch, hosts=hosts, inventory=inventory)
-    assert done.rc == 0, done.output
-    return hosts
-
-
-@pytest.fixture(scope="module")
-def two_clusters(tmp_path_factory):
-    return stood_on(tmp_path_factory, TWO_CLUSTERS)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    return stood_on(tmp_path_factory, INVENTORY)
+@pytest.fixture
+def stands():
+    """Hosts on which the site stands, this test's own."""
+    return recorded.stands()
 
 
 def restarted(done, unit: str) -> list[str]:
@@ -86,9 +81,9 @@ def restarted(done, unit: str) -> list[str]:
 # --- Who stands in --------------------------------------------------------------------------------
 
 
-def test_the_replica_of_another_cluster_stands_in_for_nobody(run, two_clusters):
+def test_the_replica_of_another_cluster_stands_in_for_nobody(run):
     """`two-2` is sick: the only other replica of its cluster is not taken down, whatever cluster one does."""
-    hosts, asked = deepcopy(two_clusters), []
+    hosts, asked = recorded.stands(TWO_CLUSTERS), []
 
     def works(name: str) -> bool:
         asked.append(name)
@@ -153,8 +148,8 @@ def test_what_a_role_needs_is_a_role_and_its_group_exists():
 # --- One first ------------------------------------------------------------------------------------
 
 
-def test_a_daemon_that_nobody_waits_for_goes_to_one_host_first(run, site):
-    hosts = deepcopy(site)
+def test_a_daemon_that_nobody_waits_for_goes_to_one_host_first(run, stands):
+    hosts = stands
     new = "node_exporter_flags = {'web.disable-exporter-metrics': True}\n"
     turns = []
 
@@ -169,8 +164,8 @@ def test_a_daemon_that_nobody_waits_for_goes_to_one_host_first(run, site):
     assert restarted_now(hosts, "web.disable-exporter-metrics") == set(hosts)
 
 
-def test_a_release_that_does_not_start_is_met_on_one_host(run, site):
-    hosts = deepcopy(site)
+def test_a_release_that_does_not_start_is_met_on_one_host(run, stands):
+    hosts = stands
     new = "node_exporter_flags = {'web.disable-exporter-metrics': True}\n"
     # The first host has it already: of the others, the next one is the first.
     first = run("--limit", "prom-1", hosts=hosts, data=new, deploy="node_exporter")
@@ -212,9 +207,9 @@ def label(host: Host) -> str:
     return word.partition("=")[2]
 
 
-def test_a_label_that_the_living_members_have_is_kept(run, site):
+def test_a_label_that_the_living_members_have_is_kept(run, stands):
     """Also by one that comes to them, and whatever becomes of the external label."""
-    hosts = deepcopy(site)
+    hosts = stands
     labelled(hosts, "old")
     del hosts["am-2"].state.processes["alertmanager"]
     done = run(hosts=hosts, data="cluster = 'prod'\n")
@@ -225,8 +220,8 @@ def test_a_label_that_the_living_members_have_is_kept(run, site):
     assert any("external label cluster 'main' becomes 'prod'" in line for line in said["prom-2"])
 
 
-def test_another_label_restarts_all_members_in_one_step(run, site):
-    hosts, new = deepcopy(site), "alertmanager_cluster_label = 'new'\n"
+def test_another_label_restarts_all_members_in_one_step(run, stands):
+    hosts, new = stands, "alertmanager_cluster_label = 'new'\n"
     refused = run("--limit", "am-1", hosts=hosts, data=new)
     assert refused.rc == 1
     assert "am-2, am-3 is not in this run" in refused.output
@@ -244,8 +239,8 @@ def test_another_label_restarts_all_members_in_one_step(run, site):
     assert not again.said[True].busy
 
 
-def test_a_new_gossip_port_is_one_step_too_and_another_flag_is_not(run, site):
-    hosts = deepcopy(site)
+def test_a_new_gossip_port_is_one_step_too_and_another_flag_is_not(run, stands):
+    hosts = stands
     done = run(hosts=hosts, data="alertmanager_cluster_port = 9194\n")
     assert done.rc == 0, done.output
     assert "gossip port 9094 becomes 9194" in done.output
@@ -266,9 +261,9 @@ def test_members_of_a_new_tier_start_at_once(run):
     assert plan.turn("alertmanager", "am-1") not in done.said[True].busy
 
 
-def test_one_that_comes_to_others_has_its_turn(run, site):
+def test_one_that_comes_to_others_has_its_turn(run, stands):
     """Nobody knows what one that is not in the run does, and one that is back may be the only one that is."""
-    hosts, turn = deepcopy(site), plan.turn("alertmanager", "am-2")
+    hosts, turn = stands, plan.turn("alertmanager", "am-2")
     hosts["am-2"] = Host(BLANK)
     for limit in ([], ["--limit", "am-2"]):
         for arguments, stage in ((["--dry"], False), ([], True)):
@@ -302,7 +297,7 @@ def test_where_somebody_elses_daemon_is_in_the_way_it_is_taken_over_in_a_turn(ru
 # --- Where members are ----------------------------------------------------------------------------
 
 
-def test_members_are_asked_where_they_listen_now(site):
+def test_members_are_asked_where_they_listen_now():
     new = example_site(prometheus_port=9190)
     path = "/usr/local/bin/prometheus"
     argv = (path, "--web.external-url=http://x:1", "--web.listen-address=0.0.0.0:9090")
@@ -322,35 +317,26 @@ def test_members_are_asked_where_they_listen_now(site):
     assert Live(looks={"a": State(processes={"prometheus": theirs})}).port("prometheus", "a") is None
 
 
-def test_where_ports_move_the_plan_says_who_finds_nobody(run, site):
+def test_where_ports_move_the_plan_says_who_finds_nobody(run, stands):
     moved = "alertmanager_port = 9193\nprometheus_port = 9190\n"
-    done = run("--dry", hosts=deepcopy(site), data=moved, yes=False)
+    done = run("--dry", hosts=stands, data=moved, yes=False)
     assert done.rc == 0, done.output
     said = done.said[False].lines["alertmanager: stage and check"]["am-1"]
     [line] = [line for line in said if line.startswith("port ")]
     assert line.startswith("port 9093 of alertmanager becomes 9193") and "prometheus" in line
 
 
-def test_a_tier_of_one_that_moves_is_an_outage_said_beforehand(run, tmp_path_factory):
-    before = (
-        INVENTORY.replace(
-            'querier = [("query-1", host(31)), ("query-2", host(32))]',
-            'querier = [("query-1", host(31))]',
-        )
-        .replace('query_frontend = [("query-1", {}), ("query-2", {})]', "")
-        .replace('("query-2", {})', '("query-2", host(32))')
-    )
-    after = before.replace('querier = [("query-1", host(31))]', 'querier = [("query-2", {})]').replace(
-        "node_exporter = [", 'node_exporter = [("query-1", host(31)), '
-    )
-    hosts = stood_on(tmp_path_factory, before)
+def test_a_tier_of_one_that_moves_is_an_outage_said_beforehand(run):
+    before = PAIR + 'querier = [("query-1", host(31))]\nnode_exporter = [("query-2", host(32))]\n'
+    after = PAIR + 'querier = [("query-2", host(32))]\nnode_exporter = [("query-1", host(31))]\n'
+    hosts = recorded.stands(before)
     said = "querier moves from query-1 to query-2, and nobody else does its job: an outage of it"
     plan = run("--dry", hosts=hosts, inventory=after, yes=False)
     assert plan.rc == 0 and plan.output.count(said) == 1, plan.output
     done = run(hosts=hosts, inventory=after)
     assert done.rc == 0 and done.output.count(said) == 1, done.output
     assert " moves from " not in run(hosts=hosts, inventory=after).output
-    both = run(hosts=hosts, inventory=after.replace("querier = [", 'querier = [("query-1", {}), '))
+    both = run(hosts=hosts, inventory=after.replace("querier = [", 'querier = [("query-1", host(31)), '))
     assert " moves from " not in both.output
 
 
@@ -394,7 +380,7 @@ def test_no_more_are_asked_than_are_needed_and_those_away_are_not(monkeypatch):
     assert "f: cannot be reached; g: cannot be reached" in said[-1]
 
 
-def test_one_that_comes_alone_asks_the_others_for_their_label(site):
+def test_one_that_comes_alone_asks_the_others_for_their_label():
     """They are not in its run (`--limit`), so nobody has looked at them."""
     heard = {"am-2": ("/usr/local/bin/alertmanager", "--cluster.label=old")}
     new = replace(example_site(), live=Live(heard=heard))

@@ -5,7 +5,6 @@ Nothing here needs pyinfra, a host or the network.
 
 from __future__ import annotations
 
-import copy
 import fnmatch
 import json
 import re
@@ -223,7 +222,7 @@ def _read(host: InventoryHost) -> tuple[Settings, list[Finding]]:
         if _too_deep(value):
             findings.append(finding(key, f"a {type(value).__name__}", _PLAIN))
             del data[key]
-        elif odd := next(_no_data(value, (key,), ()), None):
+        elif not _is_data(value) and (odd := next(_no_data(value, (key,), ()), None)):
             path, what, named = odd
             place = f", in {named}" if named else ""
             findings.append(finding(dotted(path), f"{what}{place}", _PLAIN))
@@ -231,7 +230,7 @@ def _read(host: InventoryHost) -> tuple[Settings, list[Finding]]:
     data = {key: for_host(value, host.name) for key, value in data.items()}
     findings += site_checks.check_literals(finding, data)
     try:
-        return Settings.model_validate(copy.deepcopy(data)), findings
+        return Settings.model_validate(data), findings
     except ValidationError as error:
         seen: set[tuple[str, ...]] = set()
         # The error's own text is not used: it could show what was found.
@@ -252,7 +251,7 @@ def _read(host: InventoryHost) -> tuple[Settings, list[Finding]]:
                 findings.append(finding(dotted(path), _shown(key, item["input"]), allowed))
             seen.add(path)
         good = {k: v for k, v in data.items() if k not in {path[0] for path in seen}}
-        return Settings.model_validate(copy.deepcopy(good)), findings
+        return Settings.model_validate(good), findings
 
 
 _PLAIN = "plain data: text (UTF-8), numbers, lists and mappings, 64 deep at most"
