@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_ha.deploys.lib.daemons.exporters import DEPLOY_FILE, LOOK_FILE
 from tests.lab import plan
@@ -25,6 +26,8 @@ class Cause:
     """Another host, and what has to be done there."""
     counter: str = ""
     """Names of the counters (RE2) over which the alert looks back for long: it would fire for as long."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """Settings with which the site is deployed before."""
     words: Mapping[str, str] = field(default_factory=dict)
     """What its reader puts for words in capitals, where that is not what every command gets."""
 
@@ -294,6 +297,11 @@ _CERTIFICATE_JOB = """- job_name: drill-certificate
   metrics_path: /probe
   params: {module: [drill], target: ["<host>:9998"]}
   static_configs: [{targets: ["<host>:9115"], labels: {job: probe-mirror, instance: "<host>:9998"}}]"""
+# In these rules hours are minutes, and a day is four.
+_IN_MINUTES = """shorter='s/([[ ][136])h/\\1m/g; s/([[ ])1d/\\14m/g; s/\\* 3600/* 60/; s/86400/240/'
+for alert in ReceiverDoesNotUpload ThanosCompactHasNotRun ThanosCompactFallsBehind NodeFilesystemFillingUp; do
+    sed -i -E "/alert: $alert\\$/,/for:/ { $shorter }" /etc/prometheus/rules/starter.yml
+done; systemctl kill --kill-who=main -s HUP prometheus"""
 _QUERY_1 = plan.LAB.address("query-1")
 DISKS = (
     Cause(
@@ -354,6 +362,16 @@ DISKS = (
         _NO_CABLE,
         r"(?ms)TX:.*errors.*?^\s+\d+\s+\d+\s+[1-9]",
         words={"DEVICE": "drill"},
+    ),
+    Cause(
+        "ReceiverDoesNotUpload",
+        "ring-2",
+        _otherwise("thanos-receive", "--tsdb.min-block-duration=1m", "--tsdb.max-block-duration=1m")
+        + "\n"
+        + _DIAL
+        + "8333 reject with tcp reset",
+        "upload failed.*connection (refused|reset)",
+        also=("prom-1", _IN_MINUTES),
     ),
     Cause(
         "CertificateExpires",
@@ -481,11 +499,117 @@ LOAD = (
     ),
 )
 
-ROUNDS = {"files": FILES, "daemons": DAEMONS_AWAY, "watched": WATCHED, "disks": DISKS, "load": LOAD}
+# Of a write that is new to it, the receiver keeps nothing, and says that all is well.
+_NEW_PROTOCOL = r"""sed -i 's|^- url: .*/api/v1/receive$|&\n  protobuf_message: io.prometheus.write.v2.Request|' \
+    /etc/prometheus/prometheus.yml; systemctl kill --kill-who=main -s HUP prometheus"""
+# Six in a row: the compactor merges four of them, and leaves alone what may not be all yet.
+_OLD_BLOCKS = """mkdir -p /run/drill; cd /run/drill; begin=$(( ($(date +%s) / 28800 - 9) * 28800 ))
+{ echo '# TYPE drill_old gauge'
+  for n in $(seq 0 719); do echo "drill_old $n $((begin + 60 * n))"; done; echo '# EOF'; } >text
+promtool tsdb create-blocks-from openmetrics -q text blocks"""
+# More and more of them, each group for itself.
+_UPLOADED = f"""mkdir -p /run/drill; cat >/run/drill/upload <<'EOF'
+set -e; rm -rf blocks
+{_OLD_BLOCKS}
+thanos tools bucket upload-blocks --path=blocks --label="drill=\\"$1\\"" \\
+    --objstore.config-file=/etc/prometheus/bucket_config.yaml
+EOF
+cd /run/drill; bash upload 0
+systemd-run -q --unit drill-upload --working-directory=/run/drill -p KillMode=mixed sh -c 'trap "exit 0" TERM
+    while n=$((n + 1)); do for part in $(seq 15); do sleep 4; done; bash upload $n; done'"""
+_FILLING_UP = """mount $disk /srv; mkdir /srv/drill; head -c 100M /dev/zero >/srv/drill/growing
+systemd-run -q --unit drill-grow \\
+    sh -c 'while sleep 2; do head -c 100k /dev/zero >>/srv/drill/growing; done'"""
+_NOT_SHIPPED = (
+    _OLD_BLOCKS
+    + """
+ls blocks >shipped; chown -R prometheus: blocks; mv blocks/* /var/lib/prometheus/data/
+"""
+    + _DIAL
+    + "8333 reject with tcp reset"
+)
+# Half of the time answers wait.
+_SLOW_STORE = """systemd-run -q --unit drill-slow -p 'ExecStopPost=systemctl kill --kill-who=main -s CONT seaweedfs' \
+    sh -c 'while sleep 3; do systemctl kill --kill-who=main -s STOP seaweedfs; sleep 3
+    systemctl kill --kill-who=main -s CONT seaweedfs; done'"""
+_OLD = "count_over_time(drill_old[14d])"
+# Its key may write nothing any more, so that each pass ends there.
+_NO_WRITES = r"""sed -i '/"name": "thanos-compactor",$/ { n; s/\\"s3:PutObject\\", // }' /etc/seaweedfs/s3.json
+systemctl kill --kill-who=main -s HUP seaweedfs
+"""
+_LATER_READ_ONLY = """mount $disk /srv
+systemd-run -q --unit drill-disk sh -c 'sleep 930; mount -o remount,ro /srv'"""
+RARE = (
+    Cause(
+        "NodeFilesystemReadOnly",
+        "ring-3",
+        _LATER_READ_ONLY,
+        r"(?m)^\S+ /srv ext4 ro\b",
+        disk="-m 0",
+        words={"MOUNTPOINT": "/srv"},
+    ),
+    Cause(
+        "ThanosQueryHighDNSFailures",
+        "query-1",
+        _SAME,
+        "(?s)drill[.]invalid:10901.*lookup.*drill[.]invalid",
+        data={"querier_endpoints": [{"address": "dns+drill.invalid:10901"}]},
+        words={"NAME": "drill.invalid"},
+    ),
+    Cause(
+        "ReceiverGetsNothing",
+        "prom-1",
+        _NEW_PROTOCOL,
+        r'samples_failed_total.*"prom-1"',
+        also=("prom-2", _NEW_PROTOCOL),
+    ),
+    Cause(
+        "ThanosSidecarUploadsFailing",
+        "prom-2",
+        _NOT_SHIPPED,
+        "err=.*connection (refused|reset)",
+        counter="thanos_objstore_bucket_operation_failures_total",
+    ),
+    Cause(
+        "ThanosCompactFailing",
+        "store-1",
+        _NO_WRITES + _otherwise("thanos-compactor", "--compact.progress-interval=5s"),
+        "retriable error.*Access Denied",
+        counter="thanos_compact_.*_failures_total",
+        also=("prom-1", _UPLOADED),
+    ),
+    Cause("ThanosCompactHasNotRun", "store-1", _SAME, "retriable error.*Access Denied"),
+    Cause(
+        "ThanosCompactFallsBehind",
+        "store-1",
+        _SAME,
+        r'(?m)todo_compactions: .*"store-1".* ([2-9]|\d\d)$',
+        also=("prom-1", _IN_MINUTES),
+        asked_on="prom-1",
+    ),
+    Cause(
+        "NodeFilesystemFillingUp",
+        "am-3",
+        _FILLING_UP,
+        r"(?ms)^\d+M\s+/srv/drill$.*^-deriv.* [1-9]\d+([.]\d+)?$",
+        disk="-m 0",
+        words={"MOUNTPOINT": "/srv"},
+    ),
+    Cause(
+        "ThanosStoreSeriesGateLatencyHigh",
+        "store-1",
+        _otherwise("thanos-store", "--store.grpc.series-max-concurrency=1") + "\n" + _SLOW_STORE,
+        r'(?m)in_flight / .*"store-1".* 1$',
+        also=("query-2", _with(_ASKING, port="10903", query=_OLD, timeout="1m")),
+    ),
+)
+
+ROUNDS = {"files": FILES, "daemons": DAEMONS_AWAY, "watched": WATCHED, "disks": DISKS, "load": LOAD, "rare": RARE}
 """Causes that are there at once: they are on different hosts, or of different daemons."""
 
 LEFT = f"""
 systemctl stop 'drill-*'
+[ ! -e /run/drill/shipped ] || (cd /var/lib/prometheus/data && xargs rm -rf </run/drill/shipped)
 rm -rf /etc/prometheus/rules/drill.yml /etc/thanos/rule/rules/drill.yml /etc/prometheus/targets/drill* \\
     /var/lib/prometheus/data/01H0000000000000BADB10CK00 /var/lib/node_exporter/textfile/drill.prom
 [ ! -e {DEPLOY_FILE}.kept ] || mv {DEPLOY_FILE}.kept {DEPLOY_FILE}

@@ -16,9 +16,10 @@ import requests
 from prometheus_ha.deploys.lib.common.starter import ALERTS
 from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.site.members import Member, Site
+from tests.drills import blocks
 from tests.drills.causes import LEFT, ROUNDS, Cause
 from tests.drills.runbooks import COMMANDS, Command
-from tests.drills.site import ask, get, on_all, read, shell, wait_for
+from tests.drills.site import ask, get, on_all, read, run_site, shell, wait_for
 from tests.lab import disks, plan
 
 NOT_THERE = re.compile(r"\b(ethtool|lsof|timedatectl|chronyc|chronyd|minio)\b")
@@ -170,6 +171,7 @@ def _firing(site: Site) -> set[str]:
 def forgotten(site: Site) -> Iterator[None]:
     """The next drill may count what fires, and some alerts look back on ten minutes: all of them have to end."""
     yield
+    blocks.clear(site)
     wait_for("all alerts but the Watchdog to be over", lambda: _firing(site) <= {"Watchdog"}, 900, 3)
 
 
@@ -188,7 +190,10 @@ def _spoil(cause: Cause) -> None:
 def spoiled(site: Site, request: pytest.FixtureRequest, forgotten: None, restored: None) -> Iterator[tuple[Cause, ...]]:
     causes = request.param
     hosts = list(dict.fromkeys(host for cause in causes for host in (cause.host, cause.also[0]) if host))
+    data = {name: value for cause in causes for name, value in cause.data.items()}
     try:
+        if data:
+            assert run_site(data=data).status == 0
         on_all(lambda host: [_spoil(cause) for cause in causes if cause.host == host], hosts)
         yield causes
     finally:
@@ -219,7 +224,7 @@ def test_the_commands_show_the_cause(site: Site, spoiled: tuple[Cause, ...]) -> 
         assert not missing, f"not fired: {missing}"
         return True
 
-    wait_for("all alerts", fired, 480)  # a receiver may be two minutes behind, and a block is a minute long
+    wait_for("all alerts", fired, 1200)  # a file system is looked at by what it was a quarter of an hour ago
     silent = []
     for cause in spoiled:
         host = site.hosts[cause.asked_on or cause.host]

@@ -11,15 +11,18 @@ from pathlib import Path
 import bcrypt
 import pytest
 import requests
+from cryptography import x509
 
 from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.ground import topology
 from prometheus_ha.deploys.lib.site import web
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from tests.drills.probe import Probe
+from tests.drills.runbooks import COMMANDS
 from tests.drills.site import (
     HTTP_SECONDS,
     Run,
+    alerts,
     ask,
     get,
     healthy,
@@ -129,13 +132,20 @@ def test_nobody_but_root_and_the_daemons_reads_the_files() -> None:
 
 
 @pytest.mark.usefixtures("with_tls")
-def test_a_new_certificate_needs_no_restart(tls: Site) -> None:
+def test_a_new_certificate_needs_no_restart_and_one_that_ends_soon_is_told_of(tls: Site) -> None:
     before = units()
     old = {host: keys.tls_file(plan.LAB, f"{host}.pem").read_text() for host in tls.hosts}
-    new = {host: keys.certificate_of(plan.LAB, host) for host in tls.hosts}
+    ends, name = "query-1", "CertificateFileExpires"
+    new = {host: keys.certificate_of(plan.LAB, host, days=10 if host == ends else 365) for host in tls.hosts}
+    (look,) = (command.line for command in COMMANDS if command.section == name and command.kind == "shell")
     try:
         run = _served(tls, new)
         assert run.changed == {"web": sorted(tls.hosts)}, str(run)
+        member = tls.running("alertmanager")[0]
+        told = wait_for("the alert", lambda: [alert["labels"]["host"] for alert in alerts(tls, member, name)], 60)
+        assert told == [ends]
+        date = x509.load_pem_x509_certificate(new[ends].encode()).not_valid_after_utc
+        assert f"notAfter={date:%b %e %T %Y}" in shell(ends, look)
     finally:
         _served(tls, old)
     assert moved(before) == set()

@@ -127,7 +127,7 @@ def make_ca(name: str) -> tuple[str, str]:
         return key.read_text(), certificate.read_text()
 
 
-def certificate_of(lab: Lab, host: str) -> str:
+def certificate_of(lab: Lab, host: str, days: int = 365) -> str:
     """A new certificate and key of a host, in one file: so that one rename replaces both."""
     names = f"subjectAltName=IP:{lab.address(host)},IP:127.0.0.1,DNS:{host}"
     with tempfile.TemporaryDirectory() as scratch:
@@ -137,7 +137,7 @@ def certificate_of(lab: Lab, host: str) -> str:
         out = ("-keyout", str(key), "-out", str(request))
         run("openssl", "req", "-new", *_EC, *out, "-subj", f"/CN={host}")
         ca = ("-CA", str(tls_file(lab, "ca.crt")), "-CAkey", str(tls_file(lab, "ca.key")))
-        options = ("-in", str(request), *ca, "-days", "365", "-extfile", str(extensions))
+        options = ("-in", str(request), *ca, "-days", str(days), "-extfile", str(extensions))
         return run("openssl", "x509", "-req", *options) + key.read_text()
 
 
