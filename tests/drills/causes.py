@@ -405,24 +405,32 @@ _HANGING = _DIAL + "10903 drop"
 # The hash of another password. The file is read again for each request.
 _PASSWORD = """sed -i 's|: [$]2.*|: $2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay|' \\
     /etc/monitoring/web-tls-password.yml"""
-_OBJECT = """of() { sed -n "s/^ *$1: //p" /etc/thanos/compactor/bucket.yml; }
+_BROKEN = "01H0000000000000BADB10CK00"
+"""A block that is none."""
+_OBJECT = _with(
+    """of() { sed -n "s/^ *$1: //p" /etc/thanos/compactor/bucket.yml; }
 object() {
     curl -sS --aws-sigv4 aws:amz:us-east-1:s3 --user "$(of access_key):$(of secret_key)" "$@" \\
-        "http://$(of endpoint)/$(of bucket)/01H0000000000000BADB10CK00/meta.json"
-}"""
+        "http://$(of endpoint)/$(of bucket)/<block>/meta.json"
+}""",
+    block=_BROKEN,
+)
 _SECOND_COMPACTOR = """mkdir -p /run/drill/bucket
 printf 'type: FILESYSTEM\\nconfig: {directory: /run/drill/bucket}\\n' >/run/drill/bucket.yml
 systemd-run -q --unit drill-compactor thanos compact --data-dir=/run/drill/data --wait \\
     --objstore.config-file=/run/drill/bucket.yml --http-address=0.0.0.0:10999"""
 _SECOND_JOB = f"""- job_name: drill-compactor
   static_configs: [{{targets: ["{plan.LAB.address("store-1")}:10999"]}}]"""
-_BROKEN_BLOCK = """block=/var/lib/prometheus/data/01H0000000000000BADB10CK00
+_BROKEN_BLOCK = _with(
+    """block=/var/lib/prometheus/data/<block>
 mkdir -p $block/chunks; echo nonsense >$block/index
 now=$(date +%s000); cat >$block/meta.json <<END
-{"ulid": "01H0000000000000BADB10CK00", "minTime": $((now - 14400000)), "maxTime": $((now - 7200000)), "version": 1,
- "stats": {"numSamples": 1}, "compaction": {"level": 1, "sources": ["01H0000000000000BADB10CK00"]}}
+{"ulid": "<block>", "minTime": $((now - 14400000)), "maxTime": $((now - 7200000)), "version": 1,
+ "stats": {"numSamples": 1}, "compaction": {"level": 1, "sources": ["<block>"]}}
 END
-chown -R prometheus: $block"""
+chown -R prometheus: $block""",
+    block=_BROKEN,
+)
 # Of the same length, so the program is the same but for what it says of itself.
 _ANOTHER_VERSION = """mkdir -p /run/drill; real=$(readlink -f /usr/local/bin/node_exporter)
 version=$(node_exporter --version 2>&1 | sed -n '1s/.*version \\([0-9.]*\\).*/\\1/p')
@@ -451,7 +459,7 @@ LOAD = (
         r'"alertname": "Drill".* 9000',
         asked_on="upper-1",
     ),
-    Cause("PrometheusTSDBReloadsFailing", "upper-1", _BROKEN_BLOCK, "01H0000000000000BADB10CK00"),
+    Cause("PrometheusTSDBReloadsFailing", "upper-1", _BROKEN_BLOCK, _BROKEN),
     Cause("RemoteWriteRefused", "receiver-1", _PASSWORD, "non-recoverable error.*401", asked_on="prom-1"),
     Cause(
         "ThanosQueryHttpRequestQueryErrorRateHigh",
@@ -534,7 +542,7 @@ _SLOW_STORE = """systemd-run -q --unit drill-slow -p 'ExecStopPost=systemctl kil
     systemctl kill --kill-who=main -s CONT seaweedfs; done'"""
 _OLD = "count_over_time(drill_old[14d])"
 # Its key may write nothing any more, so that each pass ends there.
-_NO_WRITES = r"""sed -i '/"name": "thanos-compactor",$/ { n; s/\\"s3:PutObject\\", // }' /etc/seaweedfs/s3.json
+_NO_WRITES = r"""sed -i.kept '/"name": "thanos-compactor",$/ { n; s/\\"s3:PutObject\\", // }' /etc/seaweedfs/s3.json
 systemctl kill --kill-who=main -s HUP seaweedfs
 """
 _LATER_READ_ONLY = """mount $disk /srv
@@ -611,8 +619,9 @@ LEFT = f"""
 systemctl stop 'drill-*'
 [ ! -e /run/drill/shipped ] || (cd /var/lib/prometheus/data && xargs rm -rf </run/drill/shipped)
 rm -rf /etc/prometheus/rules/drill.yml /etc/thanos/rule/rules/drill.yml /etc/prometheus/targets/drill* \\
-    /var/lib/prometheus/data/01H0000000000000BADB10CK00 /var/lib/node_exporter/textfile/drill.prom
-[ ! -e {DEPLOY_FILE}.kept ] || mv {DEPLOY_FILE}.kept {DEPLOY_FILE}
+    /var/lib/prometheus/data/{_BROKEN} /var/lib/node_exporter/textfile/drill.prom
+for kept in {DEPLOY_FILE}.kept /etc/seaweedfs/s3.json.kept; do [ ! -e $kept ] || mv $kept ${{kept%.kept}}; done
+systemctl kill --kill-who=main -s HUP seaweedfs
 # Thousands of alerts may wait for the way to be free.
 ! nft list table inet drill || systemctl kill -s KILL prometheus
 nft delete table inet drill; ip link delete drill

@@ -201,7 +201,8 @@ def spoiled(site: Site, request: pytest.FixtureRequest, forgotten: None, restore
         for member in site.running("prometheus"):
             url = f"{site.endpoint('prometheus', member).url}/api/v1/admin/tsdb/delete_series"
             for counter in filter(None, (cause.counter for cause in causes)):
-                assert ask(url, "POST", params={"match[]": f'{{__name__=~"{counter}"}}'}).ok
+                match = {"match[]": f'{{__name__=~"{counter}"}}'}
+                wait_for("it to forget", lambda url=url, match=match: ask(url, "POST", params=match).ok, 60)
 
 
 def _answer(site: Site, asked_on: str, query: str) -> list[dict[str, Any]]:
