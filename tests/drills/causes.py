@@ -181,10 +181,14 @@ systemd-run -q --unit drill-alerts sh -c "while sleep 1; do $send; done" """
 _OTHERWISE = """mkdir -p /etc/systemd/system/blackbox_exporter.service.d
 printf '[Service]\\n{0}\\n' >/etc/systemd/system/blackbox_exporter.service.d/drill.conf
 systemctl daemon-reload; systemctl restart blackbox_exporter"""
-# Counted after a start: one that has served for a while has more connections than it begins with.
-_FEW_FILES = """systemctl restart blackbox_exporter; sleep 5
-pid=$(systemctl show blackbox_exporter -p MainPID --value); files=$(ls /proc/$pid/fd | wc -l)
-""" + _OTHERWISE.format("LimitNOFILE=%s").replace("' >", "' $((files + 1)) >")
+_CONNECTIONS = (
+    _OTHERWISE.format("LimitNOFILE=200")
+    + """
+systemd-run -q --unit drill-connections -p Restart=on-failure -p RestartSec=1 python3 -c '
+import socket, time
+kept = [socket.create_connection(("'$(hostname -I | cut -d" " -f1)'", 9115)) for n in range(165)]
+time.sleep(3600)'"""
+)
 # With fewer endpoints than copies it would not run at all.
 _MORE_ENDPOINTS = """python3 -c 'import json; path = "/etc/thanos/receive/hashrings.json"; ring = json.load(open(path))
 ring[0]["endpoints"].append("127.0.0.1:9"); open(path, "w").write(json.dumps(ring))'"""
@@ -224,7 +228,7 @@ WATCHED = (
         _OTHERWISE.format("ExecStart=\\nExecStart=/bin/false"),
         "status=1/FAILURE",
     ),
-    Cause("DaemonFileDescriptorsLow", "query-1", _FEW_FILES, r"(?m)^[1-9]\d*$"),
+    Cause("DaemonFileDescriptorsLow", "query-1", _CONNECTIONS, r"(?m)^ +16\d \S+$"),
     Cause(
         "DeployFailed",
         "query-2",
