@@ -167,6 +167,7 @@ systemctl kill --kill-who=main -s HUP prometheus"""
 _DIAL = """nft add table inet drill; nft add chain inet drill out '{ type filter hook output priority 0; }'
 nft add rule inet drill out meta skuid prometheus tcp dport """
 _CUT = _DIAL + "'{ 9090, 9093 }' reject with tcp reset"
+_NO_BUCKET = _DIAL + "8333 reject with tcp reset"
 # The rulers' own rules take partial answers too, or those of the sidecar that is cut off would be the error.
 _RULER = """
 cat >/etc/thanos/rule/rules/drill.yml <<'END'
@@ -372,8 +373,7 @@ DISKS = (
         "ring-2",
         _otherwise("thanos-receive", "--tsdb.min-block-duration=1m", "--tsdb.max-block-duration=1m")
         + "\n"
-        + _DIAL
-        + "8333 reject with tcp reset",
+        + _NO_BUCKET,
         "upload failed.*connection (refused|reset)",
         also=("prom-1", _IN_MINUTES),
     ),
@@ -532,14 +532,9 @@ systemd-run -q --unit drill-upload --working-directory=/run/drill -p KillMode=mi
 _FILLING_UP = """mount $disk /srv; mkdir /srv/drill; head -c 100M /dev/zero >/srv/drill/growing
 systemd-run -q --unit drill-grow \\
     sh -c 'while sleep 2; do head -c 100k /dev/zero >>/srv/drill/growing; done'"""
-_NOT_SHIPPED = (
-    _OLD_BLOCKS
-    + """
+_NOT_SHIPPED = f"""{_OLD_BLOCKS}
 ls blocks >shipped; chown -R prometheus: blocks; mv blocks/* /var/lib/prometheus/data/
-"""
-    + _DIAL
-    + "8333 reject with tcp reset"
-)
+{_NO_BUCKET}"""
 # Half of the time answers wait.
 _SLOW_STORE = """systemd-run -q --unit drill-slow -p 'ExecStopPost=systemctl kill --kill-who=main -s CONT seaweedfs' \
     sh -c 'while sleep 3; do systemctl kill --kill-who=main -s STOP seaweedfs; sleep 3

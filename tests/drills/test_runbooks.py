@@ -169,7 +169,8 @@ def _firing(site: Site) -> set[str]:
 
 @pytest.fixture
 def forgotten(site: Site) -> Iterator[None]:
-    """The next drill may count what fires, and some alerts look back on ten minutes: all of them have to end."""
+    """The next drill may count what fires, and some alerts look back on ten minutes: all of them have to end. It finds
+    no blocks of this one either."""
     yield
     blocks.clear(site)
     wait_for("all alerts but the Watchdog to be over", lambda: _firing(site) <= {"Watchdog"}, 900, 3)

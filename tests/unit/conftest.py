@@ -57,6 +57,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not PROCESSES:
         return None
     recorded.first_run()  # so that all have it
+    pytest_runtest_teardown()  # as after a test
     gc.disable()  # it would look through all modules again and again, and these processes end soon
     modules = sorted(Path(__file__).parent.glob("test_*.py"), key=lambda path: (path.stem not in DEAR, path.stem))
     left, numbers = os.pipe()

@@ -309,11 +309,10 @@ def first_run(inventory: str = INVENTORY) -> SimpleNamespace:
     """
     hosts: dict[str, Host] = {}
     sent: list[str] = []
-    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as name:
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         words = ("-vvv", "--diff", "--data", "x_token=hunter2hunter2")
         done = run_site(Path(name), patch, *words, inventory=inventory, hosts=hosts, sent=sent.append)
         record = "".join(path.read_text() for path in Path(name, ".runs").iterdir())
-        patch.chdir(ROOT)
     assert done.rc == 0, done.output
     return SimpleNamespace(**vars(done), hosts=hosts, sent=sent, record=record)
 

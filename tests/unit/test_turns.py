@@ -63,12 +63,6 @@ def run(tmp_path, monkeypatch):
     return lambda *arguments, **options: run_site(tmp_path, monkeypatch, *arguments, **options)
 
 
-@pytest.fixture
-def stands():
-    """Hosts on which the site stands, this test's own."""
-    return recorded.stands()
-
-
 def restarted(done, unit: str) -> list[str]:
     """The hosts on which a unit was started or restarted."""
     return sorted(
@@ -148,8 +142,8 @@ def test_what_a_role_needs_is_a_role_and_its_group_exists():
 # --- One first ------------------------------------------------------------------------------------
 
 
-def test_a_daemon_that_nobody_waits_for_goes_to_one_host_first(run, stands):
-    hosts = stands
+def test_a_daemon_that_nobody_waits_for_goes_to_one_host_first(run):
+    hosts = recorded.stands()
     new = "node_exporter_flags = {'web.disable-exporter-metrics': True}\n"
     turns = []
 
@@ -164,8 +158,8 @@ def test_a_daemon_that_nobody_waits_for_goes_to_one_host_first(run, stands):
     assert restarted_now(hosts, "web.disable-exporter-metrics") == set(hosts)
 
 
-def test_a_release_that_does_not_start_is_met_on_one_host(run, stands):
-    hosts = stands
+def test_a_release_that_does_not_start_is_met_on_one_host(run):
+    hosts = recorded.stands()
     new = "node_exporter_flags = {'web.disable-exporter-metrics': True}\n"
     # The first host has it already: of the others, the next one is the first.
     first = run("--limit", "prom-1", hosts=hosts, data=new, deploy="node_exporter")
@@ -207,9 +201,9 @@ def label(host: Host) -> str:
     return word.partition("=")[2]
 
 
-def test_a_label_that_the_living_members_have_is_kept(run, stands):
+def test_a_label_that_the_living_members_have_is_kept(run):
     """Also by one that comes to them, and whatever becomes of the external label."""
-    hosts = stands
+    hosts = recorded.stands()
     labelled(hosts, "old")
     del hosts["am-2"].state.processes["alertmanager"]
     done = run(hosts=hosts, data="cluster = 'prod'\n")
@@ -220,8 +214,8 @@ def test_a_label_that_the_living_members_have_is_kept(run, stands):
     assert any("external label cluster 'main' becomes 'prod'" in line for line in said["prom-2"])
 
 
-def test_another_label_restarts_all_members_in_one_step(run, stands):
-    hosts, new = stands, "alertmanager_cluster_label = 'new'\n"
+def test_another_label_restarts_all_members_in_one_step(run):
+    hosts, new = recorded.stands(), "alertmanager_cluster_label = 'new'\n"
     refused = run("--limit", "am-1", hosts=hosts, data=new)
     assert refused.rc == 1
     assert "am-2, am-3 is not in this run" in refused.output
@@ -239,8 +233,8 @@ def test_another_label_restarts_all_members_in_one_step(run, stands):
     assert not again.said[True].busy
 
 
-def test_a_new_gossip_port_is_one_step_too_and_another_flag_is_not(run, stands):
-    hosts = stands
+def test_a_new_gossip_port_is_one_step_too_and_another_flag_is_not(run):
+    hosts = recorded.stands()
     done = run(hosts=hosts, data="alertmanager_cluster_port = 9194\n")
     assert done.rc == 0, done.output
     assert "gossip port 9094 becomes 9194" in done.output
@@ -261,9 +255,9 @@ def test_members_of_a_new_tier_start_at_once(run):
     assert plan.turn("alertmanager", "am-1") not in done.said[True].busy
 
 
-def test_one_that_comes_to_others_has_its_turn(run, stands):
+def test_one_that_comes_to_others_has_its_turn(run):
     """Nobody knows what one that is not in the run does, and one that is back may be the only one that is."""
-    hosts, turn = stands, plan.turn("alertmanager", "am-2")
+    hosts, turn = recorded.stands(), plan.turn("alertmanager", "am-2")
     hosts["am-2"] = Host(BLANK)
     for limit in ([], ["--limit", "am-2"]):
         for arguments, stage in ((["--dry"], False), ([], True)):
@@ -317,9 +311,9 @@ def test_members_are_asked_where_they_listen_now():
     assert Live(looks={"a": State(processes={"prometheus": theirs})}).port("prometheus", "a") is None
 
 
-def test_where_ports_move_the_plan_says_who_finds_nobody(run, stands):
+def test_where_ports_move_the_plan_says_who_finds_nobody(run):
     moved = "alertmanager_port = 9193\nprometheus_port = 9190\n"
-    done = run("--dry", hosts=stands, data=moved, yes=False)
+    done = run("--dry", hosts=recorded.stands(), data=moved, yes=False)
     assert done.rc == 0, done.output
     said = done.said[False].lines["alertmanager: stage and check"]["am-1"]
     [line] = [line for line in said if line.startswith("port ")]
