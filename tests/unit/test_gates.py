@@ -293,3 +293,22 @@ def test_a_member_that_is_about_to_do_its_job_is_waited_for(monkeypatch):
     host, _, gate = polled(monkeypatch, [*moving, Progress(True, "ready", "ok")])
     dead = Gate("", lambda lines: Progress(False, "no answer"))
     assert rollout._ask_others(None, host, [("prom-2", dead), ("prom-3", gate)])
+
+
+def test_once_nobody_is_about_to_waiting_is_in_vain(monkeypatch):
+    """One that was about to does its job, and the other one is down: that one does not replay."""
+    clock = Clock(monkeypatch)
+    moving = [Progress(False, f"segment {n}", n) for n in range(100)]
+    host, said, gate = polled(monkeypatch, [*moving, Progress(True, "ready", "ok")])
+    replayed, ready = [], gate.judge
+
+    def judge(lines):
+        progress = ready(lines)
+        if progress.ok and not replayed:
+            replayed.append(clock.now)
+        return progress
+
+    dead = Gate("", lambda lines: Progress(False, "no answer"))
+    assert not rollout._ask_others(None, host, [("prom-2", dead), ("prom-3", Gate("", judge))], 2)
+    assert "not taken down" in said[-1] and "prom-2: no answer" in said[-1]
+    assert abs(clock.now - replayed[0] - rollout.STANDSTILL) <= 2 * rollout.LONGEST_PAUSE

@@ -189,16 +189,21 @@ def _read(gate: Followed, answer: Callable[[], list[str]]) -> Progress:
         return Progress(False, f"an answer that is not understood ({error!r})")
 
 
-def follow(look: Callable[[], Progress], patience: float, tell: Callable[[str], None]) -> Progress:
+def follow(
+    look: Callable[[], Progress], patience: float, tell: Callable[[str], None], silence: float = float("inf")
+) -> Progress:
     """Look until the gate opens, and return what was seen last. Ends once nothing has moved for `patience` seconds: a
-    large write-ahead log may take minutes to replay, and does so visibly."""
+    large write-ahead log may take minutes to replay, and does so visibly. Ends too once nothing was there to be
+    measured for `silence` seconds."""
     began = time.monotonic()
-    measure, since, said, told = None, began, "", -TELL
+    measure, since, heard, said, told = None, began, began, "", -TELL
     while True:
         progress, now = look(), time.monotonic()
+        if progress.measure is not None:
+            heard = now
         if progress.measure not in (None, measure):  # no answer is no progress
             measure, since = progress.measure, now
-        if progress.ok or progress.over or now - since > patience:
+        if progress.ok or progress.over or now - since > patience or now - heard > silence:
             return progress
         if progress.says != said and now - told >= TELL:
             said, told = progress.says, now
@@ -293,7 +298,7 @@ def _ask_others(
             )
             return True
     if not progress.ok and progress.measure is not None:  # where nobody is about to, waiting is in vain
-        progress = follow(look, PATIENCE, tell)
+        progress = follow(look, PATIENCE, tell, STANDSTILL)
     if not progress.ok:
         host.log_styled(
             f"not taken down: {lacking} ({progress.says}). Mend that first, "
