@@ -17,7 +17,7 @@ TLS_ON := tests/drills/test_web.py::test_tls_is_switched_on_while_queries_go_on
 SAME_WITH_TLS := unit_belongs_to_root or runs_the_wanted_binary or runs_as_the_service_user or has_the_wanted_limits or data_directory
 TLS_SITE = $(filter-out $(patsubst %,tests/site/test_%.py,base kernel logs software),$(wildcard tests/site/test_*.py))
 # The drills of the second lab, about half of the time; the first one has all others.
-DRILLS_BESIDE := $(patsubst %,tests/drills/test_%.py,storage rule_receive remote_write blackbox federation)
+DRILLS_BESIDE := $(patsubst %,tests/drills/test_%.py,storage rule_receive remote_write blackbox federation lock)
 # What the drill of a release change needs of an older one, and what is compiled in a minute.
 SOON_BUILT := --only alertmanager --only node_exporter
 DRILLS = $(filter-out $(DRILLS_BESIDE) tests/drills/test_web.py,$(wildcard tests/drills/test_*.py))

@@ -31,8 +31,10 @@ def test_an_exporter_is_away(site: Site) -> None:
         wait_for("the alert about the exporter", lambda: alerts(site, am, "TargetDown"), 60)
         # Of two exporters, the one that is left is not asked about its own host.
         after = {target: float(target != own) for target in before if second.address not in target}
-        # Deduplication leaves a replica that went silent for the other one after a moment.
-        wait_for("the other replica's probes", lambda: _probes(site, "platform") == after, 60)
+        wait_for("the other replica's probes alone", lambda: _probes(site, "platform", dedup=False) == after, 60)
+        # Deduplication leaves a replica that went silent for the other one after two intervals: of this job, seconds.
+        mirror = {f"{plan.MIRROR_URL}/": 1.0}
+        wait_for("its probes where queries deduplicate", lambda: _probes(site, "mirror") == mirror, 60)
         assert not alerts(site, am, "PlatformProbeFailed"), "one that is down says so as a target"
     wait_for("the alert to end", lambda: not alerts(site, am, "ProbesMissing"), 60)
 

@@ -29,8 +29,8 @@ SERIES = ("up", "job:up:sum", "prometheus_build_info", "ALERTS")
 SCRAPED = ('up{job="node_exporter"}', "job:up:sum")
 """Series of which every single sample is looked for."""
 WRITE = "/api/v1/write"
-AWAY = 45.0
-"""Seconds that the receiver is away: nine scrapes, and longer than any pause between two tries."""
+AWAY = 25.0
+"""Seconds that the receiver is away: five scrapes, and longer than any pause between two tries."""
 
 
 @pytest.fixture

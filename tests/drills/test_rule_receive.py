@@ -44,8 +44,8 @@ SENT = "node_load1"
 RINGED = f'{RECEIVE_LABEL}!=""'
 DOWN = "upper-1"
 """A host whose node_exporter is stopped, for an alert to fire."""
-AWAY = 40.0
-"""Seconds that a receiver is unplugged: eight scrapes, and longer than a forwarded write waits."""
+AWAY = 25.0
+"""Seconds that a receiver is unplugged: five scrapes, and longer than a forwarded write waits."""
 
 
 def _rules_of(site: Site, member: Member) -> dict[str, str]:
