@@ -20,7 +20,9 @@ TLS_SITE = $(filter-out $(patsubst %,tests/site/test_%.py,base kernel logs softw
 DRILLS_BESIDE := $(patsubst %,tests/drills/test_%.py,storage rule_receive remote_write blackbox federation lock)
 # What the drill of a release change needs of an older one, and what is compiled in a minute.
 SOON_BUILT := --only alertmanager --only node_exporter
-DRILLS = $(filter-out $(DRILLS_BESIDE) tests/drills/test_web.py,$(wildcard tests/drills/test_*.py))
+# The first lab's, in this order: the platform's own drill waits until no alert is left, as many drills leave one.
+QUIET := $(patsubst %,tests/drills/test_%.py,noop offline plan tools)
+DRILLS = $(QUIET) $(filter-out $(QUIET) $(DRILLS_BESIDE) tests/drills/test_web.py,$(wildcard tests/drills/test_*.py))
 
 export RELEASE ?= current
 export PROFILE ?= production

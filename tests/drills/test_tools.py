@@ -49,7 +49,8 @@ def quiet(site: Site) -> None:
         ]
         return time.time() - max(others, default=0) > pause
 
-    wait_for("all other notifications to be sent", is_quiet, 120)
+    # Replicas that disagreed are said to for two minutes more: it is looked at how many samples came in that time.
+    wait_for("all other notifications to be sent", is_quiet, 240)
 
 
 @pytest.fixture
