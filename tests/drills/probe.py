@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from prometheus_ha.deploys.lib.daemons import DAEMONS
 from prometheus_ha.deploys.lib.site.members import Member, Site
 from prometheus_ha.deploys.lib.site.settings import REPLICA_LABEL
-from tests.drills.site import client, fetch, interval, query, value
+from tests.drills.site import HTTP_SECONDS, client, fetch, interval, query, value
 
 T = TypeVar("T")
 
@@ -55,13 +55,20 @@ class Probe:
     with Probe(site) as probe: ...
 
     `before` is the site as its members speak until their turn, where that is another scheme; `tiers` are the components
-    that are asked whether they are ready.
+    that are asked whether they are ready; `patience` is how many seconds an answer to a query may take.
     """
 
-    def __init__(self, site: Site, before: Site | None = None, tiers: tuple[str, ...] = TIERS) -> None:
+    def __init__(
+        self,
+        site: Site,
+        before: Site | None = None,
+        tiers: tuple[str, ...] = TIERS,
+        patience: float = HTTP_SECONDS,
+    ) -> None:
         self.site = site
         self.before = before
         self.tiers = tiers
+        self.patience = patience
         self.rounds: list[Round] = []
         self.began = self.ended = 0.0
         self._spoken: dict[tuple[str, str], Site] = {}
@@ -101,7 +108,7 @@ class Probe:
                 answer = self._speaking(
                     "thanos-querier",
                     querier,
-                    lambda url: json.loads(fetch(f"{url}/api/v1/query?{QUERY}")),
+                    lambda url: json.loads(fetch(f"{url}/api/v1/query?{QUERY}", self.patience)),
                 )
                 round_.values[querier.name] = value(answer["data"])
                 if warnings := answer.get("warnings"):

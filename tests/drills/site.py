@@ -318,14 +318,17 @@ def _trusted() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=client()["verify"])
 
 
-def fetch(url: str) -> bytes:
-    """What `url` answers with, as `ask`, for who asks so often that requests' own work would slow the site down."""
+def fetch(url: str, patience: float = HTTP_SECONDS) -> bytes:
+    """What `url` answers with, as `ask`, for who asks so often that requests' own work would slow the site down.
+
+    It is waited for as long as `patience`, in seconds.
+    """
     parts, headers = urlsplit(url), {}
     if parts.scheme == "https":
-        connection = HTTPSConnection(parts.netloc, timeout=HTTP_SECONDS, context=_trusted())
+        connection = HTTPSConnection(parts.netloc, timeout=patience, context=_trusted())
         headers["Authorization"] = f"Basic {b64encode(':'.join(client()['auth']).encode()).decode()}"
     else:
-        connection = HTTPConnection(parts.netloc, timeout=HTTP_SECONDS)
+        connection = HTTPConnection(parts.netloc, timeout=patience)
     with closing(connection):
         connection.request("GET", f"{parts.path}?{parts.query}", headers=headers)
         answer = connection.getresponse()

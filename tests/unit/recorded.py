@@ -81,6 +81,7 @@ BLANK = State(
         "vm.overcommit_memory": "0",
         "vm.swappiness": "60",
         topology.PORT_RANGE: "32768 60999",
+        "net.ipv4.tcp_syn_retries": "6",
         topology.RESERVED_PORTS: "",
     },
 )
