@@ -48,8 +48,8 @@ DOWN = "upper-1"
 AWAY = 25.0
 """Seconds that a receiver is unplugged: five scrapes, and longer than a forwarded write waits."""
 PATIENCE = 12.0
-"""Seconds that a query may take: those after which the kernel gives up a host that has vanished (7), and no more than
-the 20 after which gRPC would."""
+"""Seconds that a query may take: more than the 7 after which the kernel gives up a host that has vanished, and fewer
+than the 20 after which gRPC would."""
 
 
 def _rules_of(site: Site, member: Member) -> dict[str, str]:

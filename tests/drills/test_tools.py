@@ -49,7 +49,7 @@ def quiet(site: Site) -> None:
         ]
         return time.time() - max(others, default=0) > pause
 
-    # Replicas that disagreed are said to for two minutes more: it is looked at how many samples came in that time.
+    # The alert that replicas disagree compares the samples of two minutes, and so goes on for as long afterwards.
     wait_for("all other notifications to be sent", is_quiet, 240)
 
 

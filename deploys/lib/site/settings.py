@@ -576,9 +576,9 @@ SYSCTL: dict[str, str | int] = {
     "net.ipv4.ip_local_port_range": "1024 65000",
     "net.ipv4.tcp_syn_retries": 2,
 }
-"""spec/000 4.2; and who connects to a host that has vanished is told so after 7 s (the kernel's own: 127 s). Until then
-gRPC keeps what is to be sent there, and with it a querier each query: for 20 s, which no flag of Thanos shortens
-(thanos#5079)."""
+"""spec/000 4.2; and `tcp_syn_retries`: who connects to a host that has vanished is told so after 7 s (by the kernel's
+own 6: 127 s). A querier holds each query until then; else gRPC would end the wait after 20 s, which no flag of Thanos
+shortens (thanos#5079)."""
 
 
 def _setting(default: Any, description: str) -> Any:
